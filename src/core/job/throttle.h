@@ -1,0 +1,65 @@
+// Decides whether a job may start its next transaction. Pure: signals and time come in, a verdict goes out.
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace dbops::core {
+
+// A limit that is absent is not looked at.
+struct ThrottleLimits {
+  std::optional<double> max_replica_lag;      // seconds, worst of the connected standbys
+  std::optional<double> max_wal_rate;         // bytes a second, the whole server
+  std::optional<double> max_archive_backlog;  // segments waiting for the archiver
+  std::optional<double> max_lock_waiters;     // sessions that waited for the job's last batch
+  std::optional<double> max_active_sessions;  // client sessions running a statement
+  std::optional<double> max_load;             // 1-minute load average a core
+  bool pause_for_autovacuum = false;          // (auto)vacuum running on the table
+};
+
+// What was read. A signal that could not be read is absent: that stops a job which has a limit for it.
+struct ThrottleSignals {
+  std::optional<double> replica_lag;
+  std::optional<double> wal_rate;
+  std::optional<double> archive_backlog;
+  std::optional<double> lock_waiters;
+  std::optional<double> active_sessions;
+  std::optional<double> load;
+  std::optional<bool> autovacuum;
+};
+
+// Any one reason stops. Hysteresis: a limit that stopped the job lets it go on at 0.8 of its value.
+class Throttle {
+ public:
+  explicit Throttle(ThrottleLimits limits) : limits_(limits) {}
+
+  // Reasons to wait, as a person reads them: "replica lag 3.2 s, limit 1.5 s". Empty: go on.
+  std::vector<std::string> reasons(const ThrottleSignals& signals);
+
+ private:
+  ThrottleLimits limits_;
+  // Which limits are stopping at the moment, in the order of ThrottleLimits.
+  std::array<bool, 6> stopped_{};
+};
+
+// A token bucket that is paid for afterwards: a batch's cost is known only when it has run, so the bucket may go into
+// debt and `wait` says how long until it is paid. Tokens are waited for before a transaction starts.
+class TokenBucket {
+ public:
+  using Clock = std::chrono::steady_clock;
+  // rate: tokens a second, > 0. burst: what may be saved up while idle, in tokens (default: one second's worth).
+  TokenBucket(double rate, Clock::time_point now, double burst = 0);
+  [[nodiscard]] Clock::duration wait(Clock::time_point now) const; // zero: start now
+  void spend(double tokens, Clock::time_point now);
+
+ private:
+  void refill(Clock::time_point now);
+  double rate_, burst_, tokens_;
+  Clock::time_point last_;
+};
+
+} // namespace dbops::core
