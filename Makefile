@@ -58,6 +58,7 @@ include $(PGXS)
 -include $(OBJS:.o=.d)
 
 PREFIX ?= /usr/local
+CLI_LIBS ?= -lcurl -lcrypto -lzstd -lpthread
 CLI_OBJS = $(patsubst %.cpp,build/cli/%.o,$(CLI_SOURCES) $(CORE_SOURCES) $(CORE_TOOL_SOURCES))
 CLI_CXXFLAGS = -std=gnu++20 -O2 -g -Wall -Wextra -Werror -MMD -MP -Isrc -isystem $(shell $(PG_CONFIG) --includedir)
 

@@ -1,0 +1,61 @@
+#include "core/base/error.h"
+
+#include <cerrno>
+#include <system_error>
+
+namespace dbops::core {
+
+std::string_view to_string(ErrorKind kind) noexcept {
+  switch (kind) {
+  case ErrorKind::not_found:
+    return "not found";
+  case ErrorKind::conflict:
+    return "conflict";
+  case ErrorKind::access_denied:
+    return "access denied";
+  case ErrorKind::configuration:
+    return "configuration";
+  case ErrorKind::unavailable:
+    return "unavailable";
+  case ErrorKind::cancelled:
+    return "cancelled";
+  case ErrorKind::corrupt:
+    return "corrupt";
+  case ErrorKind::key_missing:
+    return "key missing";
+  case ErrorKind::key_wrong:
+    return "key wrong";
+  case ErrorKind::no_space:
+    return "no space";
+  case ErrorKind::io:
+    return "input/output";
+  }
+  return "unknown";
+}
+
+namespace {
+
+ErrorKind kind_of(int error_number) noexcept {
+  switch (error_number) {
+  case ENOENT:
+    return ErrorKind::not_found;
+  case EACCES:
+  case EPERM:
+  case EROFS:
+    return ErrorKind::access_denied;
+  case ENOSPC:
+  case EDQUOT:
+  case EFBIG:
+    return ErrorKind::no_space;
+  default:
+    return ErrorKind::io;
+  }
+}
+
+} // namespace
+
+Error system_error(int error_number, std::string_view what) {
+  return {kind_of(error_number), std::string(what) + ": " + std::generic_category().message(error_number)};
+}
+
+} // namespace dbops::core

@@ -1,0 +1,200 @@
+#include "core/store/file_store.h"
+
+#include "core/base/error.h"
+#include "core/base/file.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace dbops::core {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::size_t write_size = 1 << 20; // between two looks at the stop token
+
+void check_stop(const CallContext& context) {
+  if (context.stop.stop_requested()) throw Error(ErrorKind::cancelled, "cancelled");
+}
+
+WallTime modified_of(const struct stat& status) {
+  using namespace std::chrono;
+  return WallTime(seconds(status.st_mtim.tv_sec) + duration_cast<microseconds>(nanoseconds(status.st_mtim.tv_nsec)));
+}
+
+// Gives `temporary` its final name unless that is taken. False: it is taken.
+bool link_exclusively(const fs::path& temporary, const fs::path& path) {
+  if (::link(temporary.c_str(), path.c_str()) == 0) return true;
+  const bool no_hard_links = errno == EPERM || errno == EOPNOTSUPP || errno == EMLINK;
+  if (no_hard_links && ::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, path.c_str(), RENAME_NOREPLACE) == 0)
+    return true;
+  if (errno == EEXIST) return false;
+  throw system_error(errno, "could not create file \"" + path.string() + "\"");
+}
+
+class RemoveOnExit {
+ public:
+  explicit RemoveOnExit(const fs::path& path) : path_(path) {}
+  ~RemoveOnExit() { ::unlink(path_.c_str()); }
+  RemoveOnExit(const RemoveOnExit&) = delete;
+  RemoveOnExit& operator=(const RemoveOnExit&) = delete;
+
+ private:
+  const fs::path& path_;
+};
+
+struct Entry {
+  std::string name; // a directory's ends with "/": that is its place in the byte order of keys
+  fs::path path;
+};
+
+std::vector<Entry> sorted_entries(const fs::path& directory) {
+  std::vector<Entry> entries;
+  std::error_code error;
+  for (fs::directory_iterator entry(directory, error), end; !error && entry != end; entry.increment(error)) {
+    std::string name = entry->path().filename().string();
+    if (name.front() == '.') continue;
+    std::error_code type_error;
+    if (entry->is_directory(type_error)) name += '/';
+    entries.push_back({std::move(name), entry->path()});
+  }
+  if (error && error != std::errc::no_such_file_or_directory)
+    throw system_error(error.value(), "could not read directory \"" + directory.string() + "\"");
+  std::ranges::sort(entries, {}, &Entry::name);
+  return entries;
+}
+
+// False: the page is full.
+bool list_directory(const fs::path& directory, const std::string& key_prefix, ListPageBuilder& page,
+                    const CallContext& context) {
+  check_stop(context);
+  for (const Entry& entry : sorted_entries(directory)) {
+    const std::string key = key_prefix + entry.name;
+    if (entry.name.back() == '/') {
+      if (page.may_contain(key) && !list_directory(entry.path, key, page, context)) return false;
+      continue;
+    }
+    struct stat status {};
+    if (::stat(entry.path.c_str(), &status) != 0) continue; // removed since the directory was read
+    if (S_ISREG(status.st_mode) && !page.offer({key, std::uint64_t(status.st_size), modified_of(status)})) return false;
+  }
+  return true;
+}
+
+} // namespace
+
+FileStore::FileStore(fs::path root, Random& random) : root_(std::move(root)), random_(random) {
+  if (!root_.is_absolute())
+    throw Error(ErrorKind::configuration, "the path of a file store must be absolute: \"" + root_.string() + "\"");
+  require_root();
+}
+
+void FileStore::require_root() const {
+  std::error_code error;
+  if (!fs::is_directory(root_, error))
+    throw Error(ErrorKind::unavailable, "directory \"" + root_.string() + "\" of the file store is not there",
+                "Create the directory, or mount the file system that holds it.");
+}
+
+fs::path FileStore::path_of(const std::string& key) const {
+  validate_key(key);
+  return root_ / key;
+}
+
+void FileStore::make_directories(const fs::path& directory) {
+  const std::lock_guard lock(mutex_);
+  if (directory == root_ || durable_directories_.contains(directory)) return;
+  fs::path path = root_;
+  for (const fs::path& part : directory.lexically_relative(root_)) {
+    const fs::path parent = path;
+    path /= part;
+    if (durable_directories_.contains(path)) continue;
+    if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST)
+      throw system_error(errno, "could not create directory \"" + path.string() + "\"");
+    sync_directory(parent); // also when it existed: another process may have made it a moment ago
+    durable_directories_.insert(path);
+  }
+}
+
+void FileStore::write_temporary(const fs::path& temporary, ByteView body, const CallContext& context) const {
+  File file = File::open(temporary, O_WRONLY | O_CREAT | O_EXCL);
+  while (!body.empty()) {
+    check_stop(context);
+    const ByteView piece = body.first(std::min(body.size(), write_size));
+    file.write(piece);
+    body = body.subspan(piece.size());
+  }
+  file.sync();
+  file.close();
+}
+
+PutResult FileStore::put_if_absent(const std::string& key, ByteView body, const CallContext& context) {
+  check_stop(context);
+  const fs::path path = path_of(key);
+  require_root();
+  make_directories(path.parent_path());
+  if (::access(path.c_str(), F_OK) != 0) {
+    std::array<std::byte, 8> suffix{};
+    random_.fill(suffix);
+    const fs::path temporary = path.parent_path() / (".dbops-" + to_hex(suffix));
+    const RemoveOnExit remove_temporary(temporary);
+    write_temporary(temporary, body, context);
+    if (link_exclusively(temporary, path)) {
+      sync_directory(path.parent_path());
+      return PutResult::created;
+    }
+  }
+  // Its writer may not have come to its own fsync of the directory yet.
+  sync_directory(path.parent_path());
+  return PutResult::exists;
+}
+
+std::optional<Bytes> FileStore::get(const std::string& key, const ByteRange& range, const CallContext& context) {
+  check_stop(context);
+  const auto file = File::open_if_exists(path_of(key), O_RDONLY);
+  if (!file) {
+    require_root();
+    return {};
+  }
+  const std::uint64_t size = file->size();
+  const std::uint64_t from = std::min(range.offset, size);
+  Bytes bytes(std::size_t(std::min(range.length.value_or(size), size - from)));
+  if (file->read_at(from, bytes) != bytes.size())
+    throw Error(ErrorKind::corrupt, "object \"" + key + "\" of " + describe() + " became shorter while it was read");
+  return bytes;
+}
+
+std::optional<ObjectInfo> FileStore::head(const std::string& key, const CallContext& context) {
+  check_stop(context);
+  const fs::path path = path_of(key);
+  struct stat status {};
+  if (::stat(path.c_str(), &status) == 0) {
+    if (!S_ISREG(status.st_mode)) return {};
+    return ObjectInfo{key, std::uint64_t(status.st_size), modified_of(status)};
+  }
+  if (errno != ENOENT && errno != ENOTDIR) throw system_error(errno, "could not stat file \"" + path.string() + "\"");
+  require_root();
+  return {};
+}
+
+ListPage FileStore::list(const ListRequest& request, const CallContext& context) {
+  require_root();
+  ListPageBuilder page(request);
+  list_directory(root_, "", page, context);
+  return page.take();
+}
+
+void FileStore::remove(const std::string& key, const CallContext& context) {
+  check_stop(context);
+  const fs::path path = path_of(key);
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT)
+    throw system_error(errno, "could not remove file \"" + path.string() + "\"");
+}
+
+} // namespace dbops::core

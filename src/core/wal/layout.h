@@ -1,0 +1,43 @@
+// Where the objects of one cluster's WAL lie below <prefix>/<system identifier>/. docs/format.md shows the tree.
+#pragma once
+
+#include "core/wal/object_format.h"
+#include "core/wal/segment.h"
+
+#include <optional>
+#include <string>
+
+namespace dbops::core {
+
+// "7300000000000000001/": what every key of the cluster begins with.
+std::string cluster_prefix(std::uint64_t system_identifier);
+
+// Keys below cluster_prefix().
+// "wal/00000001/00000000/000000010000000000000001.zst", ".../000000010000000000000001.partial", "wal/00000002.history"
+std::string wal_file_key(const WalFileName& file);
+// "wal/00000001/00000000/000000010000000000000001/": of the chunks of a segment.
+std::string chunk_prefix(const WalFileName& segment);
+// "wal/00000001/": of everything of a timeline but its history.
+std::string timeline_prefix(TimelineId timeline);
+
+ObjectKind object_kind(WalFileKind kind) noexcept;
+
+// A piece of a segment: bytes [from, to) of the file.
+struct ChunkRange {
+  std::uint32_t from = 0, to = 0;
+  friend auto operator<=>(const ChunkRange&, const ChunkRange&) = default;
+};
+
+// chunk_prefix() + "00000000-00002000.zst": offsets in the segment, hexadecimal.
+std::string chunk_key(const WalFileName& segment, const ChunkRange& range);
+
+// What a key below "wal/" stands for. A chunk has the name of its segment and a range.
+struct WalKey {
+  WalFileName file;
+  std::optional<ChunkRange> chunk;
+};
+
+// Absent: a key that this version does not know; the caller leaves such an object alone.
+std::optional<WalKey> parse_wal_key(std::string_view key);
+
+} // namespace dbops::core

@@ -1,0 +1,114 @@
+// The envelope of every object in a repository: header, compression, encryption, digest. Specified in docs/format.md.
+#pragma once
+
+#include "core/base/clock.h"
+#include "core/base/random.h"
+#include "core/codec/zstd.h"
+#include "core/crypto/aead.h"
+#include "core/crypto/hash.h"
+#include "core/crypto/key_file.h"
+
+#include <functional>
+#include <optional>
+#include <string>
+
+namespace dbops::core {
+
+enum class ObjectKind : std::uint8_t {
+  wal_segment = 1,
+  wal_partial = 2,
+  wal_history = 3,
+  wal_backup_label = 4,
+  wal_chunk = 5,
+};
+
+enum class Codec : std::uint8_t { none = 0, zstd = 1 };
+enum class Cipher : std::uint8_t { none = 0, aes_256_gcm = 1 };
+
+struct ObjectHeader {
+  ObjectKind kind = ObjectKind::wal_segment;
+  Codec codec = Codec::zstd;
+  Cipher cipher = Cipher::none;
+  std::uint64_t plaintext_size = 0; // bytes
+  // SHA-256 of the plaintext; HMAC-SHA-256 under the key's digest key when encrypted, so that nobody without the key
+  // can confirm a guess of the content.
+  Digest digest{};
+  std::uint64_t system_identifier = 0;
+  WallTime created;
+  std::uint32_t record_size = 0; // plaintext bytes of an encrypted record; 0 without a cipher
+  std::string name;              // key below the system identifier
+  std::string origin;            // who wrote it, for messages
+  std::string key_id;            // empty without a cipher
+  std::size_t size = 0;          // of the encoded header, bytes: where the payload begins
+};
+
+// An encoded header is never longer.
+constexpr std::size_t max_object_header_size = 4096;
+
+// What distinguishes one object from another when it is written.
+struct ObjectIdentity {
+  ObjectKind kind = ObjectKind::wal_segment;
+  std::uint64_t system_identifier = 0;
+  std::string name;
+  std::string origin; // at most 512 bytes are kept
+};
+
+struct EncodingOptions {
+  Codec codec = Codec::zstd;
+  int compression_level = 3;     // 1..19
+  const KeyRing* keys = nullptr; // null: not encrypted
+};
+
+// Makes one object from plaintext that comes in pieces. One encoder may make many objects, one after another; it keeps
+// the compressor's memory. Not for use by several threads at once.
+class ObjectEncoder {
+ public:
+  // random, options.keys: must outlive the encoder.
+  ObjectEncoder(const EncodingOptions& options, Random& random);
+  ~ObjectEncoder();
+  ObjectEncoder(const ObjectEncoder&) = delete;
+  ObjectEncoder& operator=(const ObjectEncoder&) = delete;
+
+  // plaintext_size: exactly what will be written.
+  void begin(ObjectIdentity identity, std::uint64_t plaintext_size, WallTime created);
+  void write(ByteView plaintext);
+  // The whole object, header included. Throws std::logic_error when the size announced was not met.
+  Bytes finish();
+
+ private:
+  struct Object;
+  void add_payload(ByteView bytes);
+  EncodingOptions options_;
+  Random& random_;
+  ZstdEncoder zstd_;
+  std::unique_ptr<Object> object_;
+};
+
+// All in one call.
+Bytes encode_object(ObjectEncoder& encoder, ObjectIdentity identity, ByteView plaintext, WallTime created);
+
+// object: the first bytes of an object, at least max_object_header_size or all of it. Throws Error(corrupt), or
+// Error(configuration) for a format version, codec or cipher that this program does not know.
+ObjectHeader parse_object_header(ByteView object);
+
+// Hands the verified plaintext of an object to `sink`, piece by piece, and returns its header. The digest is known only
+// at the end: until this returns, the caller must not give what it got to anyone.
+// limit: largest plaintext accepted, bytes. keys may be null. Throws Error: corrupt, configuration, key_missing,
+// key_wrong.
+ObjectHeader decode_object(ByteView object, const KeyRing* keys, std::uint64_t limit, const ByteSink& sink);
+
+// The digest of a plaintext as an object with `header` would carry it; tells whether content is the same without
+// downloading it. Throws Error(key_missing).
+class ContentDigest {
+ public:
+  ContentDigest(const ObjectHeader& header, const KeyRing* keys);
+  ContentDigest(ContentDigest&&) = default;
+  void update(ByteView bytes);
+  Digest finish();
+
+ private:
+  std::optional<Sha256> plain_;
+  std::optional<HmacSha256> keyed_;
+};
+
+} // namespace dbops::core
