@@ -41,7 +41,37 @@ CORE_TOOL_SOURCES = \
 	src/core/wal/watermark.cpp
 
 SERVER_SOURCES = \
-	src/server/module.cpp
+	src/server/guard.cpp \
+	src/server/guc.cpp \
+	src/server/module.cpp \
+	src/server/engine/bookkeeping.cpp \
+	src/server/engine/control.cpp \
+	src/server/engine/dispatch.cpp \
+	src/server/engine/job_record.cpp \
+	src/server/engine/launcher.cpp \
+	src/server/engine/run.cpp \
+	src/server/engine/session.cpp \
+	src/server/engine/shared.cpp \
+	src/server/engine/signals.cpp \
+	src/server/engine/sight.cpp \
+	src/server/engine/toplevel.cpp \
+	src/server/engine/wait.cpp \
+	src/server/engine/wake.cpp \
+	src/server/engine/worker.cpp \
+	src/server/engine/yield.cpp \
+	src/server/backfill/batch.cpp \
+	src/server/backfill/bisect.cpp \
+	src/server/backfill/claim.cpp \
+	src/server/backfill/create.cpp \
+	src/server/backfill/input.cpp \
+	src/server/backfill/pace.cpp \
+	src/server/backfill/spec.cpp \
+	src/server/backfill/statement.cpp \
+	src/server/backfill/stripe.cpp \
+	src/server/backfill/table.cpp \
+	src/server/backfill/trigger_filter.cpp \
+	src/server/backfill/unit.cpp \
+	src/server/backfill/work.cpp
 
 CLI_SOURCES = \
 	src/cli/main.cpp

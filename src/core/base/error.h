@@ -1,6 +1,8 @@
 // The one exception type that core throws for what the outside world did. Programming errors stay std::logic_error.
 #pragma once
 
+#include <chrono>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -35,6 +37,18 @@ class Error : public std::runtime_error {
  private:
   ErrorKind kind_;
   std::string hint_;
+};
+
+// A failure that passes by itself: the same call may be made again after a pause.
+class TransientError : public Error {
+ public:
+  // retry_after: what the other side asked for.
+  explicit TransientError(const std::string& message, std::optional<std::chrono::milliseconds> retry_after = {})
+      : Error(ErrorKind::unavailable, message), retry_after_(retry_after) {}
+  [[nodiscard]] std::optional<std::chrono::milliseconds> retry_after() const noexcept { return retry_after_; }
+
+ private:
+  std::optional<std::chrono::milliseconds> retry_after_;
 };
 
 // An Error (no_space, access_denied, not_found or io) from an errno value; `what` names the action and the object.

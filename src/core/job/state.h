@@ -16,7 +16,9 @@ std::string_view to_string(JobAction action) noexcept;
 std::optional<JobState> job_state(std::string_view name) noexcept;
 
 // The state after `action`, or nothing when the action makes no sense in `from`.
-// An action that asks for the state that already holds is allowed and changes nothing (pause a paused job).
+// An action that asks for what already holds is allowed and changes nothing: pause of a paused job, cancel of a
+// cancelled one, resume or retry of a queued or running one, requeue of a queued one, and start of a running one (its
+// parallel slices). finish and fail happen once.
 std::optional<JobState> next_state(JobState from, JobAction action) noexcept;
 
 constexpr bool is_terminal(JobState state) noexcept {

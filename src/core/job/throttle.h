@@ -12,24 +12,24 @@ namespace dbops::core {
 
 // A limit that is absent is not looked at.
 struct ThrottleLimits {
-  std::optional<double> max_replica_lag;      // seconds, worst of the connected standbys
-  std::optional<double> max_wal_rate;         // bytes a second, the whole server
-  std::optional<double> max_archive_backlog;  // segments waiting for the archiver
-  std::optional<double> max_lock_waiters;     // sessions that waited for the job's last batch
-  std::optional<double> max_active_sessions;  // client sessions running a statement
-  std::optional<double> max_load;             // 1-minute load average a core
-  bool pause_for_autovacuum = false;          // (auto)vacuum running on the table
+  std::optional<double> max_replica_lag{};     // seconds, worst of the connected standbys
+  std::optional<double> max_wal_rate{};        // bytes a second, the whole server
+  std::optional<double> max_archive_backlog{}; // segments waiting for the archiver
+  std::optional<double> max_lock_waiters{};    // sessions that waited for the job's last batch
+  std::optional<double> max_active_sessions{}; // client sessions running a statement
+  std::optional<double> max_load{};            // 1-minute load average a core
+  bool pause_for_autovacuum = false;           // (auto)vacuum running on the table
 };
 
-// What was read. A signal that could not be read is absent: that stops a job which has a limit for it.
+// What was read. A signal that could not be read is absent or NaN: that stops a job which has a limit for it.
 struct ThrottleSignals {
-  std::optional<double> replica_lag;
-  std::optional<double> wal_rate;
-  std::optional<double> archive_backlog;
-  std::optional<double> lock_waiters;
-  std::optional<double> active_sessions;
-  std::optional<double> load;
-  std::optional<bool> autovacuum;
+  std::optional<double> replica_lag{};
+  std::optional<double> wal_rate{};
+  std::optional<double> archive_backlog{};
+  std::optional<double> lock_waiters{};
+  std::optional<double> active_sessions{};
+  std::optional<double> load{};
+  std::optional<bool> autovacuum{};
 };
 
 // Any one reason stops. Hysteresis: a limit that stopped the job lets it go on at 0.8 of its value.
@@ -51,8 +51,10 @@ class Throttle {
 class TokenBucket {
  public:
   using Clock = std::chrono::steady_clock;
-  // rate: tokens a second, > 0. burst: what may be saved up while idle, in tokens (default: one second's worth).
+  // rate: tokens a second, > 0. burst: what may be saved up while idle, in tokens (default: one second's worth);
+  // the bucket starts empty, and so free of debt.
   TokenBucket(double rate, Clock::time_point now, double burst = 0);
+  // A clock that goes backwards earns nothing until it is past where it was.
   [[nodiscard]] Clock::duration wait(Clock::time_point now) const; // zero: start now
   void spend(double tokens, Clock::time_point now);
 

@@ -15,7 +15,8 @@ struct WindowError {
   std::string expected;
 };
 
-// Minutes since local midnight of a weekday; local time comes in, so the server's time zone rules decide, not this code.
+// Minutes since local midnight of a weekday; local time comes in, so the server's time zone rules decide, not this
+// code.
 struct LocalMinute {
   int weekday; // 0 = Sunday
   int minute;  // 0..1439
@@ -23,18 +24,20 @@ struct LocalMinute {
 
 class Windows {
  public:
-  // Grammar: window { "," window } | window { ";" window }, window = [days] HH:MM "-" HH:MM, days = day | day "-" day | day { "," day };
-  // day names of three letters or whole, any case. An end at or before the start means the next day; 24:00 is allowed as an end.
-  // Throws std::invalid_argument never; returns an error by value.
+  // Grammar: windows = window { ("," | ";") window }, window = [days] HH:MM "-" HH:MM, days = range { "," range },
+  // range = day [ "-" day ]; white space between any two of these. Day names of three letters or whole, any case;
+  // Fri-Mon goes over the week end; no days: every day. An end at or before the start means the next day, so that
+  // 10:00-10:00 is 24 hours; 24:00 is allowed as an end, and H:MM for HH:MM. Nothing and `error` set when the text is
+  // not that.
   static std::optional<Windows> parse(std::string_view text, WindowError& error);
 
   [[nodiscard]] bool contains(LocalMinute now) const noexcept;
-  // Minutes from `now` until a window opens; 0 inside one.
+  // Minutes from `now` until a window opens; 0 inside one, a week when there is none (default-constructed).
   [[nodiscard]] int minutes_until_open(LocalMinute now) const noexcept;
 
  private:
   struct Span {
-    int from, to; // minutes of the week, to exclusive, to may exceed one week by a day
+    int from, to; // minutes of the week, to exclusive, may exceed one week by a day
   };
   std::vector<Span> spans_;
 };

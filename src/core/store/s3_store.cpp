@@ -1,0 +1,151 @@
+#include "core/store/s3_store.h"
+
+#include "core/crypto/hash.h"
+#include "core/store/s3_list.h"
+#include "core/store/s3_multipart.h"
+
+#include <charconv>
+
+namespace dbops::core {
+
+namespace {
+
+constexpr std::string_view probe_key = "conditional-put-probe";
+constexpr std::string_view probe_text = "dbops asks whether this store honours If-None-Match\n";
+constexpr std::uint64_t max_list_answer = 8 << 20; // 1000 keys of 900 bytes, three times encoded
+
+std::string range_header(const ByteRange& range) {
+  return "bytes=" + std::to_string(range.offset) + "-" +
+         (range.length ? std::to_string(range.offset + *range.length - 1) : std::string());
+}
+
+// What of the body lies in the range: a store that ignored the header sent all of it.
+Bytes body_of_range(HttpResponse& response, const ByteRange& range) {
+  if (response.status == 206) return std::move(response.body);
+  const ByteView whole = response.body;
+  const ByteView from = whole.subspan(std::size_t(std::min<std::uint64_t>(range.offset, whole.size())));
+  const ByteView part =
+      from.first(std::size_t(std::min<std::uint64_t>(range.length.value_or(from.size()), from.size())));
+  return {part.begin(), part.end()};
+}
+
+} // namespace
+
+S3Store::S3Store(S3Url url, S3ClientSetup setup)
+    : client_(std::move(url), std::move(setup)),
+      root_(client_.url().prefix.empty() ? std::string() : client_.url().prefix + "/") {}
+
+std::string S3Store::describe() const {
+  return "s3://" + client_.url().bucket + "/" + client_.url().prefix + " at " + client_.address().endpoint();
+}
+
+S3Call S3Store::put_call(const std::string& full_key, ByteView body, bool conditional) const {
+  S3Call call{.method = "PUT",
+              .key = full_key,
+              .query = {},
+              .headers = {{"Content-Type", "application/octet-stream"}},
+              .body = body};
+  if (conditional) call.headers.push_back({"If-None-Match", "*"});
+  if (client_.url().send_checksum) {
+    call.headers.push_back({"x-amz-checksum-sha256", to_base64(sha256(body))});
+    call.headers.push_back({"x-amz-sdk-checksum-algorithm", "SHA256"});
+  }
+  return call;
+}
+
+ConditionalPut S3Store::probe(const CallContext& context) {
+  const std::string key = full(std::string(probe_key));
+  const ByteView body = as_bytes(probe_text);
+  // The same bytes each time, so that overwriting them does no harm.
+  client_.call(put_call(key, body, false), context);
+  const S3Answer again = client_.call(put_call(key, body, true), context);
+  return again.verdict == S3Verdict::exists ? ConditionalPut::honoured : ConditionalPut::ignored;
+}
+
+ConditionalPut S3Store::conditional_put(const CallContext& context) {
+  const std::lock_guard lock(mutex_);
+  if (!conditional_put_)
+    conditional_put_ = client_.url().probe_conditional_put ? probe(context) : ConditionalPut::ignored;
+  return *conditional_put_;
+}
+
+PutResult S3Store::put_whole(const std::string& full_key, ByteView body, bool conditional, const CallContext& context) {
+  if (!conditional) {
+    const S3Call look{.method = "HEAD", .key = full_key, .query = {}, .headers = {}, .body = {}};
+    if (client_.call(look, context).verdict == S3Verdict::success) return PutResult::exists;
+  }
+  const S3Answer answer = client_.call(put_call(full_key, body, conditional), context);
+  if (answer.verdict == S3Verdict::success) return PutResult::created;
+  if (answer.verdict == S3Verdict::exists) return PutResult::exists;
+  throw Error(ErrorKind::unavailable,
+              client_.where(full_key) + ": the store answers a put with status " + std::to_string(answer.http.status));
+}
+
+PutResult S3Store::put_if_absent(const std::string& key, ByteView body, const CallContext& context) {
+  validate_key(key);
+  const bool conditional = conditional_put(context) == ConditionalPut::honoured;
+  if (body.size() > client_.url().multipart_threshold)
+    return put_in_parts(client_, full(key), body, conditional, context);
+  return put_whole(full(key), body, conditional, context);
+}
+
+std::optional<Bytes> S3Store::get(const std::string& key, const ByteRange& range, const CallContext& context) {
+  validate_key(key);
+  if (range.length == 0) return head(key, context) ? std::optional(Bytes()) : std::nullopt;
+  S3Call call{.method = "GET", .key = full(key), .query = {}, .headers = {}, .body = {}};
+  call.max_response = range.length.value_or(std::uint64_t(5) << 40);
+  if (range.offset > 0 || range.length) call.headers.push_back({"Range", range_header(range)});
+  S3Answer answer = client_.call(call, context);
+  if (answer.verdict == S3Verdict::no_such_object) return {};
+  if (answer.verdict == S3Verdict::beyond_end) return Bytes();
+  return body_of_range(answer.http, range);
+}
+
+// A HEAD's 404 has no body to say whether the object or the bucket is missing.
+void S3Store::require_bucket(const CallContext& context) {
+  if (bucket_seen_) return;
+  ListRequest request;
+  request.limit = 1;
+  list(request, context);
+}
+
+std::optional<ObjectInfo> S3Store::head(const std::string& key, const CallContext& context) {
+  validate_key(key);
+  const S3Answer answer =
+      client_.call({.method = "HEAD", .key = full(key), .query = {}, .headers = {}, .body = {}}, context);
+  if (answer.verdict == S3Verdict::no_such_object) {
+    require_bucket(context);
+    return {};
+  }
+  ObjectInfo info{.key = key, .size = 0, .modified = {}};
+  const std::string_view length = answer.http.header("Content-Length").value_or("");
+  if (std::from_chars(length.data(), length.data() + length.size(), info.size).ec != std::errc())
+    throw Error(ErrorKind::corrupt, client_.where(full(key)) + ": the store does not say how long the object is");
+  return info;
+}
+
+ListPage S3Store::list(const ListRequest& request, const CallContext& context) {
+  S3Call call{
+      .method = "GET", .key = {}, .query = {{"list-type", "2"}, {"encoding-type", "url"}}, .headers = {}, .body = {}};
+  call.max_response = max_list_answer;
+  call.query.push_back({"max-keys", std::to_string(request.limit)});
+  call.query.push_back({"prefix", full(request.prefix)});
+  if (request.one_level) call.query.push_back({"delimiter", "/"});
+  if (!request.continuation.empty())
+    call.query.push_back({"continuation-token", request.continuation});
+  else if (!request.start_after.empty())
+    call.query.push_back({"start-after", full(request.start_after)});
+  const S3Answer answer = client_.call(call, context);
+  if (answer.verdict != S3Verdict::success)
+    throw Error(ErrorKind::configuration, client_.where(full(request.prefix)) + ": the store does not list, status " +
+                                              std::to_string(answer.http.status));
+  bucket_seen_ = true;
+  return parse_list_answer(as_text(answer.http.body), root_);
+}
+
+void S3Store::remove(const std::string& key, const CallContext& context) {
+  validate_key(key);
+  client_.call({.method = "DELETE", .key = full(key), .query = {}, .headers = {}, .body = {}}, context);
+}
+
+} // namespace dbops::core

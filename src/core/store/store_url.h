@@ -1,0 +1,38 @@
+// The URL of a repository; the same in a setting, an environment variable and on the command line.
+//
+//   file:///path
+//   s3://bucket[/prefix][?endpoint=https://host[:port]&region=...&style=path|virtual&ca-file=/path&verify-tls=on|off
+//                        &checksum=sha256|none&conditional-put=auto|off&part-size=16MB&multipart-threshold=64MB]
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <variant>
+
+namespace dbops::core {
+
+struct FileUrl {
+  std::string path; // absolute
+};
+
+struct S3Url {
+  std::string bucket;
+  std::string prefix;   // without slashes at its ends; may be empty
+  std::string endpoint; // "https://host[:port]"; empty: AWS, by region
+  std::string region;   // empty: AWS_REGION, AWS_DEFAULT_REGION, us-east-1
+  enum class Style { automatic, path, virtual_host } style = Style::automatic; // automatic: path with an endpoint
+  std::string ca_file;                                                         // empty: the system's certificates
+  bool verify_tls = true;
+  bool send_checksum = true;                    // x-amz-checksum-sha256 besides the signed payload hash
+  bool probe_conditional_put = true;            // false: never rely on If-None-Match
+  std::uint64_t part_size = 16 << 20;           // bytes, 5 MiB to 1 GiB
+  std::uint64_t multipart_threshold = 64 << 20; // bytes; larger objects go in parts
+};
+
+using StoreUrl = std::variant<FileUrl, S3Url>;
+
+// Throws Error(configuration) naming what is wrong. A URL with a user or password is refused without showing it.
+StoreUrl parse_store_url(std::string_view text);
+
+} // namespace dbops::core

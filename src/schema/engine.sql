@@ -1,0 +1,269 @@
+-- The job engine: what is to be done, what was done, and the functions that steer it.
+
+CREATE TABLE dbops.job (
+  job_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  kind text NOT NULL CHECK (kind IN ('backfill', 'batch_delete')),
+  target_oid oid NOT NULL,
+  target_name text NOT NULL,               -- as it was when the job was made; for people
+  owner_oid oid NOT NULL,                  -- runs as this role; by OID, so that a new role of the same name inherits nothing
+  owner_name text NOT NULL,
+  created_by text NOT NULL,
+  label text,
+  state text NOT NULL DEFAULT 'queued'
+    CHECK (state IN ('queued', 'running', 'paused', 'succeeded', 'failed', 'cancelled')),
+  priority integer NOT NULL DEFAULT 0,
+  parallel integer NOT NULL DEFAULT 1 CHECK (parallel BETWEEN 1 AND 64),
+  spec jsonb NOT NULL,                     -- the arguments, resolved: see docs/backfill.md
+  rows_total bigint,                       -- planner's estimate when the job was made
+  created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  started_at timestamptz,
+  finished_at timestamptz,
+  not_before timestamptz,                  -- back-off after a loss
+  launches integer NOT NULL DEFAULT 0,     -- workers sent since one last reported for duty
+  losses integer NOT NULL DEFAULT 0,       -- runs lost in a row without progress
+  last_sqlstate text,
+  last_error text,
+  last_hint text
+) WITH (fillfactor = 70);
+-- What the dispatcher looks for; finished jobs are not in it.
+CREATE INDEX job_open_idx ON dbops.job (priority DESC, job_id) WHERE state IN ('queued', 'running');
+CREATE INDEX job_finished_idx ON dbops.job (finished_at) WHERE finished_at IS NOT NULL;
+
+-- A slice is the part of a job that one worker does at a time; `parallel` says how many there are.
+-- The row is rewritten by every batch, in the batch's own transaction.
+CREATE TABLE dbops.job_slice (
+  job_id bigint NOT NULL REFERENCES dbops.job ON DELETE CASCADE,
+  slice integer NOT NULL,
+  done boolean NOT NULL DEFAULT false,
+  work jsonb NOT NULL DEFAULT '[]',        -- stack of units claimed and not finished
+  rows_done bigint NOT NULL DEFAULT 0,
+  rows_kept bigint NOT NULL DEFAULT 0,     -- changed, and the condition still holds
+  batches bigint NOT NULL DEFAULT 0,
+  hindrances bigint NOT NULL DEFAULT 0,    -- lock time-outs, deadlocks: batches tried again
+  lock_waits bigint NOT NULL DEFAULT 0,    -- batches that made somebody wait
+  wal_bytes bigint NOT NULL DEFAULT 0,
+  busy_ms double precision NOT NULL DEFAULT 0,
+  batch_rows bigint NOT NULL DEFAULT 0,    -- size that the controller has reached
+  rate double precision NOT NULL DEFAULT 0,-- rows a second, smoothed, waiting included
+  rate_at timestamptz,
+  batch_times bigint[] NOT NULL DEFAULT '{}',
+  waiting_for text,
+  waiting_since timestamptz,
+  updated_at timestamptz,
+  PRIMARY KEY (job_id, slice)
+) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+
+-- Where the next chunk starts: one row a job, locked for the moment of a claim.
+CREATE TABLE dbops.job_cursor (
+  job_id bigint PRIMARY KEY REFERENCES dbops.job ON DELETE CASCADE,
+  pass integer NOT NULL DEFAULT 0,         -- 0 the main pass, then sweeps
+  strategy text NOT NULL,
+  position jsonb NOT NULL DEFAULT '{}',
+  pass_rows bigint NOT NULL DEFAULT 0      -- rows changed by the sweep under way
+) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+
+-- Units that could not be locked, to be done before the job may end.
+CREATE TABLE dbops.job_revisit (
+  revisit_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  job_id bigint NOT NULL REFERENCES dbops.job ON DELETE CASCADE,
+  unit jsonb NOT NULL,
+  attempts integer NOT NULL DEFAULT 1,
+  not_before timestamptz NOT NULL,
+  since timestamptz NOT NULL DEFAULT clock_timestamp(),
+  reason text
+);
+CREATE INDEX ON dbops.job_revisit (job_id, not_before);
+
+CREATE TABLE dbops.job_run (
+  run_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  job_id bigint NOT NULL REFERENCES dbops.job ON DELETE CASCADE,
+  slice integer NOT NULL,
+  mode text NOT NULL CHECK (mode IN ('worker', 'session')),
+  pid integer NOT NULL,
+  started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  finished_at timestamptz,
+  outcome text NOT NULL DEFAULT 'running'
+    CHECK (outcome IN ('running', 'finished', 'stopped', 'failed', 'lost')),
+  rows_before bigint NOT NULL DEFAULT 0,   -- of the slice, when the run began
+  rows_done bigint NOT NULL DEFAULT 0,
+  sqlstate text,
+  message text
+);
+CREATE INDEX ON dbops.job_run (job_id, run_id);
+CREATE INDEX ON dbops.job_run (job_id) WHERE outcome = 'running';
+
+CREATE TABLE dbops.job_event (
+  event_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  job_id bigint NOT NULL REFERENCES dbops.job ON DELETE CASCADE,
+  at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  actor text NOT NULL,                     -- the role, or 'dbops' for the engine itself
+  action text NOT NULL,
+  from_state text,
+  to_state text NOT NULL,
+  reason text
+);
+CREATE INDEX ON dbops.job_event (job_id, event_id);
+
+CREATE TABLE dbops.job_error (
+  error_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  job_id bigint NOT NULL REFERENCES dbops.job ON DELETE CASCADE,
+  relation_oid oid NOT NULL,
+  relation text NOT NULL,
+  row_key text NOT NULL,                   -- key columns as a row, or the ctid where the table has no key
+  unit jsonb NOT NULL,
+  sqlstate text NOT NULL,
+  message text NOT NULL,
+  at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  UNIQUE (job_id, relation_oid, row_key)
+);
+
+REVOKE ALL ON ALL TABLES IN SCHEMA dbops FROM PUBLIC;
+
+-- Who may see a job: members of the owner's role, dbops_monitor, dbops_admin. An owner that was dropped: the two only.
+CREATE FUNCTION dbops.may_see(owner oid) RETURNS boolean
+  LANGUAGE sql STABLE
+  RETURN pg_catalog.pg_has_role('dbops_monitor', 'MEMBER') OR pg_catalog.pg_has_role('dbops_admin', 'MEMBER')
+      OR CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.oid = owner)
+              THEN pg_catalog.pg_has_role(owner, 'MEMBER') ELSE false END;
+COMMENT ON FUNCTION dbops.may_see(oid) IS
+  'Whether the current user may see the jobs of that role: its members, dbops_monitor and dbops_admin may.';
+
+CREATE FUNCTION dbops.histogram_percentile(counts bigint[], quantile double precision) RETURNS interval
+  AS 'MODULE_PATHNAME', 'dbops_histogram_percentile' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION dbops.histogram_percentile(bigint[], double precision) IS
+  'Percentile of the batch times kept in dbops.job_slice.batch_times; relative error at most 9.5 %.';
+
+CREATE FUNCTION dbops.has_launcher() RETURNS boolean
+  AS 'MODULE_PATHNAME', 'dbops_has_launcher' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION dbops.has_launcher() IS
+  'Whether the launcher runs: dbops is in shared_preload_libraries and the server is not in recovery.';
+
+CREATE FUNCTION dbops.family_size(target oid) RETURNS bigint
+  LANGUAGE sql STABLE STRICT
+  BEGIN ATOMIC
+    WITH RECURSIVE family(relid) AS (
+      SELECT target
+      UNION
+      SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN family f ON i.inhparent = f.relid)
+    SELECT coalesce(sum(pg_catalog.pg_total_relation_size(relid)), 0)::bigint FROM family;
+  END;
+COMMENT ON FUNCTION dbops.family_size(oid) IS
+  'Bytes of a table with its indexes and TOAST, partitions and inheritance children included.';
+
+CREATE VIEW dbops.jobs WITH (security_barrier) AS
+  SELECT j.job_id, j.kind,
+         coalesce((SELECT c.oid::pg_catalog.regclass::text FROM pg_catalog.pg_class c WHERE c.oid = j.target_oid),
+                  j.target_name) AS target,
+         coalesce((SELECT r.rolname::text FROM pg_catalog.pg_roles r WHERE r.oid = j.owner_oid), j.owner_name) AS owner,
+         j.state,
+         coalesce(s.rows_done, 0) AS rows_done, j.rows_total,
+         (SELECT count(*) FROM dbops.job_error e WHERE e.job_id = j.job_id) AS rows_failed,
+         j.created_at, j.started_at, j.finished_at, j.last_error, j.last_sqlstate, j.last_hint,
+         j.label, j.priority, j.parallel, c.strategy, c.pass, j.created_by, j.not_before, j.spec
+  FROM dbops.job j
+  LEFT JOIN dbops.job_cursor c USING (job_id)
+  LEFT JOIN LATERAL (SELECT sum(rows_done)::bigint AS rows_done FROM dbops.job_slice s WHERE s.job_id = j.job_id) s ON true
+  WHERE dbops.may_see(j.owner_oid);
+COMMENT ON VIEW dbops.jobs IS
+  'One row a job: what it is, whose, its state (queued, running, paused, succeeded, failed, cancelled), rows done and the last error.';
+
+CREATE VIEW dbops.job_runs WITH (security_barrier) AS
+  SELECT r.run_id, r.job_id, r.slice, r.mode, r.pid, r.started_at, r.finished_at,
+         coalesce(r.finished_at, clock_timestamp()) - r.started_at AS duration,
+         r.outcome,
+         CASE WHEN r.outcome = 'running' THEN s.rows_done - r.rows_before ELSE r.rows_done END AS rows_done,
+         r.sqlstate, r.message
+  FROM dbops.job_run r JOIN dbops.job j USING (job_id)
+  LEFT JOIN dbops.job_slice s ON s.job_id = r.job_id AND s.slice = r.slice
+  WHERE dbops.may_see(j.owner_oid);
+COMMENT ON VIEW dbops.job_runs IS
+  'One row for each time that a worker or session worked on a slice of a job: when, how long, how it ended (running, finished, stopped, failed, lost), rows done.';
+
+CREATE VIEW dbops.job_events WITH (security_barrier) AS
+  SELECT e.event_id, e.job_id, e.at, e.actor, e.action, e.from_state, e.to_state, e.reason
+  FROM dbops.job_event e JOIN dbops.job j USING (job_id) WHERE dbops.may_see(j.owner_oid);
+COMMENT ON VIEW dbops.job_events IS 'Every change of state of every job: when, by whom, from what to what, why.';
+
+CREATE VIEW dbops.job_errors WITH (security_barrier) AS
+  SELECT e.error_id, e.job_id, e.relation, e.row_key, e.sqlstate, e.message, e.at
+  FROM dbops.job_error e JOIN dbops.job j USING (job_id) WHERE dbops.may_see(j.owner_oid);
+COMMENT ON VIEW dbops.job_errors IS
+  'Rows that a job set aside because they raised an error by themselves: key, SQLSTATE, message. dbops.retry(job) does them again.';
+
+CREATE VIEW dbops.progress WITH (security_barrier) AS
+  SELECT j.job_id, j.state, s.rows_done, greatest(j.rows_total, s.rows_done) AS rows_total,
+         CASE WHEN j.state = 'succeeded' THEN 100.0
+              ELSE round(least(100.0 * s.rows_done / nullif(greatest(j.rows_total, s.rows_done), 0), 99.9)::numeric, 1)
+         END AS percent,
+         round(s.rate::numeric, 1) AS rows_per_second,
+         CASE WHEN j.state = 'running' AND s.rate > 0
+              THEN make_interval(secs => greatest(j.rows_total - s.rows_done, 0) / s.rate) END AS eta,
+         CASE j.state
+           WHEN 'queued' THEN CASE
+             WHEN j.not_before > clock_timestamp() THEN 'back-off until ' || to_char(j.not_before, 'HH24:MI:SS')
+             WHEN NOT dbops.has_launcher() THEN 'CALL dbops.run(' || j.job_id || '): no launcher, dbops is not in shared_preload_libraries'
+             ELSE coalesce(j.last_hint, 'a free worker') END
+           WHEN 'running' THEN s.waiting_for
+           WHEN 'paused' THEN 'SELECT dbops.resume(' || j.job_id || ')'
+         END AS waiting_for,
+         CASE j.state
+           WHEN 'queued' THEN j.created_at
+           WHEN 'running' THEN s.waiting_since
+           WHEN 'paused' THEN (SELECT max(e.at) FROM dbops.job_event e WHERE e.job_id = j.job_id AND e.action = 'pause')
+         END AS waiting_since,
+         c.strategy, c.pass, c.position AS current_range, s.batches, s.batch_rows,
+         dbops.histogram_percentile(s.batch_times, 0.5) AS batch_time_p50,
+         dbops.histogram_percentile(s.batch_times, 0.99) AS batch_time_p99,
+         s.hindrances, s.lock_waits, s.wal_bytes,
+         (SELECT count(*) FROM dbops.job_revisit v WHERE v.job_id = j.job_id) AS ranges_to_revisit,
+         s.busy_ms / 1000.0 AS busy_seconds, s.workers,
+         pg_catalog.pg_stat_get_dead_tuples(j.target_oid) AS dead_tuples,
+         CASE WHEN j.spec ? 'bytes_before' AND EXISTS (SELECT FROM pg_catalog.pg_class k WHERE k.oid = j.target_oid)
+              THEN dbops.family_size(j.target_oid) - (j.spec ->> 'bytes_before')::bigint END AS bytes_grown
+  FROM dbops.job j
+  LEFT JOIN dbops.job_cursor c USING (job_id)
+  LEFT JOIN LATERAL (
+    SELECT sum(rows_done)::bigint AS rows_done, sum(rate) AS rate, sum(batches)::bigint AS batches,
+           max(batch_rows) AS batch_rows, sum(hindrances)::bigint AS hindrances, sum(lock_waits)::bigint AS lock_waits,
+           sum(wal_bytes)::bigint AS wal_bytes, sum(busy_ms) AS busy_ms, count(*) FILTER (WHERE NOT done) AS workers,
+           (SELECT array_agg(total ORDER BY i) FROM (
+              SELECT u.i, sum(u.n)::bigint AS total FROM dbops.job_slice t, unnest(t.batch_times) WITH ORDINALITY u(n, i)
+              WHERE t.job_id = j.job_id GROUP BY u.i) h) AS batch_times,
+           min(waiting_for) AS waiting_for, min(waiting_since) AS waiting_since
+    FROM dbops.job_slice s WHERE s.job_id = j.job_id) s ON true
+  WHERE dbops.may_see(j.owner_oid);
+
+COMMENT ON VIEW dbops.progress IS
+  'One row a job: rows done of how many, rate, ETA, what it waits for and since when, batch times (p50, p99), hindrances, growth of the table.';
+
+GRANT SELECT ON dbops.jobs, dbops.job_runs, dbops.job_events, dbops.job_errors, dbops.progress TO PUBLIC;
+
+CREATE FUNCTION dbops.pause(job bigint, reason text DEFAULT NULL) RETURNS text
+  AS 'MODULE_PATHNAME', 'dbops_pause' LANGUAGE C;
+COMMENT ON FUNCTION dbops.pause(bigint, text) IS
+  'Pause a queued or running job; a statement under way is cancelled and its batch rolled back. Takes effect at COMMIT, within a second. Returns the state. Needs membership in the owner''s role or in dbops_admin.';
+
+CREATE FUNCTION dbops.resume(job bigint, reason text DEFAULT NULL) RETURNS text
+  AS 'MODULE_PATHNAME', 'dbops_resume' LANGUAGE C;
+COMMENT ON FUNCTION dbops.resume(bigint, text) IS
+  'Queue a paused job again; it continues from its last batch. Returns the state.';
+
+CREATE FUNCTION dbops.cancel(job bigint, reason text DEFAULT NULL) RETURNS text
+  AS 'MODULE_PATHNAME', 'dbops_cancel' LANGUAGE C;
+COMMENT ON FUNCTION dbops.cancel(bigint, text) IS
+  'Cancel a job for good; batches that were committed stay. Takes effect at COMMIT, within a second. dbops.retry() can bring it back. Returns the state.';
+
+CREATE FUNCTION dbops.retry(job bigint, reason text DEFAULT NULL) RETURNS text
+  AS 'MODULE_PATHNAME', 'dbops_retry' LANGUAGE C;
+COMMENT ON FUNCTION dbops.retry(bigint, text) IS
+  'Queue a failed or cancelled job again, from its last batch; rows set aside in dbops.job_errors are tried again, also of a job that succeeded without them. Returns the state.';
+
+CREATE PROCEDURE dbops.run(job bigint)
+  AS 'MODULE_PATHNAME', 'dbops_run' LANGUAGE C;
+COMMENT ON PROCEDURE dbops.run(bigint) IS
+  'Run a queued job in this session, with a commit after every batch: needs no preload and no free worker. Not inside a transaction block. Raises the job''s error when it fails.';
+
+CREATE PROCEDURE dbops.wait(job bigint, timeout interval DEFAULT NULL)
+  AS 'MODULE_PATHNAME', 'dbops_wait' LANGUAGE C;
+COMMENT ON PROCEDURE dbops.wait(bigint, interval) IS
+  'Wait until a job has succeeded, holding no snapshot. Raises the job''s own error when it failed, 57014 when it was cancelled or the time is up. Not inside a transaction block.';

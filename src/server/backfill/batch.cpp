@@ -1,0 +1,245 @@
+#include "server/backfill/batch.h"
+
+#include <unordered_map>
+
+#include "server/backfill/trigger_filter.h"
+
+extern "C" {
+#include "access/table.h"
+#include "executor/instrument.h"
+#include "executor/spi.h"
+#include "executor/tuptable.h"
+#include "nodes/params.h"
+#include "storage/lmgr.h"
+#include "tcop/dest.h"
+#include "utils/lsyscache.h"
+}
+
+namespace dbops::server::backfill {
+
+namespace {
+
+// Counts what RETURNING gives, without storing it.
+struct KeptCounter {
+  DestReceiver receiver;
+  std::int64_t kept;
+};
+
+bool count_row(TupleTableSlot* slot, DestReceiver* self) {
+  bool isnull = true;
+  const Datum kept = slot_getattr(slot, 1, &isnull);
+  if (!isnull && DatumGetBool(kept)) ++reinterpret_cast<KeptCounter*>(self)->kept;
+  return true;
+}
+
+KeptCounter make_counter() {
+  KeptCounter counter{};
+  counter.receiver.receiveSlot = count_row;
+  counter.receiver.rStartup = [](DestReceiver*, int, TupleDesc) {};
+  counter.receiver.rShutdown = [](DestReceiver*) {};
+  counter.receiver.rDestroy = [](DestReceiver*) {};
+  counter.receiver.mydest = DestNone;
+  return counter;
+}
+
+// Plans are made anew for each execution: with the bounds known, the planner knows that the range is small.
+SPIPlanPtr kept_plan(const Statement& statement) {
+  static auto& plans = *new std::unordered_map<std::string, SPIPlanPtr>; // as in bookkeeping.cpp
+  if (auto found = plans.find(statement.text); found != plans.end()) return found->second;
+  SPIPlanPtr plan = call_pg([&statement] {
+    SPIPlanPtr made = SPI_prepare_cursor(statement.text.c_str(), static_cast<int>(statement.types.size()),
+                                         const_cast<Oid*>(statement.types.data()), CURSOR_OPT_CUSTOM_PLAN);
+    if (made == nullptr) elog(ERROR, "SPI_prepare_cursor: %s", SPI_result_code_string(SPI_result));
+    SPI_keepplan(made);
+    return made;
+  });
+  plans.emplace(statement.text, plan);
+  return plan;
+}
+
+// Values from their text; under canonical_text().
+ParamListInfo bind_values(const Statement& statement, const std::vector<std::string>& values) {
+  return call_pg([&statement, &values] {
+    const int count = static_cast<int>(values.size());
+    ParamListInfo list = makeParamList(count);
+    for (int i = 0; i < count; ++i) {
+      Oid input = InvalidOid;
+      Oid parameter = InvalidOid;
+      getTypeInputInfo(statement.types[i], &input, &parameter);
+      ParamExternData& slot = list->params[i];
+      slot.value = OidInputFunctionCall(input, const_cast<char*>(values[i].c_str()), parameter, -1);
+      slot.isnull = false;
+      slot.pflags = PARAM_FLAG_CONST;
+      slot.ptype = statement.types[i];
+    }
+    return list;
+  });
+}
+
+void execute(SPIPlanPtr plan, ParamListInfo parameters, DestReceiver* destination) {
+  call_pg([plan, parameters, destination] {
+    SPIExecuteOptions options{};
+    options.params = parameters;
+    options.dest = destination;
+    const int code = SPI_execute_plan_extended(plan, &options);
+    if (code < 0) elog(ERROR, "SPI_execute_plan_extended: %s", SPI_result_code_string(code));
+  });
+}
+
+std::string tid_text(const TidBound& bound) { return "(" + std::to_string(bound.block) + "," + std::to_string(bound.offset) + ")"; }
+
+std::vector<std::string> values_of(const Unit& unit) {
+  std::vector<std::string> values;
+  if (unit.order == Order::block) values = {tid_text(unit.from), tid_text(unit.to)};
+  else {
+    values = unit.after;
+    values.insert(values.end(), unit.upto.begin(), unit.upto.end());
+  }
+  if (unit.stripes > 1) {
+    values.push_back(std::to_string(unit.stripes));
+    values.push_back(std::to_string(unit.next));
+  }
+  return values;
+}
+
+// Is somebody waiting for a row that this transaction has locked, or to change the table?
+bool somebody_waits(Oid relation) {
+  return call_pg([relation] {
+    const TransactionId xid = GetCurrentTransactionIdIfAny();
+    if (!TransactionIdIsValid(xid)) return false;
+    LOCKTAG tag;
+    SET_LOCKTAG_TRANSACTION(tag, xid);
+    if (LockHasWaiters(&tag, ExclusiveLock, false)) return true;
+    SET_LOCKTAG_RELATION(tag, MyDatabaseId, relation);
+    return LockHasWaiters(&tag, RowExclusiveLock, false);
+  });
+}
+
+} // namespace
+
+BatchRunner::BatchRunner(const Spec& spec, Oid owner, std::int64_t job)
+    : spec_(spec), owner_(owner), batch_settings_(spec.settings), range_settings_(canonical_text()) {
+  const Settings common{{"row_security", "off"},
+                        {"lock_timeout", std::to_string(spec.lock_timeout_ms)},
+                        {"deadlock_timeout", "50ms"}, // the job is the victim, never the application
+                        {"statement_timeout", "0"},
+                        {"jit", "off"},
+                        {"max_parallel_workers_per_gather", "0"},
+                        {"dbops.in_job", to_text(job)}};
+  const Settings ranges{{"enable_seqscan", "off"}, {"enable_bitmapscan", "off"}};
+  batch_settings_.insert(batch_settings_.end(), common.begin(), common.end());
+  if (!spec.subqueries) batch_settings_.insert(batch_settings_.end(), ranges.begin(), ranges.end());
+  for (const auto& [name, value] : spec.settings)
+    if (name == "search_path") range_settings_.emplace_back(name, value);
+  range_settings_.insert(range_settings_.end(), common.begin(), common.end());
+  range_settings_.insert(range_settings_.end(), ranges.begin(), ranges.end());
+}
+
+template <typename F>
+auto BatchRunner::as_owner(const Settings& settings, F&& fn) {
+  // A session that runs somebody else's job must not be reachable for that role's triggers and functions.
+  const int flags = GetUserId() == owner_ ? 0 : SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION;
+  return as_role(owner_, flags, [&] {
+    const int nest_level = enter_settings(settings);
+    auto result = fn();
+    leave_settings(nest_level);
+    return result;
+  });
+}
+
+const Table* BatchRunner::table(Oid relation) {
+  if (auto found = tables_.find(relation); found != tables_.end()) {
+    // Renamed or moved: its statements are written anew.
+    const std::string name = qualified_name(relation);
+    if (name == found->second.name) return &found->second;
+    tables_.erase(found);
+    if (name.empty()) return nullptr;
+  }
+  const std::optional<Table> described = describe_table(relation, spec_.columns);
+  if (!described) return nullptr;
+  return &tables_.emplace(relation, *described).first->second;
+}
+
+void BatchRunner::lock_table(const Table& table) {
+  as_owner(batch_settings_, [&table] {
+    call_pg([&table] { LockRelationOid(table.oid, RowExclusiveLock); });
+    return true;
+  });
+}
+
+BatchResult BatchRunner::run(const Table& table, const Unit& unit) {
+  const Statement statement = batch_statement(table, spec_, shape_of(unit));
+  BatchResult result;
+  KeptCounter counter = make_counter();
+  const std::uint64_t wal_before = pgWalUsage.wal_bytes;
+  const bool returns = !spec_.erase && !spec_.condition.empty();
+  ParamListInfo parameters = as_owner(range_settings_, [&] { return bind_values(statement, values_of(unit)); });
+  as_owner(batch_settings_, [&] {
+    SPIPlanPtr plan = kept_plan(statement);
+    if (spec_.skip_triggers) arm_trigger_filter(table.oid);
+    try {
+      execute(plan, parameters, returns ? &counter.receiver : nullptr);
+    } catch (...) {
+      disarm_trigger_filter();
+      throw;
+    }
+    disarm_trigger_filter();
+    return true;
+  });
+  result.rows = static_cast<std::int64_t>(SPI_processed);
+  result.kept = counter.kept;
+  result.wal_bytes = pgWalUsage.wal_bytes - wal_before;
+  result.others_waited = somebody_waits(table.oid);
+  return result;
+}
+
+Rows BatchRunner::select(const Statement& statement, const std::vector<std::string>& values) {
+  return as_owner(range_settings_, [&] {
+    SPIPlanPtr plan = kept_plan(statement);
+    execute(plan, bind_values(statement, values), nullptr);
+    return take_result();
+  });
+}
+
+namespace {
+
+std::optional<Key> first_key(const Rows& rows) {
+  if (rows.empty()) return std::nullopt;
+  Key key;
+  for (std::size_t i = 0; i < rows.rows.front().size(); ++i) key.push_back(rows.text(0, i));
+  return key;
+}
+
+} // namespace
+
+std::optional<Key> BatchRunner::nth_key(const Table& table, const Key& after, const Key& upto, std::int64_t n) {
+  std::vector<std::string> values = after;
+  values.insert(values.end(), upto.begin(), upto.end());
+  values.push_back(std::to_string(n));
+  return first_key(select(nth_key_statement(table, !after.empty(), !upto.empty()), values));
+}
+
+std::optional<Key> BatchRunner::last_key(const Table& table) { return first_key(select(last_key_statement(table), {})); }
+
+std::int64_t BatchRunner::count(const Table& table, const Unit& unit) {
+  return select(count_range_statement(table, shape_of(unit)), values_of(unit)).integer(0, 0);
+}
+
+std::string BatchRunner::first_row(const Table& table, const Unit& unit) {
+  const std::optional<Key> key = first_key(select(first_row_statement(table, shape_of(unit)), values_of(unit)));
+  if (!key) return {};
+  if (!table.key.usable()) return "ctid " + key->front();
+  std::string text;
+  for (const std::string& part : *key) text += (text.empty() ? "(" : ", ") + part;
+  return text + ")";
+}
+
+std::int64_t BatchRunner::matching(const Table& table, std::int64_t limit) {
+  const Statement statement = matching_statement(table, spec_, limit);
+  return as_owner(batch_settings_, [&] {
+    execute(kept_plan(statement), bind_values(statement, {}), nullptr);
+    return take_result().integer(0, 0);
+  });
+}
+
+} // namespace dbops::server::backfill

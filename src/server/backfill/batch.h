@@ -1,0 +1,51 @@
+// Running the statements of a job on one table, as the owner of the job, inside a Session's transaction.
+#pragma once
+
+#include <map>
+
+#include "server/backfill/statement.h"
+
+namespace dbops::server::backfill {
+
+struct BatchResult {
+  std::int64_t rows = 0;     // changed
+  std::int64_t kept = 0;     // of these, rows that still match the condition
+  std::uint64_t wal_bytes = 0;
+  bool others_waited = false; // somebody waits for a lock that this batch holds
+};
+
+class BatchRunner {
+ public:
+  // owner: runs as this role; job: for dbops.in_job.
+  BatchRunner(const Spec& spec, Oid owner, std::int64_t job);
+
+  // The description of a table, read once and again when the table has changed its name; nothing when it is gone.
+  const Table* table(Oid relation);
+  void forget(Oid relation) { tables_.erase(relation); }
+
+  // Locks the table against changes of its definition, for the transaction; raises 55P03 as `relation_busy` says.
+  void lock_table(const Table& table);
+
+  // Executes stripe unit.next of the unit's range.
+  BatchResult run(const Table& table, const Unit& unit);
+
+  // The key n rows on (0: the first) in (after, upto]; nothing when there are not so many.
+  std::optional<Key> nth_key(const Table& table, const Key& after, const Key& upto, std::int64_t n);
+  std::optional<Key> last_key(const Table& table);
+  std::int64_t count(const Table& table, const Unit& unit); // rows in the range, condition or not
+  std::string first_row(const Table& table, const Unit& unit); // as text: "(42)", or a ctid; empty: no row
+  std::int64_t matching(const Table& table, std::int64_t limit);
+
+ private:
+  Rows select(const Statement& statement, const std::vector<std::string>& values);
+  template <typename F>
+  auto as_owner(const Settings& settings, F&& fn);
+
+  const Spec& spec_;
+  Oid owner_;
+  Settings batch_settings_; // for statements with the user's texts
+  Settings range_settings_; // for statements over keys
+  std::map<Oid, Table> tables_;
+};
+
+} // namespace dbops::server::backfill

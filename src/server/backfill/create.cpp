@@ -1,0 +1,459 @@
+// The SQL functions backfill, batch_delete and their previews: from arguments to a job. See src/schema/backfill.sql.
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/schedule/window.h"
+#include "server/backfill/input.h"
+#include "server/backfill/statement.h"
+#include "server/backfill/table.h"
+#include "server/compat.h"
+#include "server/engine/job_record.h"
+#include "server/engine/shared.h"
+#include "server/engine/wake.h"
+
+extern "C" {
+#include "access/htup_details.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_authid.h"
+#include "funcapi.h"
+#include "utils/acl.h"
+#include "utils/lsyscache.h"
+#include "utils/regproc.h"
+#include "utils/syscache.h"
+}
+
+namespace dbops::server::backfill {
+
+namespace {
+
+using nlohmann::json;
+
+constexpr int default_stripes = 8;
+constexpr std::uint32_t sampled_blocks = 300;
+constexpr std::size_t sampled_tables = 32;
+
+[[noreturn]] void bad_argument(const std::string& message, const std::string& hint = {}) {
+  throw SqlError(ERRCODE_INVALID_PARAMETER_VALUE, message, hint);
+}
+
+// Arguments of the SQL call, read in the order of the declaration.
+class Arguments {
+ public:
+  explicit Arguments(FunctionCallInfo call) : fcinfo(call) {}
+
+  std::optional<std::string> text() {
+    const int i = next_++;
+    if (PG_ARGISNULL(i)) return std::nullopt;
+    return std::string(call_pg([call = fcinfo, i] { return text_to_cstring(DatumGetTextPP(call->args[i].value)); }));
+  }
+  std::optional<std::string> name() {
+    const int i = next_++;
+    if (PG_ARGISNULL(i)) return std::nullopt;
+    return std::string(NameStr(*PG_GETARG_NAME(i)));
+  }
+  std::optional<double> real() {
+    const int i = next_++;
+    if (PG_ARGISNULL(i)) return std::nullopt;
+    return PG_GETARG_FLOAT8(i);
+  }
+  std::optional<std::int64_t> bigint() {
+    const int i = next_++;
+    if (PG_ARGISNULL(i)) return std::nullopt;
+    return PG_GETARG_INT64(i);
+  }
+  std::optional<int> integer() {
+    const int i = next_++;
+    if (PG_ARGISNULL(i)) return std::nullopt;
+    return PG_GETARG_INT32(i);
+  }
+  bool boolean() {
+    const int i = next_++;
+    return !PG_ARGISNULL(i) && PG_GETARG_BOOL(i);
+  }
+  Oid relation() {
+    const int i = next_++;
+    if (PG_ARGISNULL(i)) throw SqlError(ERRCODE_NULL_VALUE_NOT_ALLOWED, "target must not be null");
+    return PG_GETARG_OID(i);
+  }
+  std::optional<double> seconds() {
+    const int i = next_++;
+    if (PG_ARGISNULL(i)) return std::nullopt;
+    const Interval* interval = PG_GETARG_INTERVAL_P(i);
+    return (interval->day + interval->month * 30.0) * 86'400.0 + static_cast<double>(interval->time) / 1e6;
+  }
+
+ private:
+  FunctionCallInfo fcinfo;
+  int next_ = 0;
+};
+
+struct Request {
+  Oid target = InvalidOid;
+  Spec spec;
+  std::string strategy;
+  std::optional<int> stripes;
+  int parallel = 1;
+  std::optional<std::string> run_as;
+  Value label;
+  int priority = 0;
+};
+
+template <typename T>
+T in_range(const char* name, const std::optional<T>& value, T low, T high) {
+  if (!value) bad_argument(std::string(name) + " must not be null");
+  if (!(*value >= low && *value <= high))
+    bad_argument(std::string(name) + " must be between " + json(low).dump() + " and " + json(high).dump());
+  return *value;
+}
+
+std::optional<double> positive(const char* name, std::optional<double> value) {
+  if (value && !(*value > 0)) bad_argument(std::string(name) + " must be positive", "NULL takes the limit away.");
+  return value;
+}
+
+std::optional<double> not_negative(const char* name, std::optional<double> value) {
+  if (value && !(*value >= 0)) bad_argument(std::string(name) + " must not be negative", "NULL takes the limit away.");
+  return value;
+}
+
+std::optional<double> as_real(std::optional<std::int64_t> value) {
+  if (!value) return std::nullopt;
+  return static_cast<double>(*value);
+}
+
+void check_windows(Spec& spec) {
+  if (spec.windows.empty()) return;
+  core::WindowError error{};
+  if (!core::Windows::parse(spec.windows, error))
+    bad_argument("windows: expected " + error.expected + " at position " + std::to_string(error.position + 1),
+                 "For example '22:00-06:00' or 'Mon-Fri 20:00-24:00, Sat,Sun 00:00-24:00'.");
+  if (spec.timezone.empty()) spec.timezone = query("SELECT pg_catalog.current_setting('TimeZone')").text(0, 0);
+  query("SELECT pg_catalog.timezone($1, pg_catalog.now())", {spec.timezone}); // raises 22023 for a name that it does not know
+}
+
+// Must follow the declarations in src/schema/backfill.sql.
+Request read_request(FunctionCallInfo fcinfo, bool erase) {
+  Arguments in(fcinfo);
+  Request request;
+  Spec& spec = request.spec;
+  spec.erase = erase;
+  request.target = in.relation();
+  if (!erase) {
+    const auto assignments = in.text();
+    if (!assignments) throw SqlError(ERRCODE_NULL_VALUE_NOT_ALLOWED, "assignments must not be null");
+    spec.assignments = *assignments;
+  }
+  const auto condition = in.text();
+  if (erase && !condition) throw SqlError(ERRCODE_NULL_VALUE_NOT_ALLOWED, "condition must not be null", "TRUNCATE removes all rows.");
+  spec.condition = condition.value_or("");
+  if (condition && spec.condition.find_first_not_of(" \t\r\n") == std::string::npos) bad_argument("condition must not be empty");
+  request.strategy = in.text().value_or("auto");
+  request.stripes = in.integer();
+  request.parallel = in_range<int>("parallel", in.integer(), 1, 64);
+  spec.target_ms = static_cast<int>(std::lround(in_range<double>("target_batch_time (seconds)", in.seconds(), 0.001, 60.0) * 1000));
+  spec.max_batch_rows = in_range<std::int64_t>("max_batch_rows", in.bigint(), 1, 10'000'000);
+  spec.nice_ratio = in_range<double>("nice_ratio", in.real(), 0.0, 100.0);
+  spec.max_rows_per_second = positive("max_rows_per_second", in.real());
+  spec.max_bytes_per_second = positive("max_bytes_per_second", in.real());
+  spec.limits.max_replica_lag = positive("max_replica_lag", in.seconds());
+  spec.limits.max_wal_rate = positive("max_wal_rate", as_real(in.bigint()));
+  spec.limits.max_archive_backlog = not_negative("max_archive_backlog", as_real(in.bigint()));
+  spec.limits.max_lock_waiters = not_negative("max_lock_waiters", as_real(in.bigint()));
+  spec.limits.max_active_sessions = positive("max_active_sessions", as_real(in.bigint()));
+  spec.limits.max_load = positive("max_load", in.real());
+  spec.limits.pause_for_autovacuum = in.boolean();
+  spec.windows = in.text().value_or("");
+  spec.timezone = in.text().value_or("");
+  spec.lock_timeout_ms = static_cast<int>(std::lround(in_range<double>("lock_timeout (seconds)", in.seconds(), 0.001, 60.0) * 1000));
+  spec.max_errors = in_range<std::int64_t>("max_errors", in.bigint(), 0, 1'000'000);
+  spec.vacuum_every = in_range<double>("vacuum_every", in.real(), 0.0, 1.0);
+  spec.skip_triggers = in.boolean();
+  request.run_as = in.name();
+  request.label = in.text();
+  request.priority = in_range<int>("priority", in.integer(), -1000, 1000);
+  if (request.stripes) in_range<int>("stripes", request.stripes, 1, 64);
+  check_windows(spec);
+  return request;
+}
+
+// The role that the job runs as. A superuser's job runs as the owner of the table, so that the table's triggers and
+// functions get no more rights than they have already.
+Oid choose_owner(const Request& request) {
+  return call_pg([&request] {
+    const Oid user = GetUserId();
+    if (request.run_as) {
+      const Oid role = get_role_oid(request.run_as->c_str(), false);
+      if (!is_member_of_role(user, role))
+        ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("must be a member of role \"%s\" to run a job as it", request.run_as->c_str())));
+      return role;
+    }
+    if (!superuser()) return user;
+    HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(request.target));
+    if (!HeapTupleIsValid(tuple))
+      ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("relation with OID %u does not exist", request.target)));
+    const Oid owner = reinterpret_cast<Form_pg_class>(GETSTRUCT(tuple))->relowner;
+    ReleaseSysCache(tuple);
+    return owner;
+  });
+}
+
+// What texts and values mean depends on these; the job uses those of the session that made it.
+Settings session_settings() {
+  Settings settings;
+  settings.emplace_back("search_path", query("SELECT coalesce_path FROM (SELECT COALESCE(pg_catalog.string_agg("
+                                             "pg_catalog.quote_ident(s), ', ' ORDER BY n), '\"\"') AS coalesce_path"
+                                             " FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY u(s, n)) p")
+                                           .text(0, 0));
+  for (const char* name : {"TimeZone", "DateStyle", "IntervalStyle", "extra_float_digits", "bytea_output", "default_text_search_config"})
+    settings.emplace_back(name, query("SELECT pg_catalog.current_setting($1)", {name}).text(0, 0));
+  return settings;
+}
+
+struct Plan {
+  std::vector<Table> tables;
+  double matching = 0; // rows, estimated
+  double width = 0;    // bytes a row, estimated
+  std::vector<std::string> warnings;
+};
+
+void choose_strategy(const Request& request, Spec& spec, const Plan& plan) {
+  const bool hot = !spec.erase && std::all_of(plan.tables.begin(), plan.tables.end(), [](const Table& t) { return t.hot; });
+  spec.keyed = !plan.tables.empty() && std::all_of(plan.tables.begin(), plan.tables.end(), [](const Table& t) { return t.key.usable(); });
+  const std::string& wish = request.strategy;
+  if (wish != "auto" && wish != "key" && wish != "block" && wish != "stripe")
+    bad_argument("strategy \"" + wish + "\" is not known", "auto, stripe, key or block.");
+  const bool by_key = wish == "key" || (wish != "block" && !spec.falsifiable);
+  if (by_key && !spec.keyed)
+    bad_argument("table has no key that rows can be walked by",
+                 wish == "key" ? "It needs a primary key, or a unique index on NOT NULL columns that the job does not assign."
+                               : "Without one, the assignments must make the condition false, so that no row is changed twice: "
+                                 "add such a condition, or a primary key.");
+  if (wish == "block" && !spec.falsifiable)
+    bad_argument("strategy block needs a condition that the assignments make false",
+                 "A row that is updated elsewhere in the meantime may be met twice. Use strategy => 'key'.");
+  spec.order = by_key ? Order::key : Order::block;
+  const bool stripe = wish == "stripe" || (wish == "auto" && hot);
+  spec.stripes = stripe ? request.stripes.value_or(default_stripes) : 1;
+  spec.strategy = spec.stripes > 1 ? "stripe" : by_key ? "key" : "block";
+}
+
+// Rows of the table that match, by counting them in a sample of its blocks.
+double estimate_matching(const Table& table, const Spec& spec, bool sample) {
+  if (spec.condition.empty() || table.blocks == 0) return table.rows;
+  if (!sample) return table.rows;
+  const double percent = std::min(100.0, 100.0 * sampled_blocks / table.blocks);
+  const Rows counted = query("SELECT pg_catalog.count(*) FROM ONLY " + table.name + " TABLESAMPLE SYSTEM (" + std::to_string(percent) +
+                             ") WHERE (" + spec.condition + "\n)");
+  return counted.real(0, 0) * 100.0 / percent;
+}
+
+double row_width(const Table& table) {
+  const Rows width = query("SELECT COALESCE(pg_catalog.sum(avg_width), 0) FROM pg_catalog.pg_stats WHERE schemaname = $1 AND tablename = $2",
+                           {query("SELECT relnamespace::pg_catalog.regnamespace::text FROM pg_catalog.pg_class WHERE oid = $1::pg_catalog.oid",
+                                  {to_text(table.oid)}).text(0, 0),
+                            call_pg([&table] { return get_rel_name(table.oid); })});
+  const double known = width.real(0, 0);
+  return known > 0 ? known : std::max(8192.0 / std::max(table.rows_per_block, 1.0) - 28.0, 8.0);
+}
+
+void warn_about(const CheckedInput& checked, const Request& request, Plan& plan) {
+  for (const std::string& function : checked.volatile_functions)
+    plan.warnings.push_back("calls the volatile function " + function + "(): its value differs from row to row and from try to try");
+  if (checked.condition_is_volatile)
+    plan.warnings.emplace_back("the condition is volatile, so no pass can prove that nothing is left");
+  if (request.spec.erase) {
+    const Rows unindexed = query(
+        "SELECT c.conname, c.conrelid::pg_catalog.regclass::text FROM pg_catalog.pg_constraint c WHERE c.contype = 'f'"
+        " AND c.confrelid = $1::pg_catalog.oid AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.conrelid"
+        " AND i.indisvalid AND i.indpred IS NULL AND i.indkey[0] = ANY (c.conkey))",
+        {to_text(request.target)});
+    for (std::size_t i = 0; i < unindexed.size(); ++i)
+      plan.warnings.push_back("foreign key " + unindexed.text(i, 0) + " of " + unindexed.text(i, 1) +
+                              " has no index: every deleted row scans that table");
+  }
+}
+
+// Everything that can be wrong is found here, before a job exists. As the job's owner.
+Plan prepare(Request& request) {
+  Spec& spec = request.spec;
+  require_suitable(request.target);
+  const std::vector<Oid> members = family(request.target);
+  for (const Oid member : members) require_suitable(member);
+  const CheckedInput checked = check_input(request.target, spec.erase, spec.assignments, spec.condition);
+  std::vector<Oid> to_check = members;
+  if (std::find(members.begin(), members.end(), request.target) == members.end()) to_check.push_back(request.target);
+  for (const Oid relation : to_check) require_all_rows(relation, GetUserId());
+  require_privileges(to_check, spec.erase, spec.assignments, spec.condition);
+  spec.columns = checked.columns;
+  spec.subqueries = checked.subqueries;
+  spec.falsifiable = checked.falsifiable;
+
+  Plan plan;
+  for (const Oid member : members)
+    if (std::optional<Table> table = describe_table(member, spec.columns)) plan.tables.push_back(*table);
+  if (spec.skip_triggers)
+    for (const Table& table : plan.tables)
+      if (!call_pg([&table] { return compat::owns_relation(table.oid, GetUserId()); }))
+        throw SqlError(ERRCODE_INSUFFICIENT_PRIVILEGE, "only the owner of " + table.name + " may leave out its triggers");
+  choose_strategy(request, spec, plan);
+  for (std::size_t i = 0; i < plan.tables.size(); ++i) {
+    plan.matching += estimate_matching(plan.tables[i], spec, !checked.condition_is_volatile && i < sampled_tables);
+    if (i == 0) plan.width = row_width(plan.tables[i]);
+  }
+  warn_about(checked, request, plan);
+  return plan;
+}
+
+// Runs fn as the job's owner, safe from what that role has planted.
+template <typename F>
+auto as_job_owner(Oid owner, F&& fn) {
+  const int flags = owner == GetUserId() ? 0 : SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION;
+  return as_role(owner, flags, fn);
+}
+
+void warn(const std::vector<std::string>& warnings) {
+  for (const std::string& warning : warnings)
+    call_pg([&warning] { ereport(WARNING, (errmsg("dbops: %s", warning.c_str()))); });
+}
+
+std::int64_t insert_job(const Request& request, Oid owner, const Plan& plan) {
+  Spec spec = request.spec;
+  spec.bytes_before = bookkeep("SELECT dbops.family_size($1::oid)", {to_text(request.target)}).integer(0, 0);
+  const Rows inserted = bookkeep(
+      "INSERT INTO dbops.job (kind, target_oid, target_name, owner_oid, owner_name, created_by, label, priority, parallel, spec, rows_total)"
+      " VALUES ($1, $2::oid, $3, $4::oid, $5, $6, $7, $8::integer, $9::integer, $10::jsonb, $11::bigint) RETURNING job_id",
+      {spec.erase ? "batch_delete" : "backfill", to_text(request.target), qualified_name(request.target), to_text(owner), role_name(owner),
+       role_name(GetUserId()), request.label, to_text(request.priority), to_text(request.parallel), to_json(spec).dump(),
+       to_text(static_cast<std::int64_t>(std::llround(plan.matching)))});
+  const std::string id = inserted.text(0, 0);
+  bookkeep("INSERT INTO dbops.job_slice (job_id, slice) SELECT $1::bigint, generate_series(0, $2::integer - 1)", {id, to_text(request.parallel)});
+  const char* order = spec.order == Order::key ? "key" : "block";
+  bookkeep("INSERT INTO dbops.job_cursor (job_id, strategy, position) VALUES ($1::bigint, $2, $3::jsonb)",
+           {id, spec.strategy, json{{"order", order}}.dump()});
+  bookkeep("INSERT INTO dbops.job_event (job_id, actor, action, to_state) VALUES ($1::bigint, $2, 'create', 'queued')",
+           {id, role_name(GetUserId())});
+  return inserted.integer(0, 0);
+}
+
+// The role has to be able to run it later; said now, when somebody is looking.
+void warn_if_nobody_can_run(Oid owner) {
+  struct Facts {
+    bool can_login;
+    bool may_connect;
+  };
+  const Facts facts = call_pg([owner] {
+    HeapTuple tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(owner));
+    Facts found{false, false};
+    if (!HeapTupleIsValid(tuple)) return found;
+    found.can_login = reinterpret_cast<Form_pg_authid>(GETSTRUCT(tuple))->rolcanlogin;
+    ReleaseSysCache(tuple);
+    return found;
+  });
+  if (!facts.can_login && !compat::nologin_workers)
+    warn({"role \"" + role_name(owner) + "\" has no LOGIN: before PostgreSQL 17 no background worker can run the job as it; use CALL dbops.run()"});
+  if (shared() == nullptr) warn({"dbops is not in shared_preload_libraries: the job waits for CALL dbops.run()"});
+}
+
+Datum create(FunctionCallInfo fcinfo, bool erase) {
+  SpiConnection spi;
+  Request request = read_request(fcinfo, erase);
+  request.spec.settings = session_settings();
+  const Oid owner = choose_owner(request);
+  const Plan plan = as_job_owner(owner, [&] { return prepare(request); });
+  const std::int64_t id = insert_job(request, owner, plan);
+  warn(plan.warnings);
+  warn_if_nobody_can_run(owner);
+  announce_at_commit();
+  spi.close();
+  return Int64GetDatum(id);
+}
+
+std::string key_text(const Table& table) {
+  std::string text;
+  for (const KeyColumn& column : table.key.columns) text += (text.empty() ? "" : ", ") + column.name;
+  return text;
+}
+
+// Cost of a row, fitted to the figures in docs/performance.md: the heap, and for what is not HOT every index.
+struct RowCost {
+  double wal_bytes;
+  double seconds;
+};
+RowCost row_cost(const Spec& spec, const Plan& plan) {
+  const double indexes = plan.tables.empty() ? 0 : plan.tables.front().indexes;
+  if (spec.erase) return {211.0, 1e-6 * (1.0 + 0.3 * indexes)};
+  const bool hot = !plan.tables.empty() && plan.tables.front().hot;
+  const double not_hot = !hot || spec.stripes == 1 ? 1.0 : 0.3;
+  return {1.4 * plan.width + 120.0 + not_hot * indexes * 130.0, 1e-6 * (5.0 + not_hot * indexes * 3.0)};
+}
+
+std::string locks_text(const Spec& spec) {
+  return std::string(spec.erase ? "ROW EXCLUSIVE on each table, FOR UPDATE on the rows of one batch"
+                                : "ROW EXCLUSIVE on each table, FOR NO KEY UPDATE on the rows of one batch") +
+         ", for about " + to_text(spec.target_ms) + " ms; lock_timeout " + to_text(spec.lock_timeout_ms) + " ms";
+}
+
+std::string statement_text(const Spec& spec, const Plan& plan) {
+  if (plan.tables.empty()) return {};
+  return batch_statement(plan.tables.front(), spec, {spec.order, spec.order == Order::key, spec.stripes > 1}).text;
+}
+
+Datum preview(FunctionCallInfo fcinfo, bool erase) {
+  SpiConnection spi;
+  Request request = read_request(fcinfo, erase);
+  request.spec.settings = session_settings();
+  const Oid owner = choose_owner(request);
+  const Plan plan = as_job_owner(owner, [&] { return prepare(request); });
+  const Spec& spec = request.spec;
+  const RowCost cost = row_cost(spec, plan);
+  double visited = 0;
+  for (const Table& table : plan.tables) visited += table.rows;
+  const double rows_per_batch = std::clamp(spec.target_ms / 1000.0 / cost.seconds, 50.0, static_cast<double>(spec.max_batch_rows));
+  double seconds = plan.matching * cost.seconds * (1.0 + spec.nice_ratio) / request.parallel + visited * 1e-7;
+  if (spec.max_rows_per_second) seconds = std::max(seconds, plan.matching / *spec.max_rows_per_second);
+  std::string warnings = "{";
+  for (const std::string& warning : plan.warnings) warnings += (warnings.size() > 1 ? "," : "") + json(warning).dump();
+  warnings += "}";
+  const std::vector<std::string> values{spec.strategy,
+                                        spec.order == Order::key && !plan.tables.empty() ? key_text(plan.tables.front()) : "ctid",
+                                        role_name(owner),
+                                        std::to_string(plan.tables.size()),
+                                        to_text(static_cast<std::int64_t>(std::llround(plan.matching))),
+                                        to_text(static_cast<std::int64_t>(std::ceil(visited / rows_per_batch))),
+                                        to_text(static_cast<std::int64_t>(plan.matching * cost.wal_bytes)),
+                                        std::to_string(seconds) + " seconds",
+                                        locks_text(spec),
+                                        statement_text(spec, plan),
+                                        warnings};
+  spi.close();
+  return call_pg([fcinfo, &values] {
+    TupleDesc columns = nullptr;
+    if (get_call_result_type(fcinfo, nullptr, &columns) != TYPEFUNC_COMPOSITE) elog(ERROR, "return type must be a row type");
+    auto** texts = static_cast<char**>(palloc(sizeof(char*) * values.size()));
+    for (std::size_t i = 0; i < values.size(); ++i) texts[i] = pstrdup(values[i].c_str());
+    return HeapTupleGetDatum(BuildTupleFromCStrings(TupleDescGetAttInMetadata(BlessTupleDesc(columns)), texts));
+  });
+}
+
+} // namespace
+
+} // namespace dbops::server::backfill
+
+using namespace dbops::server;
+
+DBOPS_SQL_FUNCTION(dbops_backfill) {
+  return boundary([fcinfo] { return backfill::create(fcinfo, false); });
+}
+
+DBOPS_SQL_FUNCTION(dbops_batch_delete) {
+  return boundary([fcinfo] { return backfill::create(fcinfo, true); });
+}
+
+DBOPS_SQL_FUNCTION(dbops_backfill_preview) {
+  return boundary([fcinfo] { return backfill::preview(fcinfo, false); });
+}
+
+DBOPS_SQL_FUNCTION(dbops_batch_delete_preview) {
+  return boundary([fcinfo] { return backfill::preview(fcinfo, true); });
+}

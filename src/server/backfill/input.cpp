@@ -1,0 +1,204 @@
+#include "server/backfill/input.h"
+
+#include <algorithm>
+
+#include "server/compat.h"
+
+extern "C" {
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/sysattr.h"
+#include "catalog/partition.h"
+#include "catalog/pg_proc.h"
+#include "executor/spi.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
+#include "parser/analyze.h"
+#include "parser/parser.h"
+#include "tcop/tcopprot.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+}
+
+namespace dbops::server::backfill {
+
+namespace {
+
+// The text with a newline after it: a comment at its end then ends there too.
+std::string update_text(const std::string& table, const std::string& assignments) {
+  return "UPDATE ONLY " + table + " SET " + assignments + "\n";
+}
+
+std::string whole_text(const std::string& table, bool erase, const std::string& assignments, const std::string& condition) {
+  const std::string head = erase ? "DELETE FROM ONLY " + table : update_text(table, assignments);
+  return condition.empty() ? head : head + " WHERE (" + condition + "\n)";
+}
+
+[[noreturn]] void not_only(const char* what, const char* example) {
+  throw SqlError(ERRCODE_SYNTAX_ERROR, std::string(what) + " must be that and nothing else",
+                 std::string("For example ") + example + ".");
+}
+
+[[noreturn]] void rethrow_about(const char* what, SqlError error) {
+  error.context = std::string("dbops: ") + what + (error.context.empty() ? "" : "\n" + error.context);
+  throw error;
+}
+
+struct Names {
+  int count;
+  const char** names;
+};
+
+// "a = 1, b = 2": one UPDATE without FROM, WHERE, RETURNING. Gives the columns.
+std::vector<std::string> parse_assignments(const std::string& table, const std::string& assignments) {
+  const std::string text = update_text(table, assignments);
+  const Names found = call_pg([&text] {
+    Names names{-1, nullptr};
+    List* statements = raw_parser(text.c_str(), RAW_PARSE_DEFAULT);
+    if (list_length(statements) != 1) return names;
+    auto* update = reinterpret_cast<UpdateStmt*>(linitial_node(RawStmt, statements)->stmt);
+    if (!IsA(update, UpdateStmt) || update->fromClause != NIL || update->whereClause != nullptr || compat::has_returning(update) ||
+        update->withClause != nullptr)
+      return names;
+    names.count = 0;
+    names.names = static_cast<const char**>(palloc(sizeof(char*) * static_cast<std::size_t>(list_length(update->targetList))));
+    ListCell* cell = nullptr;
+    foreach (cell, update->targetList) names.names[names.count++] = lfirst_node(ResTarget, cell)->name;
+    return names;
+  });
+  if (found.count < 1) not_only("assignments", "'full_name = name, updated_by = NULL'");
+  return {found.names, found.names + found.count};
+}
+
+// One expression, as PL/pgSQL would read it.
+void parse_condition(const std::string& condition) {
+  const bool plain = call_pg([&condition] {
+    List* statements = raw_parser(condition.c_str(), RAW_PARSE_PLPGSQL_EXPR);
+    if (list_length(statements) != 1) return false;
+    auto* select = reinterpret_cast<SelectStmt*>(linitial_node(RawStmt, statements)->stmt);
+    return IsA(select, SelectStmt) && list_length(select->targetList) == 1 &&
+           linitial_node(ResTarget, select->targetList)->name == nullptr && select->distinctClause == NIL &&
+           select->intoClause == nullptr && select->fromClause == NIL && select->whereClause == nullptr &&
+           select->groupClause == NIL && select->havingClause == nullptr && select->windowClause == NIL &&
+           select->sortClause == NIL && select->limitOffset == nullptr && select->limitCount == nullptr &&
+           select->lockingClause == NIL && select->withClause == nullptr && select->valuesLists == NIL && select->op == SETOP_NONE;
+  });
+  if (!plain) not_only("condition", "'full_name IS NULL AND id > 100'");
+}
+
+// Collects volatile functions; plain data, for the walker.
+struct Volatile {
+  int count;
+  Oid functions[16];
+};
+
+bool note_volatile(Oid function, void* context) {
+  auto* found = static_cast<Volatile*>(context);
+  if (func_volatile(function) != PROVOLATILE_VOLATILE) return false;
+  for (int i = 0; i < found->count; ++i)
+    if (found->functions[i] == function) return false;
+  if (found->count < 16) found->functions[found->count++] = function;
+  return false;
+}
+
+bool walk_volatile(Node* node, void* context) {
+  if (node == nullptr) return false;
+  if (IsA(node, NextValueExpr)) return false;
+  check_functions_in_node(node, note_volatile, context);
+  if (IsA(node, Query))
+    return compat::walk_query(reinterpret_cast<Query*>(node), walk_volatile, context);
+  return compat::walk_expression(node, walk_volatile, context);
+}
+
+struct Analysis {
+  bool subqueries;
+  bool depends;            // the condition reads a column that is assigned or generated
+  bool condition_volatile;
+  bool rewritten;          // rules make something else of it
+  bool partition_key;      // an assigned column decides about the partition
+  Volatile functions;
+};
+
+Analysis analyze(Oid relation, const std::string& text) {
+  return call_pg([relation, &text] {
+    Analysis result{};
+    List* statements = raw_parser(text.c_str(), RAW_PARSE_DEFAULT);
+    Query* query = parse_analyze_fixedparams(linitial_node(RawStmt, statements), text.c_str(), nullptr, 0, nullptr);
+    result.subqueries = query->hasSubLinks || query->hasModifyingCTE;
+    Bitmapset* assigned = nullptr;
+    Bitmapset* read = nullptr;
+    Relation table = relation_open(relation, AccessShareLock);
+    ListCell* cell = nullptr;
+    foreach (cell, query->targetList) {
+      auto* target = lfirst_node(TargetEntry, cell);
+      if (!target->resjunk) assigned = bms_add_member(assigned, target->resno - FirstLowInvalidHeapAttributeNumber);
+    }
+    result.partition_key =
+        table->rd_rel->relispartition || table->rd_rel->relkind == RELKIND_PARTITIONED_TABLE
+            ? has_partition_attrs(table, assigned, nullptr)
+            : false;
+    TupleDesc columns = RelationGetDescr(table);
+    for (int i = 0; i < columns->natts; ++i)
+      if (TupleDescAttr(columns, i)->attgenerated != '\0')
+        assigned = bms_add_member(assigned, i + 1 - FirstLowInvalidHeapAttributeNumber);
+    relation_close(table, AccessShareLock);
+    pull_varattnos(query->jointree->quals, static_cast<Index>(query->resultRelation), &read);
+    result.depends = bms_overlap(read, assigned) || bms_is_member(0 - FirstLowInvalidHeapAttributeNumber, read);
+    if (query->jointree->quals != nullptr) {
+      Volatile in_condition{};
+      walk_volatile(query->jointree->quals, &in_condition);
+      result.condition_volatile = in_condition.count > 0;
+    }
+    compat::walk_query(query, walk_volatile, &result.functions);
+    List* rewritten = pg_rewrite_query(query);
+    result.rewritten = list_length(rewritten) != 1 || linitial_node(Query, rewritten)->commandType != query->commandType ||
+                       linitial_node(Query, rewritten)->querySource != QSRC_ORIGINAL;
+    return result;
+  });
+}
+
+} // namespace
+
+CheckedInput check_input(Oid relation, bool erase, const std::string& assignments, const std::string& condition) {
+  CheckedInput checked;
+  const std::string table = qualified_name(relation);
+  try {
+    if (!erase) checked.columns = parse_assignments(table, assignments);
+  } catch (const SqlError& error) {
+    rethrow_about("in assignments", error);
+  }
+  try {
+    if (!condition.empty()) parse_condition(condition);
+  } catch (const SqlError& error) {
+    rethrow_about("in condition", error);
+  }
+  Analysis analysis{};
+  try {
+    analysis = analyze(relation, whole_text(table, erase, assignments, condition));
+  } catch (const SqlError& error) {
+    rethrow_about("in assignments or condition", error);
+  }
+  if (analysis.rewritten)
+    throw SqlError(ERRCODE_FEATURE_NOT_SUPPORTED, table + " has rules that rewrite the statement", "Drop the rules, or use a trigger.");
+  if (analysis.partition_key)
+    throw SqlError(ERRCODE_FEATURE_NOT_SUPPORTED, "assignments change a column of the partition key of " + table,
+                   "Rows would move between partitions while they are walked over. Move them by INSERT and batch_delete.");
+  checked.subqueries = analysis.subqueries;
+  checked.condition_is_volatile = analysis.condition_volatile;
+  checked.falsifiable = !condition.empty() && !analysis.condition_volatile && (erase || analysis.depends);
+  for (int i = 0; i < analysis.functions.count; ++i) {
+    const char* name = call_pg([oid = analysis.functions.functions[i]] { return get_func_name(oid); });
+    checked.volatile_functions.emplace_back(name == nullptr ? "?" : name);
+  }
+  return checked;
+}
+
+void require_privileges(const std::vector<Oid>& relations, bool erase, const std::string& assignments, const std::string& condition) {
+  for (const Oid relation : relations) {
+    // The executor checks tables, columns and functions when it starts a plan; EXPLAIN starts it and goes no further.
+    query("EXPLAIN (COSTS OFF) " + whole_text(qualified_name(relation), erase, assignments, condition));
+  }
+}
+
+} // namespace dbops::server::backfill

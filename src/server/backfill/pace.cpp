@@ -1,0 +1,137 @@
+#include "server/backfill/pace.h"
+
+#include "server/engine/run.h"
+#include "server/engine/wait.h"
+
+namespace dbops::server::backfill {
+
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr milliseconds signal_age{1'000};  // signals are read that often
+constexpr milliseconds shown_after{500};   // a shorter wait is not worth a row version
+constexpr seconds shown_again{5};          // the numbers in the reason change; the row need not, each time
+constexpr milliseconds lock_wait_memory{500};
+
+std::string joined(const std::vector<std::string>& parts) {
+  std::string text;
+  for (const std::string& part : parts) text += (text.empty() ? "" : "; ") + part;
+  return text;
+}
+
+} // namespace
+
+Pace::Pace(Session& session, const Job& job, int slice, const Spec& spec)
+    : session_(session), job_(job), slice_(slice), spec_(spec), throttle_(spec.limits) {
+  const Clock::time_point now = Clock::now();
+  if (spec.max_rows_per_second) rows_.emplace(*spec.max_rows_per_second / job.parallel, now);
+  if (spec.max_bytes_per_second) bytes_.emplace(*spec.max_bytes_per_second / job.parallel, now);
+  core::WindowError error{};
+  if (!spec.windows.empty()) windows_ = core::Windows::parse(spec.windows, error);
+  const core::ThrottleLimits& limits = spec.limits;
+  has_limits_ = limits.max_replica_lag || limits.max_wal_rate || limits.max_archive_backlog || limits.max_lock_waiters ||
+                limits.max_active_sessions || limits.max_load || limits.pause_for_autovacuum;
+}
+
+void Pace::read_signals() {
+  const Clock::time_point now = Clock::now();
+  if (signals_at_ == Clock::time_point{} || now - signals_at_ >= signal_age) {
+    const std::vector<Oid> relations =
+        spec_.limits.pause_for_autovacuum ? session_.transaction([this] { return family(job_.target); }) : std::vector<Oid>();
+    signals_ = reader_.read(session_, spec_.limits, relations);
+    signals_at_ = now;
+  }
+  signals_.lock_waiters = now - waited_on_at_ < lock_wait_memory && waited_on_at_ != Clock::time_point{} ? 1.0 : 0.0;
+}
+
+std::optional<std::string> Pace::outside_window() {
+  if (!windows_) return std::nullopt;
+  const Rows local = session_.transaction([this] {
+    return bookkeep("SELECT extract(dow FROM t)::int, (extract(hour FROM t) * 60 + extract(minute FROM t))::int"
+                    " FROM (SELECT clock_timestamp() AT TIME ZONE $1 AS t) l",
+                    {spec_.timezone});
+  });
+  const core::LocalMinute now{static_cast<int>(local.integer(0, 0)), static_cast<int>(local.integer(0, 1))};
+  if (windows_->contains(now)) return std::nullopt;
+  return "time window " + spec_.windows + ", opens in " + to_text(windows_->minutes_until_open(now)) + " min";
+}
+
+// Empty: go on. at_most: look again after that time.
+std::string Pace::reason_to_wait(milliseconds& at_most) {
+  at_most = milliseconds(1'000);
+  if (std::optional<std::string> closed = outside_window()) return *closed;
+  if (has_limits_) {
+    read_signals();
+    const std::vector<std::string> reasons = throttle_.reasons(signals_);
+    if (!reasons.empty()) {
+      at_most = milliseconds(250);
+      return joined(reasons);
+    }
+  }
+  const Clock::time_point now = Clock::now();
+  const auto wait_for = [&](Clock::duration wait, const char* reason) -> std::string {
+    at_most = std::min(at_most, std::chrono::ceil<milliseconds>(wait));
+    return reason;
+  };
+  if (rows_ && rows_->wait(now) > Clock::duration::zero()) return wait_for(rows_->wait(now), "max_rows_per_second");
+  if (bytes_ && bytes_->wait(now) > Clock::duration::zero()) return wait_for(bytes_->wait(now), "max_bytes_per_second");
+  if (not_before_ > now) return wait_for(not_before_ - now, "nice_ratio");
+  return {};
+}
+
+bool Pace::wait_for_turn() {
+  const Clock::time_point start = Clock::now();
+  Clock::time_point shown{};
+  Clock::time_point asked = start;
+  for (;;) {
+    if (asked_to_leave()) return true; // the caller looks as well
+    milliseconds at_most{};
+    const std::string reason = reason_to_wait(at_most);
+    if (reason.empty()) return true;
+    const Clock::time_point now = Clock::now();
+    if (now - start >= shown_after && (shown == Clock::time_point{} || now - shown >= shown_again)) {
+      say_waiting(reason);
+      shown = now;
+    }
+    if (now - asked >= seconds(1)) {
+      asked = now;
+      const bool running =
+          session_.transaction([this] { return read_state(job_.id) == core::JobState::running; });
+      if (!running) return false;
+    }
+    try {
+      nap(at_most);
+    } catch (const SqlError& error) {
+      if (error.code != ERRCODE_QUERY_CANCELED || asked_to_leave()) {
+        if (error.code == ERRCODE_QUERY_CANCELED) return true;
+        throw;
+      }
+      // pause() and cancel() have changed the state; otherwise it is somebody's wish to stop this process.
+      if (session_.transaction([this] { return read_state(job_.id) == core::JobState::running; })) throw;
+      return false;
+    }
+  }
+}
+
+void Pace::batch_took(Clock::duration time) {
+  not_before_ = Clock::now() + std::chrono::duration_cast<Clock::duration>(time * spec_.nice_ratio);
+}
+
+void Pace::batch_done(const BatchResult& result) {
+  const Clock::time_point now = Clock::now();
+  if (rows_) rows_->spend(static_cast<double>(result.rows), now);
+  if (bytes_) bytes_->spend(static_cast<double>(result.wal_bytes), now);
+  if (result.others_waited) waited_on_at_ = now;
+}
+
+void Pace::say_waiting(const std::string& reason) {
+  session_.transaction([&] {
+    bookkeep("UPDATE dbops.job_slice SET waiting_for = $3, waiting_since = coalesce(waiting_since, clock_timestamp())"
+             " WHERE job_id = $1::bigint AND slice = $2::integer",
+             {to_text(job_.id), to_text(slice_), reason});
+  });
+}
+
+} // namespace dbops::server::backfill

@@ -1,0 +1,45 @@
+// The arguments of a backfill or batch_delete, resolved: what dbops.job.spec holds.
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include "core/job/throttle.h"
+#include "server/engine/bookkeeping.h"
+
+namespace dbops::server::backfill {
+
+enum class Order { key, block }; // what a chunk is a range of
+
+struct Spec {
+  bool erase = false;      // batch_delete
+  std::string assignments; // as typed; checked by the parser (input.h)
+  std::string condition;   // may be empty
+  std::vector<std::string> columns; // that are assigned, not quoted
+  bool subqueries = false; // the texts have some, so that planner settings would reach further than the batch
+  Settings settings;       // search_path and formats of the session that made the job
+
+  std::string strategy;    // stripe, key or block
+  Order order = Order::key;
+  int stripes = 1;         // sub-batches of a chunk
+  bool falsifiable = false; // a row that has been changed may be expected not to match the condition any more
+  bool keyed = false;      // every table of the family has a usable key
+
+  int target_ms = 100;
+  std::int64_t max_batch_rows = 50'000;
+  int lock_timeout_ms = 200;
+  double nice_ratio = 0;
+  std::optional<double> max_rows_per_second;
+  std::optional<double> max_bytes_per_second;
+  core::ThrottleLimits limits;
+  std::string windows;   // empty: any time
+  std::string timezone;  // of the windows
+  std::int64_t max_errors = 0;
+  double vacuum_every = 0; // share of the table between two VACUUMs, 0 never
+  bool skip_triggers = false;
+  std::int64_t bytes_before = 0;
+};
+
+nlohmann::json to_json(const Spec& spec);
+Spec from_json(const nlohmann::json& json);
+
+} // namespace dbops::server::backfill

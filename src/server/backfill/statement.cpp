@@ -1,0 +1,128 @@
+#include "server/backfill/statement.h"
+
+namespace dbops::server::backfill {
+
+namespace {
+
+// "a" or "ROW(a, b)".
+std::string row_of(const std::vector<std::string>& parts) {
+  std::string list;
+  for (const std::string& part : parts) list += (list.empty() ? "" : ", ") + part;
+  return parts.size() == 1 ? list : "ROW(" + list + ")";
+}
+
+std::string key_list(const Table& table) {
+  std::string list;
+  for (const KeyColumn& column : table.key.columns) list += (list.empty() ? "" : ", ") + column.name;
+  return list;
+}
+
+std::string key_row(const Table& table) {
+  std::vector<std::string> names;
+  for (const KeyColumn& column : table.key.columns) names.push_back(column.name);
+  return row_of(names);
+}
+
+// Collects parameters and writes conditions over them.
+class Range {
+ public:
+  explicit Range(const Table& table) : table_(table) {}
+
+  Range& after() { return compare(table_.key.after); }
+  Range& upto() { return compare(table_.key.upto); }
+  Range& tids() {
+    add("ctid OPERATOR(pg_catalog.>=) " + parameter(TIDOID));
+    return add("ctid OPERATOR(pg_catalog.<) " + parameter(TIDOID));
+  }
+  Range& stripe(Order order) {
+    const std::string stripes = parameter(INT4OID);
+    const std::string expression = order == Order::block ? "dbops.tid_stripe(ctid, " + stripes + ")"
+                                                         : "dbops.key_stripe(" + stripes + ", " + key_list(table_) + ")";
+    return add(expression + " OPERATOR(pg_catalog.=) " + parameter(INT4OID));
+  }
+  Range& of(const RangeShape& shape) {
+    if (shape.order == Order::block) tids();
+    else {
+      if (shape.bounded_below) after();
+      upto();
+    }
+    if (shape.striped) stripe(shape.order);
+    return *this;
+  }
+  std::string parameter(Oid type) {
+    types_.push_back(type);
+    return "$" + std::to_string(types_.size());
+  }
+  [[nodiscard]] const std::string& text() const { return text_; }
+  [[nodiscard]] const std::vector<Oid>& types() const { return types_; }
+
+ private:
+  Range& compare(const std::string& op) {
+    std::vector<std::string> parameters;
+    for (const KeyColumn& column : table_.key.columns) parameters.push_back(parameter(column.type));
+    return add(key_row(table_) + " " + op + " " + row_of(parameters));
+  }
+  Range& add(const std::string& condition) {
+    text_ += (text_.empty() ? "" : " AND ") + condition;
+    return *this;
+  }
+
+  const Table& table_;
+  std::string text_;
+  std::vector<Oid> types_;
+};
+
+// A newline ends a comment that the user's text may end with.
+std::string in_parentheses(const std::string& condition) { return "(" + condition + "\n)"; }
+
+} // namespace
+
+RangeShape shape_of(const Unit& unit) { return {unit.order, !unit.after.empty(), unit.stripes > 1}; }
+
+Statement batch_statement(const Table& table, const Spec& spec, const RangeShape& shape) {
+  Range range(table);
+  range.of(shape);
+  std::string text = spec.erase ? "DELETE FROM ONLY " + table.name
+                                : "UPDATE ONLY " + table.name + " SET " + spec.assignments + "\n";
+  text += " WHERE " + range.text();
+  if (!spec.condition.empty()) text += " AND " + in_parentheses(spec.condition);
+  if (!spec.erase && !spec.condition.empty()) text += " RETURNING " + in_parentheses(spec.condition) + " IS TRUE";
+  return {text, range.types()};
+}
+
+Statement nth_key_statement(const Table& table, bool bounded_below, bool bounded_above) {
+  Range range(table);
+  if (bounded_below) range.after();
+  if (bounded_above) range.upto();
+  std::string text = "SELECT " + key_list(table) + " FROM ONLY " + table.name;
+  if (!range.text().empty()) text += " WHERE " + range.text();
+  text += " ORDER BY " + key_list(table) + " OFFSET " + range.parameter(INT8OID) + " LIMIT 1";
+  return {text, range.types()};
+}
+
+Statement last_key_statement(const Table& table) {
+  std::string order;
+  for (const KeyColumn& column : table.key.columns) order += (order.empty() ? "" : ", ") + column.name + " DESC";
+  return {"SELECT " + key_list(table) + " FROM ONLY " + table.name + " ORDER BY " + order + " LIMIT 1", {}};
+}
+
+Statement count_range_statement(const Table& table, const RangeShape& shape) {
+  Range range(table);
+  range.of(shape);
+  return {"SELECT pg_catalog.count(*) FROM ONLY " + table.name + " WHERE " + range.text(), range.types()};
+}
+
+Statement first_row_statement(const Table& table, const RangeShape& shape) {
+  Range range(table);
+  range.of(shape);
+  const std::string what = table.key.usable() ? key_list(table) : "ctid";
+  return {"SELECT " + what + " FROM ONLY " + table.name + " WHERE " + range.text() + " LIMIT 1", range.types()};
+}
+
+Statement matching_statement(const Table& table, const Spec& spec, std::int64_t limit) {
+  return {"SELECT pg_catalog.count(*) FROM (SELECT 1 FROM ONLY " + table.name + " WHERE " + in_parentheses(spec.condition) + " LIMIT " +
+              std::to_string(limit) + ") m",
+          {}};
+}
+
+} // namespace dbops::server::backfill

@@ -1,0 +1,35 @@
+// The SQL that a job runs on one table. Texts only; nothing is executed here. Values come in as parameters.
+#pragma once
+
+#include "server/backfill/table.h"
+#include "server/backfill/unit.h"
+
+namespace dbops::server::backfill {
+
+struct Statement {
+  std::string text;
+  std::vector<Oid> types; // of $1, $2, ...
+};
+
+// The range of a unit: "id OPERATOR(pg_catalog.>) $1 AND id OPERATOR(pg_catalog.<=) $2 [AND stripe]".
+// Order of parameters: after (if the unit has it), upto; or from, to; then stripes and stripe.
+struct RangeShape {
+  Order order;
+  bool bounded_below;
+  bool striped;
+};
+RangeShape shape_of(const Unit& unit);
+
+// One UPDATE or DELETE of one range. An UPDATE with a condition returns whether each new row still matches it.
+Statement batch_statement(const Table& table, const Spec& spec, const RangeShape& shape);
+
+// SELECT of the n-th key ($last parameter: offset) in a key range, in order; fewer columns never, no row when there are fewer.
+Statement nth_key_statement(const Table& table, bool bounded_below, bool bounded_above);
+Statement last_key_statement(const Table& table);
+Statement count_range_statement(const Table& table, const RangeShape& shape);
+// The key columns of the first row in a range, or its ctid where there is no key.
+Statement first_row_statement(const Table& table, const RangeShape& shape);
+// How many rows match the condition, at most `limit`.
+Statement matching_statement(const Table& table, const Spec& spec, std::int64_t limit);
+
+} // namespace dbops::server::backfill

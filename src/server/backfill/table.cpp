@@ -1,0 +1,238 @@
+#include "server/backfill/table.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "server/compat.h"
+
+extern "C" {
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/stratnum.h"
+#include "access/table.h"
+#include "catalog/catalog.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_am_d.h"
+#include "catalog/pg_index.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_operator.h"
+#include "commands/defrem.h"
+#include "storage/bufmgr.h"
+#include "utils/lsyscache.h"
+#include "utils/rls.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
+}
+
+namespace dbops::server::backfill {
+
+namespace {
+
+// What can leave a frame that a longjmp may pass through.
+struct RawKey {
+  int count;
+  AttrNumber columns[INDEX_MAX_KEYS];
+  Oid types[INDEX_MAX_KEYS];
+  bool hashable[INDEX_MAX_KEYS];
+  const char* after;
+  const char* upto;
+};
+
+struct RawTable {
+  bool found;
+  Oid owner;
+  RawKey key;
+  const char* key_names[INDEX_MAX_KEYS];
+  bool hot;
+  int indexes;
+  double tuples;
+  std::uint32_t pages;
+  std::uint32_t blocks;
+};
+
+bool is_assigned(Relation relation, AttrNumber column, const char* const* names, int count) {
+  const char* name = NameStr(TupleDescAttr(RelationGetDescr(relation), column - 1)->attname);
+  return std::any_of(names, names + count, [name](const char* assigned) { return std::strcmp(assigned, name) == 0; });
+}
+
+const char* operator_of(Relation index, int column, int strategy) {
+  const Oid op = get_opfamily_member(index->rd_opfamily[column], index->rd_opcintype[column], index->rd_opcintype[column],
+                                     static_cast<int16>(strategy));
+  if (!OidIsValid(op)) return nullptr;
+  HeapTuple tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(op));
+  if (!HeapTupleIsValid(tuple)) return nullptr;
+  auto* row = reinterpret_cast<Form_pg_operator>(GETSTRUCT(tuple));
+  const char* text = psprintf("OPERATOR(%s.%s)", quote_identifier(get_namespace_name(row->oprnamespace)), NameStr(row->oprname));
+  ReleaseSysCache(tuple);
+  return text;
+}
+
+// Fills `key` when the index can order the rows.
+bool read_key(Relation relation, Relation index, const char* const* assigned, int assigned_count, RawKey& key) {
+  Form_pg_index row = index->rd_index;
+  if (!row->indisunique || !row->indimmediate || !row->indisvalid || !row->indisready || index->rd_rel->relam != BTREE_AM_OID ||
+      !heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, nullptr) ||
+      !heap_attisnull(index->rd_indextuple, Anum_pg_index_indexprs, nullptr))
+    return false;
+  key.count = row->indnkeyatts;
+  for (int i = 0; i < key.count; ++i) {
+    const AttrNumber column = row->indkey.values[i];
+    if (column <= 0 || is_assigned(relation, column, assigned, assigned_count)) return false;
+    Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(relation), column - 1);
+    // All ascending or all descending: only then is a row comparison one range of the index.
+    if ((index->rd_indoption[i] & INDOPTION_DESC) != (index->rd_indoption[0] & INDOPTION_DESC)) return false;
+    if (!attribute->attnotnull || index->rd_indcollation[i] != attribute->attcollation) return false;
+    const Oid default_class = GetDefaultOpClass(attribute->atttypid, BTREE_AM_OID);
+    if (!OidIsValid(default_class) || get_opclass_family(default_class) != index->rd_opfamily[i]) return false;
+    const char* after = operator_of(index, i, BTGreaterStrategyNumber);
+    const char* upto = operator_of(index, i, BTLessEqualStrategyNumber);
+    if (after == nullptr || upto == nullptr) return false;
+    // One operator name stands for the whole row comparison.
+    if (i > 0 && (std::strcmp(after, key.after) != 0 || std::strcmp(upto, key.upto) != 0)) return false;
+    key.after = after;
+    key.upto = upto;
+    key.columns[i] = column;
+    key.types[i] = attribute->atttypid;
+    key.hashable[i] = OidIsValid(lookup_type_cache(attribute->atttypid, TYPECACHE_HASH_EXTENDED_PROC)->hash_extended_proc);
+  }
+  return key.count > 0;
+}
+
+// The primary key if it will do, else the unique index with the fewest columns.
+void choose_key(Relation relation, const char* const* assigned, int assigned_count, RawTable& out) {
+  List* indexes = RelationGetIndexList(relation);
+  const Oid primary = compat::primary_key_index(relation);
+  out.indexes = list_length(indexes);
+  ListCell* cell = nullptr;
+  foreach (cell, indexes) {
+    const Oid oid = lfirst_oid(cell);
+    Relation index = index_open(oid, AccessShareLock);
+    RawKey key{};
+    const bool usable = read_key(relation, index, assigned, assigned_count, key);
+    index_close(index, AccessShareLock);
+    if (!usable || (oid != primary && out.key.count > 0 && out.key.count <= key.count)) continue;
+    out.key = key;
+    if (oid == primary) break;
+  }
+  list_free(indexes);
+  for (int i = 0; i < out.key.count; ++i)
+    out.key_names[i] = pstrdup(quote_identifier(NameStr(TupleDescAttr(RelationGetDescr(relation), out.key.columns[i] - 1)->attname)));
+}
+
+bool no_indexed_column(Relation relation, const char* const* assigned, int assigned_count) {
+  Bitmapset* blocking = compat::hot_blocking_columns(relation);
+  TupleDesc columns = RelationGetDescr(relation);
+  for (int i = 0; i < columns->natts; ++i) {
+    Form_pg_attribute column = TupleDescAttr(columns, i);
+    if (column->attisdropped) continue;
+    // A stored generated column is computed anew; it may depend on what is assigned.
+    const bool changed = column->attgenerated != '\0' || is_assigned(relation, column->attnum, assigned, assigned_count);
+    if (changed && bms_is_member(column->attnum - FirstLowInvalidHeapAttributeNumber, blocking)) return false;
+  }
+  return true;
+}
+
+void read_table(Oid oid, const char* const* assigned, int assigned_count, RawTable& out) {
+  Relation relation = try_relation_open(oid, AccessShareLock);
+  out.found = relation != nullptr;
+  if (!out.found) return;
+  out.owner = relation->rd_rel->relowner;
+  choose_key(relation, assigned, assigned_count, out);
+  out.hot = no_indexed_column(relation, assigned, assigned_count);
+  out.tuples = relation->rd_rel->reltuples;
+  out.pages = static_cast<std::uint32_t>(relation->rd_rel->relpages);
+  out.blocks = RELKIND_HAS_STORAGE(relation->rd_rel->relkind) ? RelationGetNumberOfBlocks(relation) : 0;
+  relation_close(relation, AccessShareLock);
+}
+
+[[noreturn]] void refuse(Oid relation, int code, const std::string& why, const std::string& hint = {}) {
+  const std::string name = qualified_name(relation);
+  throw SqlError(code, (name.empty() ? "relation " + to_text(relation) : name) + " " + why, hint);
+}
+
+} // namespace
+
+bool TableKey::hashable() const noexcept {
+  return std::all_of(columns.begin(), columns.end(), [](const KeyColumn& column) { return column.hashable; });
+}
+
+std::optional<Table> describe_table(Oid oid, const std::vector<std::string>& assigned_columns) {
+  std::vector<const char*> assigned;
+  assigned.reserve(assigned_columns.size());
+  for (const std::string& column : assigned_columns) assigned.push_back(column.c_str());
+  RawTable raw{};
+  call_pg([&raw, &assigned, oid] { read_table(oid, assigned.data(), static_cast<int>(assigned.size()), raw); });
+  if (!raw.found) return std::nullopt;
+  Table table;
+  table.oid = oid;
+  table.name = qualified_name(oid);
+  table.owner = raw.owner;
+  table.hot = raw.hot;
+  table.indexes = raw.indexes;
+  table.blocks = raw.blocks;
+  // Before the first ANALYZE reltuples is -1: some 8 kB of short rows.
+  table.rows_per_block = raw.tuples > 0 && raw.pages > 0 ? std::max(raw.tuples / raw.pages, 0.1) : 60.0;
+  table.rows = std::ceil(table.rows_per_block * table.blocks);
+  for (int i = 0; i < raw.key.count; ++i) table.key.columns.push_back({raw.key_names[i], raw.key.types[i], raw.key.hashable[i]});
+  if (table.key.usable()) {
+    table.key.after = raw.key.after;
+    table.key.upto = raw.key.upto;
+  }
+  return table;
+}
+
+std::vector<Oid> family(Oid relation) {
+  struct Members {
+    int count;
+    Oid* oids;
+  };
+  const Members members = call_pg([relation] {
+    List* all = find_all_inheritors(relation, NoLock, nullptr);
+    Members found{0, static_cast<Oid*>(palloc(sizeof(Oid) * static_cast<std::size_t>(list_length(all))))};
+    ListCell* cell = nullptr;
+    foreach (cell, all) {
+      const char kind = get_rel_relkind(lfirst_oid(cell));
+      if (kind != RELKIND_PARTITIONED_TABLE && kind != '\0') found.oids[found.count++] = lfirst_oid(cell);
+    }
+    return found;
+  });
+  std::vector<Oid> result(members.oids, members.oids + members.count);
+  std::sort(result.begin(), result.end());
+  return result;
+}
+
+void require_suitable(Oid relation) {
+  struct Facts {
+    char kind;
+    char persistence;
+    bool system;
+    Oid schema;
+  };
+  const Facts facts = call_pg([relation] {
+    const Oid schema = get_rel_namespace(relation);
+    const bool system = IsCatalogRelationOid(relation) || IsCatalogNamespace(schema) || IsToastNamespace(schema) ||
+                        schema == get_namespace_oid("information_schema", true);
+    return Facts{get_rel_relkind(relation), get_rel_persistence(relation), system, schema};
+  });
+  if (facts.kind == '\0') throw SqlError(ERRCODE_UNDEFINED_TABLE, "relation with OID " + to_text(relation) + " does not exist");
+  if (facts.system) refuse(relation, ERRCODE_FEATURE_NOT_SUPPORTED, "is a system table");
+  if (facts.kind == RELKIND_FOREIGN_TABLE)
+    refuse(relation, ERRCODE_FEATURE_NOT_SUPPORTED, "is a foreign table", "Run the job on the server that holds the rows.");
+  if (facts.kind != RELKIND_RELATION && facts.kind != RELKIND_PARTITIONED_TABLE)
+    refuse(relation, ERRCODE_WRONG_OBJECT_TYPE, "is not a table");
+  if (facts.persistence == RELPERSISTENCE_TEMP)
+    refuse(relation, ERRCODE_FEATURE_NOT_SUPPORTED, "is a temporary table, which no other session can see");
+  if (facts.schema == call_pg([] { return get_namespace_oid("dbops", true); }))
+    refuse(relation, ERRCODE_FEATURE_NOT_SUPPORTED, "belongs to dbops itself");
+}
+
+void require_all_rows(Oid relation, Oid role) {
+  const bool filtered = call_pg([relation, role] { return check_enable_rls(relation, role, true) == RLS_ENABLED; });
+  if (filtered)
+    refuse(relation, ERRCODE_INSUFFICIENT_PRIVILEGE,
+           "has row-level security, which would hide rows from role \"" + role_name(role) + "\"",
+           "Run it as the table's owner (without FORCE ROW LEVEL SECURITY) or as a role with BYPASSRLS: run_as => '...'.");
+}
+
+} // namespace dbops::server::backfill

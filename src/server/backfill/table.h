@@ -1,0 +1,48 @@
+// What the catalog says about a table that a job walks over.
+#pragma once
+
+#include "server/backfill/spec.h"
+
+namespace dbops::server::backfill {
+
+struct KeyColumn {
+  std::string name; // quoted
+  Oid type = InvalidOid;
+  bool hashable = false;
+};
+
+// A unique, not deferrable, valid btree index over columns that are NOT NULL and that the job does not assign, ordered by
+// the types' default operators: its order is a total order of the rows.
+struct TableKey {
+  std::vector<KeyColumn> columns;
+  std::string after;   // "OPERATOR(pg_catalog.>)"
+  std::string upto;    // "OPERATOR(pg_catalog.<=)"
+  [[nodiscard]] bool usable() const noexcept { return !columns.empty(); }
+  [[nodiscard]] bool hashable() const noexcept;
+};
+
+struct Table {
+  Oid oid = InvalidOid;
+  std::string name; // schema.table, quoted
+  Oid owner = InvalidOid;
+  TableKey key;
+  bool hot = true;  // no assigned column is indexed
+  int indexes = 0;
+  double rows = 0;  // estimate; at least 1 a block
+  std::uint32_t blocks = 0;
+  double rows_per_block = 1;
+};
+
+// Reads it; nothing when the table is gone. Takes no lock but an AccessShareLock for the moment.
+std::optional<Table> describe_table(Oid relation, const std::vector<std::string>& assigned_columns);
+
+// The table itself, or all that inherits from it, by OID; partitioned parents, which hold no rows, left out.
+std::vector<Oid> family(Oid relation);
+
+// Refuses what cannot be worked on: no table, foreign, temporary, system, dbops's own (42809, 0A000).
+void require_suitable(Oid relation);
+
+// Refuses to work on part of the rows only: row-level security that would filter for that role (42501).
+void require_all_rows(Oid relation, Oid role);
+
+} // namespace dbops::server::backfill

@@ -1,0 +1,529 @@
+#include "server/backfill/work.h"
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+
+#include "core/job/batch_controller.h"
+#include "core/job/duration_histogram.h"
+#include "core/job/error_class.h"
+#include "server/backfill/bisect.h"
+#include "server/backfill/claim.h"
+#include "server/backfill/pace.h"
+#include "server/compat.h"
+#include "server/engine/toplevel.h"
+#include "server/engine/wait.h"
+
+extern "C" {
+#include "access/table.h"
+#include "access/transam.h"
+#include "storage/procarray.h"
+}
+
+namespace dbops::server::backfill {
+
+namespace {
+
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
+using Clock = std::chrono::steady_clock;
+using nlohmann::json;
+
+constexpr int max_passes = 10;
+constexpr std::uint32_t big_table = 262'144; // blocks, 2 GB: too long for one snapshot
+constexpr std::int64_t few_rows = 100;       // a unit this small is set aside, not halved, when it cannot be locked
+constexpr int max_resource_failures = 10;
+
+// A block range met a row that still matches the condition after the assignments. The batch is rolled back.
+struct StillMatches {};
+
+enum class Step {
+  worked,      // a batch was committed, or something was moved
+  nothing_now, // all that is left is to be revisited later
+  slice_done,
+  job_done,
+  stopped, // the job's state says so
+};
+
+struct Progress {
+  core::DurationHistogram times;
+  double rate = 0; // rows a second, smoothed over some 15 s
+  Clock::time_point rate_at = Clock::now();
+};
+
+class SliceWork {
+ public:
+  SliceWork(Session& session, const Job& job, int slice)
+      : session_(session), job_(job), slice_(slice), spec_(from_json(job.spec)), runner_(spec_, job.owner, job.id),
+        controller_({milliseconds(spec_.target_ms), 50, spec_.max_batch_rows, std::min<std::int64_t>(1'000, spec_.max_batch_rows)}),
+        pace_(session, job, slice, spec_) {}
+
+  SliceEnd run();
+
+ private:
+  void load();
+  Step step();
+  Step step_in_transaction();
+  Step out_of_work();
+  bool advance(Cursor& cursor);
+  std::int64_t still_matching(std::int64_t limit, bool& too_big);
+  void run_unit();
+  void checkpoint(const BatchResult& result, microseconds took);
+  void store_work();
+  ChunkWish wish() const;
+  bool horizon_is_held(Oid relation) const;
+
+  void failed(const SqlError& error);
+  void hindered(const SqlError& error);
+  void short_of_resources(const SqlError& error);
+  void row_failed(const SqlError& error);
+  void set_row_aside(const Table& table, const Unit& unit, const SqlError& error);
+  void revisit_later(const SqlError& error);
+  bool halve();
+  void walk_by_key_instead();
+  void vacuum_if_due();
+
+  [[nodiscard]] std::vector<Value> ids() const { return {to_text(job_.id), to_text(slice_)}; }
+
+  Session& session_;
+  const Job& job_;
+  const int slice_;
+  const Spec spec_;
+  BatchRunner runner_;
+  core::BatchController controller_;
+  Pace pace_;
+  Progress progress_;
+  std::vector<Unit> work_; // a stack: the unit under way is at the back; equals dbops.job_slice.work between transactions
+  Oid extension_ = InvalidOid;
+  std::string version_;
+  TransactionId chunk_began_ = InvalidTransactionId; // the first transaction of the last chunk
+  bool sparse_ = false;        // the last chunk had few rows that matched
+  std::int64_t chunk_rows_ = 0; // changed in the chunk under way
+  int pass_ = 0;
+  bool locking_table_ = false;
+  bool retried_row_ = false; // the unit at the back failed for a row's sake once already
+  int resource_failures_ = 0;
+  std::uint32_t vacuumed_at_ = 0; // block of the current table up to which VACUUM has been
+  std::int64_t since_vacuum_ = 0; // rows changed since
+  std::minstd_rand random_{static_cast<std::uint32_t>(MyProcPid)};
+};
+
+void SliceWork::load() {
+  session_.transaction([this] {
+    const Rows row = bookkeep("SELECT work, batch_rows, to_json(batch_times) FROM dbops.job_slice"
+                              " WHERE job_id = $1::bigint AND slice = $2::integer",
+                              ids());
+    for (const json& unit : json::parse(row.text(0, 0))) work_.push_back(unit_from_json(unit));
+    if (row.integer(0, 1) > 0)
+      controller_ = core::BatchController(
+          {milliseconds(spec_.target_ms), 50, spec_.max_batch_rows, std::min<std::int64_t>(1'000, spec_.max_batch_rows)},
+          row.integer(0, 1));
+    const auto counts = json::parse(row.text(0, 2)).get<std::vector<std::int64_t>>();
+    progress_.times = core::DurationHistogram(counts);
+    extension_ = extension_oid();
+    version_ = extension_version();
+  });
+}
+
+SliceEnd SliceWork::run() {
+  load();
+  for (;;) {
+    if (asked_to_leave()) return SliceEnd::leave;
+    if (!pace_.wait_for_turn()) return SliceEnd::stopped;
+    switch (step()) {
+    case Step::worked:
+      break;
+    case Step::nothing_now:
+      pace_.say_waiting("rows that other sessions keep locked");
+      nap(milliseconds(200));
+      break;
+    case Step::slice_done:
+      return SliceEnd::slice_done;
+    case Step::job_done:
+      return SliceEnd::job_done;
+    case Step::stopped:
+      return SliceEnd::stopped;
+    }
+    vacuum_if_due();
+  }
+}
+
+// One transaction, and what its failure means.
+Step SliceWork::step() {
+  const std::vector<Unit> before = work_;
+  std::optional<SqlError> error;
+  bool still_matches = false;
+  const Clock::time_point start = Clock::now();
+  try {
+    const Step done = session_.transaction([this] { return step_in_transaction(); });
+    pace_.batch_took(Clock::now() - start);
+    return done;
+  } catch (const SqlError& caught) {
+    error = caught;
+  } catch (const StillMatches&) {
+    still_matches = true;
+  }
+  work_ = before; // what the rolled back transaction had claimed is claimed by nobody
+  if (still_matches) walk_by_key_instead();
+  else failed(*error);
+  return Step::worked;
+}
+
+Step SliceWork::step_in_transaction() {
+  if (extension_oid() != extension_ || extension_version() != version_)
+    throw SqlError(ERRCODE_QUERY_CANCELED, "the dbops extension was dropped or upgraded");
+  if (read_state(job_.id) != core::JobState::running) return Step::stopped;
+  if (role_name(job_.owner).empty())
+    throw SqlError(ERRCODE_UNDEFINED_OBJECT, "the role that owns the job was dropped", "Create the job again as another role.");
+  // Cursor and data are in the same transaction: what the last half second of a crash takes, it takes from both.
+  call_pg([] { set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false); });
+  if (!work_.empty()) {
+    run_unit();
+    return Step::worked;
+  }
+  Cursor cursor = lock_cursor(job_.id);
+  pass_ = cursor.pass;
+  const bool done_before = cursor.position.value("done", false);
+  if (std::optional<Unit> unit = claim(runner_, job_, cursor, wish())) {
+    store_cursor(job_.id, cursor);
+    work_.push_back(*unit);
+    chunk_rows_ = 0;
+    // Alone, the first batch goes into the same transaction; others would wait for the cursor meanwhile.
+    if (job_.parallel == 1) run_unit();
+    else store_work();
+    return Step::worked;
+  }
+  if (!done_before) store_cursor(job_.id, cursor);
+  return out_of_work();
+}
+
+ChunkWish SliceWork::wish() const {
+  const bool striped = spec_.stripes > 1 && pass_ == 0 && !sparse_;
+  return {controller_.rows(), striped ? spec_.stripes : 1};
+}
+
+// Has anything kept the rows that the last chunk replaced from being pruned? Then stripes only cost.
+bool SliceWork::horizon_is_held(Oid relation) const {
+  if (!TransactionIdIsValid(chunk_began_)) return false;
+  return call_pg([relation, began = chunk_began_] {
+    Relation table = try_table_open(relation, NoLock);
+    if (table == nullptr) return false;
+    const TransactionId oldest = GetOldestNonRemovableTransactionId(table);
+    table_close(table, NoLock);
+    return TransactionIdPrecedesOrEquals(oldest, began);
+  });
+}
+
+void SliceWork::run_unit() {
+  Unit& unit = work_.back();
+  const Table* table = runner_.table(unit.relation);
+  if (table == nullptr) { // a partition that was dropped; for the table itself claim() says so
+    work_.pop_back();
+    store_work();
+    return;
+  }
+  locking_table_ = true;
+  runner_.lock_table(*table);
+  locking_table_ = false;
+  if (unit.next == 0 && unit.stripes > 1 && horizon_is_held(table->oid)) {
+    unit.stripes = unit.end = 1;
+    // One transaction would now be as long as all stripes together.
+    if (const std::optional<Halves> halves = bisect(runner_, *table, unit)) {
+      work_.back() = halves->right;
+      work_.push_back(halves->left);
+    }
+  }
+  Unit& current = work_.back();
+  const Clock::time_point start = Clock::now();
+  const BatchResult result = runner_.run(*table, current);
+  if (result.kept > 0 && current.order == Order::block) throw StillMatches{};
+  if (current.next == 0) chunk_began_ = GetCurrentTransactionIdIfAny();
+  const auto took = std::chrono::duration_cast<microseconds>(Clock::now() - start);
+  const std::int64_t visited = std::max<std::int64_t>(current.rows / std::max(current.stripes, 1), 1);
+  chunk_rows_ += result.rows;
+  current.tries = 0;
+  if (++current.next >= current.end) {
+    sparse_ = chunk_rows_ * 10 < current.rows;
+    work_.pop_back();
+  }
+  retried_row_ = false;
+  resource_failures_ = 0;
+  since_vacuum_ += result.rows;
+  checkpoint(result, took);
+  controller_.committed(visited, took);
+  if (result.others_waited) controller_.hindered();
+  pace_.batch_done(result);
+}
+
+void SliceWork::checkpoint(const BatchResult& result, microseconds took) {
+  progress_.times.add(took);
+  const Clock::time_point now = Clock::now();
+  const double seconds = std::max(std::chrono::duration<double>(now - progress_.rate_at).count(), 1e-6);
+  const double weight = progress_.rate == 0 ? 1.0 : 1.0 - std::exp(-seconds / 15.0);
+  progress_.rate += weight * (static_cast<double>(result.rows) / seconds - progress_.rate);
+  progress_.rate_at = now;
+  json work = json::array();
+  for (const Unit& unit : work_) work.push_back(to_json(unit));
+  std::string times = "{";
+  for (const std::int64_t count : progress_.times.counts()) times += (times.size() > 1 ? "," : "") + std::to_string(count);
+  times += "}";
+  bookkeep("UPDATE dbops.job_slice SET work = $3::jsonb, rows_done = rows_done + $4::bigint, rows_kept = rows_kept + $5::bigint,"
+           " batches = batches + 1, lock_waits = lock_waits + $6::bigint, wal_bytes = wal_bytes + $7::bigint,"
+           " busy_ms = busy_ms + $8::float8, batch_rows = $9::bigint, rate = $10::float8, rate_at = clock_timestamp(),"
+           " batch_times = $11::bigint[], waiting_for = NULL, waiting_since = NULL, updated_at = clock_timestamp()"
+           " WHERE job_id = $1::bigint AND slice = $2::integer",
+           {to_text(job_.id), to_text(slice_), work.dump(), to_text(result.rows), to_text(result.kept),
+            to_text(result.others_waited ? 1 : 0), to_text(static_cast<std::int64_t>(result.wal_bytes)),
+            std::to_string(static_cast<double>(took.count()) / 1000.0), to_text(controller_.rows()), std::to_string(progress_.rate),
+            times});
+  if (pass_ > 0 && result.rows > 0)
+    bookkeep("UPDATE dbops.job_cursor SET pass_rows = pass_rows + $2::bigint WHERE job_id = $1::bigint",
+             {to_text(job_.id), to_text(result.rows)});
+}
+
+void SliceWork::store_work() {
+  json work = json::array();
+  for (const Unit& unit : work_) work.push_back(to_json(unit));
+  bookkeep("UPDATE dbops.job_slice SET work = $3::jsonb, updated_at = clock_timestamp() WHERE job_id = $1::bigint AND slice = $2::integer",
+           {to_text(job_.id), to_text(slice_), work.dump()});
+}
+
+// The cursor is at its end (and locked by this transaction): revisits, orphans, the next pass, or the end.
+Step SliceWork::out_of_work() {
+  const Rows due = bookkeep("DELETE FROM dbops.job_revisit WHERE revisit_id = (SELECT revisit_id FROM dbops.job_revisit"
+                            " WHERE job_id = $1::bigint AND not_before <= clock_timestamp() ORDER BY not_before LIMIT 1)"
+                            " RETURNING unit",
+                            {to_text(job_.id)});
+  if (!due.empty()) {
+    work_.push_back(unit_from_json(json::parse(due.text(0, 0))));
+    store_work();
+    return Step::worked;
+  }
+  const Rows others = bookkeep("SELECT slice, work FROM dbops.job_slice WHERE job_id = $1::bigint AND slice <> $2::integer"
+                               " AND work <> '[]' ORDER BY slice",
+                               ids());
+  for (std::size_t i = 0; i < others.size(); ++i) {
+    const int other = static_cast<int>(others.integer(i, 0));
+    if (!SliceLock::acquire(job_.id, other, 0)) continue; // somebody is at it
+    // Its worker died and no new one has come: take over what it left.
+    SliceLock::release(job_.id, other);
+    for (const json& unit : json::parse(others.text(i, 1))) work_.push_back(unit_from_json(unit));
+    bookkeep("UPDATE dbops.job_slice SET work = '[]', done = true WHERE job_id = $1::bigint AND slice = $2::integer",
+             {to_text(job_.id), to_text(other)});
+    store_work();
+    return Step::worked;
+  }
+  if (!others.empty()) return Step::slice_done;
+  if (!bookkeep("SELECT 1 FROM dbops.job_revisit WHERE job_id = $1::bigint LIMIT 1", {to_text(job_.id)}).empty())
+    return Step::nothing_now;
+  Cursor cursor = lock_cursor(job_.id);
+  return advance(cursor) ? Step::job_done : Step::worked;
+}
+
+// How many rows still match, counted to `limit` under one snapshot. too_big: not counted, the sweep by key has to tell.
+std::int64_t SliceWork::still_matching(std::int64_t limit, bool& too_big) {
+  std::int64_t rows = 0;
+  for (const Oid relation : family(job_.target)) {
+    runner_.forget(relation);
+    const Table* table = runner_.table(relation);
+    if (table == nullptr) continue;
+    if (table->key.usable() && table->blocks >= big_table) {
+      too_big = true;
+      continue;
+    }
+    rows += runner_.matching(*table, limit - rows);
+    if (rows >= limit) break;
+  }
+  return rows;
+}
+
+// At the end of a pass: is the job done, or is there to be another pass? Which rows a walk by blocks can miss, and how
+// often it is repeated: docs/backfill.md, "What is guaranteed".
+bool SliceWork::advance(Cursor& cursor) {
+  if (!spec_.falsifiable) return true;
+  const Rows sums = bookkeep("SELECT (SELECT sum(rows_kept) FROM dbops.job_slice WHERE job_id = $1::bigint),"
+                             " (SELECT count(*) FROM dbops.job_error WHERE job_id = $1::bigint)",
+                             {to_text(job_.id)});
+  if (sums.integer(0, 0) > 0) return true; // not every row stops matching: each was met once, by key
+  const std::int64_t aside = sums.integer(0, 1);
+  bool too_big = false;
+  const std::int64_t left = still_matching(aside + 1, too_big);
+  const bool nothing_found = cursor.pass > 0 && cursor.pass_rows == 0;
+  if (left <= aside && (!too_big || (nothing_found && cursor.order == Order::key))) return true;
+  if (left > aside && nothing_found)
+    throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                   "rows still match the condition, but the statement changes none of them",
+                   "Does a trigger suppress the change, or restore the old value?");
+  if (cursor.pass >= max_passes)
+    throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                   "rows that match the condition keep appearing after " + to_text(max_passes) + " passes",
+                   "Let new rows be right from the start (a trigger, or the application), then SELECT dbops.retry().");
+  ++cursor.pass;
+  cursor.pass_rows = 0;
+  if (too_big && spec_.keyed) cursor.order = Order::key;
+  cursor.position = json::object();
+  store_cursor(job_.id, cursor);
+  return false;
+}
+
+void SliceWork::failed(const SqlError& error) {
+  if (error.code == ERRCODE_QUERY_CANCELED) {
+    // pause(), cancel() and the like have changed the state before they interrupted; the next step sees it. Anything else
+    // is somebody's wish to stop this process.
+    const std::optional<core::JobState> state = session_.transaction([this] {
+      return extension_oid() == extension_ ? read_state(job_.id) : std::optional<core::JobState>();
+    });
+    if (asked_to_leave() || (state && *state != core::JobState::running)) return;
+    throw error;
+  }
+  switch (core::classify(error.sqlstate())) {
+  case core::ErrorClass::contention:
+    hindered(error);
+    break;
+  case core::ErrorClass::resource:
+    short_of_resources(error);
+    break;
+  case core::ErrorClass::row:
+    row_failed(error);
+    break;
+  default:
+    throw error;
+  }
+}
+
+void SliceWork::hindered(const SqlError& error) {
+  controller_.hindered();
+  session_.transaction([this] {
+    bookkeep("UPDATE dbops.job_slice SET hindrances = hindrances + 1 WHERE job_id = $1::bigint AND slice = $2::integer", ids());
+  });
+  const bool on_table = std::exchange(locking_table_, false);
+  int tries = 0;
+  if (!work_.empty()) tries = ++work_.back().tries;
+  if (on_table || work_.empty()) {
+    pace_.say_waiting("a lock on the table");
+  } else if (tries >= 3) {
+    const bool small = work_.back().rows / std::max(work_.back().stripes, 1) <= few_rows;
+    if (small || !halve()) revisit_later(error);
+    return;
+  }
+  // Out of step with whoever holds the lock, and longer each time.
+  const int ceiling = std::min(2'000, 50 << std::min(tries, 6));
+  sleep_whole(milliseconds(std::uniform_int_distribution<int>(ceiling / 2, ceiling)(random_)));
+}
+
+void SliceWork::short_of_resources(const SqlError& error) {
+  if (++resource_failures_ > max_resource_failures) throw error;
+  pace_.say_waiting(error.message);
+  sleep_whole(milliseconds(std::min(60'000, 500 << std::min(resource_failures_, 7))));
+}
+
+// Replaces the unit at the back by the halves of its next stripe, what remains of it below. False: one row or none.
+bool SliceWork::halve() {
+  return session_.transaction([this] {
+    const Unit unit = work_.back();
+    const Table* table = runner_.table(unit.relation);
+    if (table == nullptr) return false;
+    const std::optional<Halves> halves = bisect(runner_, *table, unit);
+    if (!halves) return false;
+    if (++work_.back().next >= work_.back().end) work_.pop_back();
+    work_.push_back(halves->right);
+    work_.push_back(halves->left);
+    store_work();
+    return true;
+  });
+}
+
+void SliceWork::revisit_later(const SqlError& error) {
+  session_.transaction([this, &error] {
+    Unit unit = first_stripe(work_.back());
+    unit.tries = 0;
+    if (++work_.back().next >= work_.back().end) work_.pop_back();
+    bookkeep("INSERT INTO dbops.job_revisit (job_id, unit, not_before, reason)"
+             " VALUES ($1::bigint, $2::jsonb, clock_timestamp() + interval '1 second', $3)",
+             {to_text(job_.id), to_json(unit).dump(), error.message});
+    store_work();
+  });
+}
+
+void SliceWork::row_failed(const SqlError& error) {
+  if (work_.empty()) throw error; // not from a batch
+  if (!std::exchange(retried_row_, true)) return;
+  retried_row_ = false;
+  if (halve()) {
+    retried_row_ = true; // the cause is known by now: no second try at each half
+    return;
+  }
+  const Unit unit = first_stripe(work_.back());
+  std::optional<SqlError> too_many;
+  session_.transaction([&] {
+    const Table* table = runner_.table(unit.relation);
+    if (++work_.back().next >= work_.back().end) work_.pop_back();
+    if (table != nullptr) set_row_aside(*table, unit, error);
+    store_work();
+    const Rows count = bookkeep("SELECT count(*) FROM dbops.job_error WHERE job_id = $1::bigint", {to_text(job_.id)});
+    if (count.integer(0, 0) > spec_.max_errors) {
+      too_many = error;
+      too_many->detail = (error.detail.empty() ? "" : error.detail + " ") + "Row " +
+                         (table == nullptr ? "" : runner_.first_row(*table, unit) + " of " + table->name) + ".";
+      too_many->hint = "See dbops.job_errors; mend the row or the assignments' input, then SELECT dbops.retry(" +
+                       to_text(job_.id) + "). max_errors lets a job go on past such rows.";
+    }
+  });
+  if (too_many) throw *too_many;
+}
+
+void SliceWork::set_row_aside(const Table& table, const Unit& unit, const SqlError& error) {
+  const std::string key = runner_.first_row(table, unit);
+  if (key.empty()) return; // deleted meanwhile
+  bookkeep("INSERT INTO dbops.job_error (job_id, relation_oid, relation, row_key, unit, sqlstate, message)"
+           " VALUES ($1::bigint, $2::oid, $3, $4, $5::jsonb, $6, $7)"
+           " ON CONFLICT (job_id, relation_oid, row_key) DO UPDATE SET sqlstate = excluded.sqlstate, message = excluded.message,"
+           " at = clock_timestamp()",
+           {to_text(job_.id), to_text(table.oid), table.name, key, to_json(unit).dump(), error.sqlstate(), error.message});
+}
+
+// A walk by blocks may meet the new version of a row again, which is only right if it does not match any more. It has
+// turned out that some do. Nothing of the kind was committed: from here on by key, from the start; rows already changed do
+// not match and are passed over.
+void SliceWork::walk_by_key_instead() {
+  if (!spec_.keyed)
+    throw SqlError(ERRCODE_INVALID_PARAMETER_VALUE, "a row still matches the condition after the assignments",
+                   "Without a primary or unique key each row can be changed once only if the change makes the condition false: "
+                   "narrow the condition, or add a key.");
+  session_.transaction([this] {
+    Cursor cursor = lock_cursor(job_.id);
+    work_.clear();
+    store_work();
+    if (cursor.order == Order::key) return; // another worker of this job was first
+    cursor.order = Order::key;
+    if (cursor.strategy == "block") cursor.strategy = "key";
+    cursor.position = json::object();
+    store_cursor(job_.id, cursor);
+    bookkeep("DELETE FROM dbops.job_revisit WHERE job_id = $1::bigint", {to_text(job_.id)});
+    bookkeep("INSERT INTO dbops.job_event (job_id, actor, action, from_state, to_state, reason) VALUES"
+             " ($1::bigint, 'dbops', 'strategy', 'running', 'running', 'a row still matches the condition after the change:"
+             " walking by key, where each row is met once')",
+             {to_text(job_.id)});
+  });
+}
+
+void SliceWork::vacuum_if_due() {
+  if (spec_.vacuum_every <= 0 || slice_ != 0 || !session_.top_level() || !work_.empty()) return;
+  if (static_cast<double>(since_vacuum_) < spec_.vacuum_every * static_cast<double>(std::max<std::int64_t>(job_.rows_total, 1))) return;
+  since_vacuum_ = 0;
+  const std::string name = session_.transaction([this] { return qualified_name(job_.target); });
+  if (name.empty()) return;
+  pace_.say_waiting("VACUUM between two chunks");
+  try {
+    run_top_level("VACUUM (SKIP_LOCKED) " + name, {{"lock_timeout", "1s"}, {"search_path", "pg_catalog, pg_temp"}});
+  } catch (const SqlError& error) {
+    // Worth having, not worth failing for; a cancel is looked at by the next step.
+    if (core::classify(error.sqlstate()) == core::ErrorClass::interrupted) failed(error);
+  }
+}
+
+} // namespace
+
+SliceEnd work(Session& session, const Job& job, int slice) { return SliceWork(session, job, slice).run(); }
+
+} // namespace dbops::server::backfill

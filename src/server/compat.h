@@ -1,0 +1,105 @@
+// The differences between PostgreSQL 15, 16, 17 and 18 that dbops meets. The only file with PG_VERSION_NUM in it.
+#pragma once
+
+#include "server/pg.h"
+
+extern "C" {
+#include "catalog/namespace.h"
+#include "catalog/pg_class_d.h"
+#include "catalog/pg_database_d.h"
+#include "catalog/pg_proc_d.h"
+#include "nodes/nodeFuncs.h"
+#include "postmaster/bgworker.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#include "tcop/pquery.h"
+#include "utils/acl.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
+}
+
+#if PG_VERSION_NUM < 150000
+#error "dbops needs PostgreSQL 15 or later"
+#endif
+
+namespace dbops::server::compat {
+
+inline bool owns_database(Oid database, Oid role) {
+#if PG_VERSION_NUM >= 160000
+  return object_ownercheck(DatabaseRelationId, database, role);
+#else
+  return pg_database_ownercheck(database, role);
+#endif
+}
+
+inline bool owns_relation(Oid relation, Oid role) {
+#if PG_VERSION_NUM >= 160000
+  return object_ownercheck(RelationRelationId, relation, role);
+#else
+  return pg_class_ownercheck(relation, role);
+#endif
+}
+
+// Columns whose change keeps an update from being HOT. 16 and later do not count BRIN.
+inline Bitmapset* hot_blocking_columns(Relation relation) {
+#if PG_VERSION_NUM >= 160000
+  return RelationGetIndexAttrBitmap(relation, INDEX_ATTR_BITMAP_HOT_BLOCKING);
+#else
+  return RelationGetIndexAttrBitmap(relation, INDEX_ATTR_BITMAP_ALL);
+#endif
+}
+
+// Whether a background worker may connect as a role without LOGIN; then the flag that says so.
+#if PG_VERSION_NUM >= 170000
+inline constexpr bool nologin_workers = true;
+inline constexpr uint32 nologin_worker_flag = BGWORKER_BYPASS_ROLELOGINCHECK;
+#else
+inline constexpr bool nologin_workers = false;
+inline constexpr uint32 nologin_worker_flag = 0;
+#endif
+
+// 18 wraps the list, for OLD and NEW.
+inline bool has_returning(const UpdateStmt* statement) {
+#if PG_VERSION_NUM >= 180000
+  return statement->returningClause != nullptr;
+#else
+  return statement->returningList != NIL;
+#endif
+}
+
+// The walkers of 15 are declared the way of old C, without parameters.
+using TreeWalker = bool (*)(Node*, void*);
+inline bool walk_expression(Node* node, TreeWalker walker, void* context) {
+#if PG_VERSION_NUM >= 160000
+  return expression_tree_walker(node, walker, context);
+#else
+  return expression_tree_walker(node, reinterpret_cast<bool (*)()>(reinterpret_cast<void*>(walker)), context);
+#endif
+}
+inline bool walk_query(Query* query, TreeWalker walker, void* context) {
+#if PG_VERSION_NUM >= 160000
+  return query_tree_walker(query, walker, context, 0);
+#else
+  return query_tree_walker(query, reinterpret_cast<bool (*)()>(reinterpret_cast<void*>(walker)), context, 0);
+#endif
+}
+
+// All of one top-level statement. 18 dropped the argument run_once.
+inline void run_portal(Portal portal, DestReceiver* receiver, QueryCompletion* completion) {
+#if PG_VERSION_NUM >= 180000
+  PortalRun(portal, FETCH_ALL, true, receiver, receiver, completion);
+#else
+  PortalRun(portal, FETCH_ALL, true, true, receiver, receiver, completion);
+#endif
+}
+
+// A deferrable one counts as well; whoever needs an immediate one looks at pg_index.
+inline Oid primary_key_index(Relation relation) {
+#if PG_VERSION_NUM >= 180000
+  return RelationGetPrimaryKeyIndex(relation, true);
+#else
+  return RelationGetPrimaryKeyIndex(relation);
+#endif
+}
+
+} // namespace dbops::server::compat

@@ -1,0 +1,126 @@
+#include "server/engine/job_record.h"
+
+#include "server/engine/wake.h"
+
+extern "C" {
+#include "commands/async.h"
+#include "pgstat.h"
+#include "storage/latch.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "utils/timeout.h"
+}
+
+namespace dbops::server {
+
+namespace {
+
+// pg_advisory_lock() uses 1 and 2 in this place, so no user can take one of these.
+constexpr std::uint16_t slice_lock_class = 0xDB;
+
+// 48 bits of job id and 16 of slice.
+LOCKTAG slice_tag(std::int64_t job, int slice) {
+  LOCKTAG tag;
+  const auto low = static_cast<std::uint32_t>(job & 0xffffffff);
+  const auto high = static_cast<std::uint32_t>((job >> 32) & 0xffff) | static_cast<std::uint32_t>(slice) << 16;
+  SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, low, high, slice_lock_class);
+  return tag;
+}
+
+} // namespace
+
+const char* const held_slices_sql =
+    "(SELECT classid::pg_catalog.int8 | ((objid::pg_catalog.int8 & 65535) << 32) AS job_id,"
+    "        (objid::pg_catalog.int8 >> 16)::pg_catalog.int4 AS slice, pid"
+    " FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND objsubid = 219 AND granted"
+    "  AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()))";
+
+Job read_job(std::int64_t id, bool for_update) {
+  const Rows found = bookkeep(std::string("SELECT kind, target_oid, target_name, owner_oid, state, parallel, rows_total, spec"
+                                          " FROM dbops.job WHERE job_id = $1::bigint") +
+                                  (for_update ? " FOR UPDATE" : ""),
+                              {to_text(id)});
+  if (found.empty())
+    throw SqlError(ERRCODE_UNDEFINED_OBJECT, "job " + to_text(id) + " does not exist", "See dbops.jobs for the jobs there are.");
+  Job job;
+  job.id = id;
+  job.kind = found.text(0, 0);
+  job.target = static_cast<Oid>(found.integer(0, 1));
+  job.target_name = found.text(0, 2);
+  job.owner = static_cast<Oid>(found.integer(0, 3));
+  job.state = core::job_state(found.text(0, 4)).value();
+  job.parallel = static_cast<int>(found.integer(0, 5));
+  job.rows_total = found.integer(0, 6);
+  job.spec = nlohmann::json::parse(found.text(0, 7));
+  return job;
+}
+
+std::optional<core::JobState> read_state(std::int64_t id) {
+  const Rows found = bookkeep("SELECT state FROM dbops.job WHERE job_id = $1::bigint", {to_text(id)});
+  if (found.empty()) return std::nullopt;
+  return core::job_state(found.text(0, 0));
+}
+
+core::JobState change_state(Job& job, core::JobAction action, const std::string& actor, const Value& reason) {
+  const std::optional<core::JobState> next = core::next_state(job.state, action);
+  if (!next)
+    throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                   "cannot " + std::string(core::to_string(action)) + " job " + to_text(job.id) + ": it is " +
+                       std::string(core::to_string(job.state)),
+                   "See dbops.job_events for what has happened to it.");
+  if (*next == job.state) return *next;
+  const std::string from(core::to_string(job.state));
+  const std::string to(core::to_string(*next));
+  bookkeep("UPDATE dbops.job SET state = $2,"
+           " started_at = CASE WHEN $2 = 'running' THEN coalesce(started_at, clock_timestamp()) ELSE started_at END,"
+           " finished_at = CASE WHEN $2 IN ('succeeded', 'failed', 'cancelled') THEN clock_timestamp() END,"
+           " not_before = NULL, launches = 0 WHERE job_id = $1::bigint",
+           {to_text(job.id), to});
+  bookkeep("INSERT INTO dbops.job_event (job_id, actor, action, from_state, to_state, reason)"
+           " VALUES ($1::bigint, $2, $3, $4, $5, $6)",
+           {to_text(job.id), actor, std::string(core::to_string(action)), from, to, reason});
+  const std::string payload = nlohmann::json{{"job_id", job.id}, {"kind", job.kind}, {"from", from}, {"state", to}}.dump();
+  call_pg([&payload] { Async_Notify("dbops", payload.c_str()); });
+  job.state = *next;
+  return *next;
+}
+
+void record_error(std::int64_t job, const SqlError& error) {
+  bookkeep("UPDATE dbops.job SET last_sqlstate = $2, last_error = $3, last_hint = nullif($4, '') WHERE job_id = $1::bigint",
+           {to_text(job), error.sqlstate(), error.message + (error.detail.empty() ? "" : " (" + error.detail + ")"),
+            error.hint});
+}
+
+bool SliceLock::acquire(std::int64_t job, int slice, int wait_ms) {
+  const LOCKTAG tag = slice_tag(job, slice);
+  // A worker that was told to stop gives the lock back within a second or so; polling keeps lock_timeout out of it.
+  for (int waited = 0;; waited += 20) {
+    const bool got = call_pg(
+        [&tag] { return LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL; });
+    if (got) return true;
+    if (waited >= wait_ms) return false;
+    call_pg([] {
+      (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 20, PG_WAIT_EXTENSION);
+      ResetLatch(MyLatch);
+      CHECK_FOR_INTERRUPTS();
+    });
+  }
+}
+
+void SliceLock::release(std::int64_t job, int slice) noexcept {
+  try {
+    const LOCKTAG tag = slice_tag(job, slice);
+    call_pg([&tag] { LockRelease(&tag, ExclusiveLock, true); });
+  } catch (...) { // the end of the process releases it
+  }
+}
+
+std::vector<int> workers_of(std::int64_t job) {
+  const Rows found = bookkeep(std::string("SELECT DISTINCT pid FROM ") + held_slices_sql + " h WHERE h.job_id = $1::pg_catalog.int8",
+                           {to_text(job)});
+  std::vector<int> pids;
+  for (std::size_t i = 0; i < found.size(); ++i) pids.push_back(static_cast<int>(found.integer(i, 0)));
+  return pids;
+}
+
+} // namespace dbops::server

@@ -1,0 +1,46 @@
+// dbops.job and what belongs to it, as the engine sees them. Every function needs a transaction with SPI connected.
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include "core/job/state.h"
+#include "server/engine/bookkeeping.h"
+
+namespace dbops::server {
+
+struct Job {
+  std::int64_t id = 0;
+  std::string kind;
+  Oid target = InvalidOid;
+  std::string target_name;
+  Oid owner = InvalidOid;
+  core::JobState state = core::JobState::queued;
+  int parallel = 1;
+  std::int64_t rows_total = 0;
+  nlohmann::json spec;
+};
+
+// Raises 42704 (undefined object) with a HINT when there is no such job. for_update locks the row.
+Job read_job(std::int64_t id, bool for_update);
+std::optional<core::JobState> read_state(std::int64_t id);
+
+// Changes the state if the life of a job allows it, records who and why, and notifies channel dbops. The row must be
+// locked (read_job with for_update). Returns the new state; raises 55000 when the change makes no sense.
+core::JobState change_state(Job& job, core::JobAction action, const std::string& actor, const Value& reason);
+
+// dbops.job.last_sqlstate, last_error, last_hint.
+void record_error(std::int64_t job, const SqlError& error);
+
+// A lock of the session that says "this slice is being worked on": survives commits, dies with the process.
+class SliceLock {
+ public:
+  // Waits at most `wait_ms`; false when somebody else has it.
+  static bool acquire(std::int64_t job, int slice, int wait_ms);
+  static void release(std::int64_t job, int slice) noexcept;
+};
+// Process ids that hold a lock of the job in this database.
+std::vector<int> workers_of(std::int64_t job);
+// SQL: a subselect over pg_locks that gives (job_id, slice, pid) of all slices being worked on in this database.
+extern const char* const held_slices_sql;
+
+} // namespace dbops::server

@@ -1,0 +1,263 @@
+#include "server/engine/run.h"
+
+#include "server/backfill/work.h"
+#include "server/engine/control.h"
+#include "server/engine/shared.h"
+#include "server/engine/wait.h"
+#include "server/engine/wake.h"
+
+extern "C" {
+#include "executor/spi.h"
+#include "nodes/parsenodes.h"
+#include "storage/ipc.h"
+}
+
+namespace dbops::server {
+
+namespace {
+
+using core::JobAction;
+using core::JobState;
+
+// In the first transaction of a run, with the slice's lock held: the job as it is now, marked as running; nothing when it
+// is not to be run.
+std::optional<Job> take_slice(Session& session, const Assignment& assignment) {
+  const std::string id = to_text(assignment.job);
+  const std::string slice = to_text(assignment.slice);
+  if (bookkeep("SELECT 1 FROM dbops.job WHERE job_id = $1::bigint", {id}).empty()) return std::nullopt;
+  Job job = read_job(assignment.job, true);
+  if (job.state != JobState::queued && job.state != JobState::running) return std::nullopt;
+  const Rows open = bookkeep("SELECT 1 FROM dbops.job_slice WHERE job_id = $1::bigint AND slice = $2::integer AND NOT done", {id, slice});
+  if (open.empty()) return std::nullopt;
+  bookkeep("UPDATE dbops.job_run r SET outcome = 'lost', finished_at = clock_timestamp(), rows_done = s.rows_done - r.rows_before,"
+           " message = 'the process ended without a report'"
+           " FROM dbops.job_slice s WHERE r.outcome = 'running' AND s.job_id = r.job_id AND s.slice = r.slice"
+           " AND r.job_id = $1::bigint AND r.slice = $2::integer",
+           {id, slice});
+  change_state(job, JobAction::start, "dbops", std::string(session.mode()) + " with process id " + to_text(MyProcPid));
+  bookkeep("INSERT INTO dbops.job_run (job_id, slice, mode, pid, rows_before)"
+           " SELECT job_id, slice, $3, $4::integer, rows_done FROM dbops.job_slice WHERE job_id = $1::bigint AND slice = $2::integer",
+           {id, slice, session.mode(), to_text(MyProcPid)});
+  bookkeep("UPDATE dbops.job SET launches = 0 WHERE job_id = $1::bigint AND launches <> 0", {id});
+  return job;
+}
+
+void end_run(const Assignment& assignment, const char* outcome, const Value& sqlstate, const Value& message) {
+  bookkeep("UPDATE dbops.job_run r SET outcome = $3, finished_at = clock_timestamp(), rows_done = s.rows_done - r.rows_before,"
+           " sqlstate = $4, message = $5"
+           " FROM dbops.job_slice s WHERE r.outcome = 'running' AND s.job_id = r.job_id AND s.slice = r.slice"
+           " AND r.job_id = $1::bigint AND r.slice = $2::integer",
+           {to_text(assignment.job), to_text(assignment.slice), outcome, sqlstate, message});
+  bookkeep("UPDATE dbops.job_slice SET waiting_for = NULL, waiting_since = NULL, rate = 0"
+           " WHERE job_id = $1::bigint AND slice = $2::integer",
+           {to_text(assignment.job), to_text(assignment.slice)});
+}
+
+const char* outcome_of(SliceEnd end) { return end == SliceEnd::slice_done || end == SliceEnd::job_done ? "finished" : "stopped"; }
+
+void record_end(const Assignment& assignment, SliceEnd end) {
+  Job job = read_job(assignment.job, true);
+  end_run(assignment, outcome_of(end), std::nullopt, std::nullopt);
+  if (job.state != JobState::running) return; // paused or cancelled meanwhile: that word stands
+  if (end == SliceEnd::job_done) {
+    bookkeep("UPDATE dbops.job_slice SET done = true WHERE job_id = $1::bigint", {to_text(job.id)});
+    bookkeep("UPDATE dbops.job SET losses = 0, last_sqlstate = NULL, last_error = NULL, last_hint = NULL WHERE job_id = $1::bigint",
+             {to_text(job.id)});
+    change_state(job, JobAction::finish, "dbops", std::nullopt);
+  } else if (end == SliceEnd::slice_done) {
+    bookkeep("UPDATE dbops.job_slice SET done = true WHERE job_id = $1::bigint AND slice = $2::integer",
+             {to_text(job.id), to_text(assignment.slice)});
+  } else if (end == SliceEnd::leave) {
+    change_state(job, JobAction::requeue, "dbops", "its database is to be dropped, renamed, moved or copied");
+    announce_at_commit();
+  }
+}
+
+void record_failure(const Assignment& assignment, const SqlError& error) {
+  Job job = read_job(assignment.job, true);
+  end_run(assignment, "failed", error.sqlstate(), error.message);
+  if (job.state != JobState::running) return;
+  record_error(job.id, error);
+  change_state(job, JobAction::fail, "dbops", error.message);
+  for (const int pid : workers_of(job.id)) interrupt_at_commit(pid);
+}
+
+// Somebody cancelled the statement from outside while the job was to run: that person wants it to stop.
+void record_interruption(const Assignment& assignment) {
+  Job job = read_job(assignment.job, true);
+  end_run(assignment, "stopped", std::nullopt, "statement cancelled");
+  if (job.state == JobState::running)
+    change_state(job, JobAction::pause, "dbops", "its statement was cancelled (pg_cancel_backend or the session's own cancel)");
+}
+
+// The last word on a run must not be lost to a cancel that arrives at the same moment.
+template <typename F>
+void persist(Session& session, F&& body) {
+  for (int attempt = 0;; ++attempt) {
+    try {
+      session.transaction(body);
+      return;
+    } catch (const SqlError& error) {
+      if (attempt == 5 || error.code != ERRCODE_QUERY_CANCELED) throw;
+    }
+  }
+}
+
+bool extension_unchanged(Session& session, Oid extension) {
+  return session.transaction([extension] { return extension_oid() == extension; });
+}
+
+} // namespace
+
+SliceBody slice_body(const std::string& kind) {
+  if (kind == "backfill" || kind == "batch_delete") return backfill::work;
+  return nullptr;
+}
+
+bool asked_to_leave() {
+  if (shared() == nullptr) return false;
+  SharedLock lock;
+  for (const Slot& slot : shared()->slots)
+    if (slot.pid == MyProcPid) return slot.leave;
+  return false;
+}
+
+bool run_assignment(Session& session, const Assignment& assignment) {
+  if (!SliceLock::acquire(assignment.job, assignment.slice, 5'000)) return true;
+  bool go_on = true;
+  std::optional<SqlError> failure;
+  try {
+    const Oid extension = session.transaction([] { return extension_oid(); });
+    const std::optional<Job> job = session.transaction([&] { return take_slice(session, assignment); });
+    if (job) {
+      try {
+        const SliceBody body = slice_body(job->kind);
+        if (body == nullptr)
+          throw SqlError(ERRCODE_FEATURE_NOT_SUPPORTED, "this version of the dbops library cannot run jobs of kind " + job->kind,
+                         "Restart the server so that it loads the installed library.");
+        const SliceEnd end = body(session, *job, assignment.slice);
+        persist(session, [&] { record_end(assignment, end); });
+        go_on = end != SliceEnd::leave;
+      } catch (const SqlError& error) {
+        if (!extension_unchanged(session, extension)) go_on = false; // the rows went with the extension: nothing to record
+        else if (error.code == ERRCODE_QUERY_CANCELED) {
+          go_on = false;
+          if (asked_to_leave()) persist(session, [&] { record_end(assignment, SliceEnd::leave); });
+          else persist(session, [&] { record_interruption(assignment); });
+        } else persist(session, [&] { record_failure(assignment, error); });
+      }
+    }
+  } catch (const SqlError& error) {
+    failure = error;
+  }
+  SliceLock::release(assignment.job, assignment.slice);
+  if (failure) throw *failure;
+  return go_on;
+}
+
+} // namespace dbops::server
+
+namespace {
+
+using namespace dbops::server;
+
+// A session that dies in the middle leaves a job to be found.
+void session_ended(int, Datum) { announce_work(MyDatabaseId); }
+
+void require_top_level(FunctionCallInfo fcinfo, const char* what) {
+  const bool atomic = fcinfo->context == nullptr || !IsA(fcinfo->context, CallContext) ||
+                      reinterpret_cast<CallContext*>(fcinfo->context)->atomic;
+  if (atomic)
+    throw SqlError(ERRCODE_ACTIVE_SQL_TRANSACTION, std::string("CALL ") + what + " cannot run inside a transaction block",
+                   "Call it by itself, outside of BEGIN and of functions.");
+}
+
+// The job's fate, as an error of this session unless it succeeded.
+void raise_fate(Session& session, std::int64_t id) {
+  const Rows fate = session.transaction([id] {
+    return bookkeep("SELECT state, last_error, last_hint, last_sqlstate FROM dbops.job WHERE job_id = $1::bigint", {to_text(id)});
+  });
+  if (fate.empty()) throw SqlError(ERRCODE_UNDEFINED_OBJECT, "job " + to_text(id) + " does not exist");
+  const std::string state = fate.text(0, 0);
+  if (state == "failed") {
+    const std::string code = fate.text(0, 3);
+    const int packed = code.size() == 5 ? MAKE_SQLSTATE(code[0], code[1], code[2], code[3], code[4]) : ERRCODE_INTERNAL_ERROR;
+    throw SqlError(packed, "job " + to_text(id) + " failed: " + fate.text(0, 1), fate.text(0, 2));
+  }
+  if (state == "cancelled") throw SqlError(ERRCODE_QUERY_CANCELED, "job " + to_text(id) + " was cancelled");
+}
+
+void run_here(std::int64_t id) {
+  call_pg([] { SPI_connect_ext(SPI_OPT_NONATOMIC); });
+  ProcedureSession session;
+  session.transaction([id] {
+    const Job job = read_job(id, false);
+    require_control(job);
+    if (job.state != dbops::core::JobState::queued && job.state != dbops::core::JobState::running)
+      throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                     "job " + to_text(id) + " is " + std::string(dbops::core::to_string(job.state)) + ", not queued",
+                     "dbops.resume() and dbops.retry() queue it again.");
+  });
+  call_pg([] { before_shmem_exit(session_ended, static_cast<Datum>(0)); });
+  bool ours = true;
+  try {
+    ours = run_assignment(session, {id, 0});
+  } catch (...) {
+    cancel_before_shmem_exit(session_ended, static_cast<Datum>(0));
+    throw;
+  }
+  cancel_before_shmem_exit(session_ended, static_cast<Datum>(0));
+  raise_fate(session, id);
+  if (!ours) throw SqlError(ERRCODE_QUERY_CANCELED, "job " + to_text(id) + " was paused because this session was cancelled", "SELECT dbops.resume(" + to_text(id) + "), then CALL dbops.run(" + to_text(id) + ").");
+  call_pg([] { SPI_finish(); });
+}
+
+void wait_for(std::int64_t id, std::optional<std::chrono::milliseconds> timeout) {
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point start = Clock::now();
+  call_pg([] { SPI_connect_ext(SPI_OPT_NONATOMIC); });
+  ProcedureSession session;
+  // Polls: the first second often, for short jobs, then less, so that a long wait costs next to nothing.
+  for (std::chrono::milliseconds pause{5};; pause = std::min(pause * 2, std::chrono::milliseconds(200))) {
+    const bool ended = session.transaction([id] {
+      const Job job = read_job(id, false);
+      require_control(job);
+      return dbops::core::is_terminal(job.state);
+    });
+    if (ended) break;
+    if (timeout && Clock::now() - start >= *timeout)
+      throw SqlError(ERRCODE_QUERY_CANCELED, "job " + to_text(id) + " has not finished in time", "See dbops.progress; the job goes on.");
+    nap(pause);
+  }
+  raise_fate(session, id);
+  call_pg([] { SPI_finish(); });
+}
+
+std::int64_t job_argument(FunctionCallInfo fcinfo) {
+  if (PG_ARGISNULL(0)) throw SqlError(ERRCODE_NULL_VALUE_NOT_ALLOWED, "job must not be null");
+  return PG_GETARG_INT64(0);
+}
+
+} // namespace
+
+DBOPS_SQL_FUNCTION(dbops_run) {
+  return boundary([fcinfo]() -> Datum {
+    require_top_level(fcinfo, "dbops.run()");
+    run_here(job_argument(fcinfo));
+    return static_cast<Datum>(0);
+  });
+}
+
+DBOPS_SQL_FUNCTION(dbops_wait) {
+  return boundary([fcinfo]() -> Datum {
+    require_top_level(fcinfo, "dbops.wait()");
+    std::optional<std::chrono::milliseconds> timeout;
+    if (!PG_ARGISNULL(1)) {
+      const Interval* interval = PG_GETARG_INTERVAL_P(1);
+      const double days = interval->day + interval->month * 30.0;
+      timeout = std::chrono::milliseconds(static_cast<std::int64_t>(days * 86'400'000.0 + static_cast<double>(interval->time) / 1000.0));
+    }
+    wait_for(job_argument(fcinfo), timeout);
+    return static_cast<Datum>(0);
+  });
+}

@@ -1,0 +1,84 @@
+#include "server/engine/session.h"
+
+extern "C" {
+#include "executor/spi.h"
+#include "pgstat.h"
+#include "storage/ipc.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+}
+
+namespace dbops::server {
+
+void WorkerSession::begin() {
+  call_pg([] {
+    SetCurrentStatementStartTimestamp();
+    StartTransactionCommand();
+    SPI_connect();
+    PushActiveSnapshot(GetTransactionSnapshot());
+  });
+}
+
+void WorkerSession::commit() {
+  call_pg([] {
+    SPI_finish();
+    PopActiveSnapshot();
+    CommitTransactionCommand();
+    // Without this autovacuum never hears of the rows that died.
+    pgstat_report_stat(true);
+    pgstat_report_activity(STATE_IDLE, nullptr);
+  });
+}
+
+void WorkerSession::rollback() noexcept {
+  try {
+    call_pg([] {
+      AbortCurrentTransaction();
+      pgstat_report_stat(true);
+      pgstat_report_activity(STATE_IDLE, nullptr);
+    });
+  } catch (...) {
+    // An abort that fails leaves a process that cannot be trusted; the job continues from its last commit in another one.
+    proc_exit(1);
+  }
+}
+
+void ProcedureSession::begin() {
+  memory_ = CurrentMemoryContext;
+  owner_ = CurrentResourceOwner;
+  call_pg([] {
+    BeginInternalSubTransaction("dbops");
+    SPI_connect();
+    PushActiveSnapshot(GetTransactionSnapshot());
+  });
+}
+
+void ProcedureSession::commit() {
+  call_pg([] {
+    PopActiveSnapshot();
+    SPI_finish();
+    ReleaseCurrentSubTransaction();
+  });
+  MemoryContextSwitchTo(memory_);
+  CurrentResourceOwner = owner_;
+  call_pg([] { SPI_commit(); });
+  // SPI_commit began a transaction with a resource owner of its own.
+  owner_ = CurrentResourceOwner;
+}
+
+void ProcedureSession::rollback() noexcept {
+  try {
+    // A commit that failed after the subtransaction was released has nothing left to roll back here.
+    if (GetCurrentTransactionNestLevel() > 1) {
+      call_pg([] { RollbackAndReleaseCurrentSubTransaction(); });
+      MemoryContextSwitchTo(memory_);
+      CurrentResourceOwner = owner_;
+    }
+    call_pg([] { SPI_rollback(); });
+    owner_ = CurrentResourceOwner;
+  } catch (...) {
+    call_pg([] { ereport(FATAL, (errmsg("dbops: could not roll back a batch"))); });
+  }
+}
+
+} // namespace dbops::server

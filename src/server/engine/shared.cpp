@@ -1,0 +1,77 @@
+#include "server/engine/shared.h"
+
+extern "C" {
+#include "storage/ipc.h"
+#include "storage/shmem.h"
+}
+
+namespace dbops::server {
+
+namespace {
+
+Shared* memory = nullptr;
+shmem_request_hook_type previous_request_hook = nullptr;
+shmem_startup_hook_type previous_startup_hook = nullptr;
+
+void request() {
+  if (previous_request_hook != nullptr) previous_request_hook();
+  RequestAddinShmemSpace(sizeof(Shared));
+  RequestNamedLWLockTranche("dbops", 1);
+}
+
+void startup() {
+  if (previous_startup_hook != nullptr) previous_startup_hook();
+  bool found = false;
+  LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+  memory = static_cast<Shared*>(ShmemInitStruct("dbops", sizeof(Shared), &found));
+  if (!found) {
+    std::memset(static_cast<void*>(memory), 0, sizeof(Shared));
+    memory->lock = &GetNamedLWLockTranche("dbops")->lock;
+  }
+  LWLockRelease(AddinShmemInitLock);
+}
+
+} // namespace
+
+Shared* shared() noexcept { return memory; }
+
+void install_shared_memory() {
+  previous_request_hook = shmem_request_hook;
+  shmem_request_hook = request;
+  previous_startup_hook = shmem_startup_hook;
+  shmem_startup_hook = startup;
+}
+
+DatabaseEntry* find_database(Oid database, bool create) {
+  DatabaseEntry* spare = nullptr;
+  for (DatabaseEntry& entry : memory->databases) {
+    if (entry.database == database) return &entry;
+    if (spare == nullptr && entry.database == InvalidOid) spare = &entry;
+  }
+  if (!create) return nullptr;
+  if (spare == nullptr) {
+    memory->overflow = true;
+    return nullptr;
+  }
+  *spare = DatabaseEntry{};
+  spare->database = database;
+  spare->due = DT_NOEND;
+  return spare;
+}
+
+void announce_work(Oid database) {
+  if (memory == nullptr) return;
+  {
+    SharedLock lock;
+    if (DatabaseEntry* entry = find_database(database, true)) entry->scan = true;
+  }
+  wake_launcher();
+}
+
+void wake_launcher() {
+  if (memory == nullptr) return;
+  SharedLock lock;
+  if (memory->launcher_pid != 0) SetLatch(memory->launcher);
+}
+
+} // namespace dbops::server

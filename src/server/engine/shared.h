@@ -1,0 +1,69 @@
+// What the launcher, the dispatchers and the workers share in memory: counters, slots and a latch. Nothing here is truth:
+// a crash empties it and the tables have the rest (DESIGN.md, section 3).
+#pragma once
+
+#include "server/pg.h"
+
+extern "C" {
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+}
+
+namespace dbops::server {
+
+// A place for one job worker. Taken by the dispatcher before it asks for the process, freed when the process ends.
+struct Slot {
+  enum class State { free, reserved, running };
+  State state;
+  Oid database;
+  std::int64_t job;
+  int slice;
+  int pid; // 0 until the worker runs
+  TimestampTz since;
+  bool leave; // asked to stop after rolling its statement back, because of its database
+};
+
+struct DatabaseEntry {
+  Oid database;        // InvalidOid: free
+  bool scan;           // something is due now
+  bool backlog;        // work is waiting for a slot
+  TimestampTz due;     // when something will be due; DT_NOEND: nothing
+  TimestampTz hold;    // no process may connect before this time: the database is being dropped, renamed or copied
+  int dispatcher;      // pid of the dispatcher that runs, -1 while it is starting, 0 none
+  TimestampTz started; // of that dispatcher
+};
+
+inline constexpr int max_slots = 128;
+inline constexpr int max_databases = 1024;
+
+struct Shared {
+  LWLock* lock;
+  int launcher_pid;
+  Latch* launcher; // valid while launcher_pid is not 0
+  bool overflow;   // a database found no entry: look at all of them again
+  Slot slots[max_slots];
+  DatabaseEntry databases[max_databases];
+};
+
+// Null when dbops is not in shared_preload_libraries.
+Shared* shared() noexcept;
+
+void install_shared_memory(); // in _PG_init of a preloaded library
+
+// Holds the lock for a scope; what is done under it must not raise.
+class SharedLock {
+ public:
+  SharedLock() { LWLockAcquire(shared()->lock, LW_EXCLUSIVE); }
+  ~SharedLock() { LWLockRelease(shared()->lock); }
+  SharedLock(const SharedLock&) = delete;
+  SharedLock& operator=(const SharedLock&) = delete;
+};
+
+// Under the lock. Makes an entry when there is none; null when the table is full (overflow is set then).
+DatabaseEntry* find_database(Oid database, bool create);
+
+// Tells the launcher that a database has work. Without the lock; harmless when nothing is preloaded.
+void announce_work(Oid database);
+void wake_launcher();
+
+} // namespace dbops::server

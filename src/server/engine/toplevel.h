@@ -1,0 +1,14 @@
+// Statements that must not be in a transaction block (VACUUM), the way a client would send them.
+#pragma once
+
+#include <string>
+
+#include "server/engine/bookkeeping.h"
+
+namespace dbops::server {
+
+// Runs one statement in transactions of its own, in a background worker and outside of any transaction, as the session's
+// user. Source of the sequence: postgres.c, exec_simple_query.
+void run_top_level(const std::string& sql, const Settings& settings);
+
+} // namespace dbops::server

@@ -1,0 +1,194 @@
+// The processes that work in one database: the dispatcher, which looks what is due and is gone again within moments, and
+// the job worker, which connects as the owner of its job.
+
+#include <algorithm>
+
+#include "server/compat.h"
+#include "server/engine/dispatch.h"
+#include "server/engine/processes.h"
+#include "server/engine/run.h"
+#include "server/engine/shared.h"
+#include "server/guc.h"
+
+extern "C" {
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "tcop/tcopprot.h"
+
+PGDLLEXPORT void dbops_dispatcher_main(Datum argument);
+PGDLLEXPORT void dbops_worker_main(Datum argument);
+}
+
+namespace dbops::server {
+
+namespace {
+
+// What a worker is told at its start; fits in bgw_extra.
+struct WorkerOrder {
+  int slot;
+  Oid database;
+  Oid owner;
+  std::int64_t job;
+  int slice;
+};
+static_assert(sizeof(WorkerOrder) <= BGW_EXTRALEN);
+
+BackgroundWorker describe(const char* function, const char* type) {
+  BackgroundWorker worker{};
+  worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+  worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+  worker.bgw_restart_time = BGW_NEVER_RESTART;
+  strlcpy(worker.bgw_library_name, "dbops", sizeof worker.bgw_library_name);
+  strlcpy(worker.bgw_function_name, function, sizeof worker.bgw_function_name);
+  strlcpy(worker.bgw_type, type, sizeof worker.bgw_type);
+  return worker;
+}
+
+bool ask_postmaster(BackgroundWorker& worker) {
+  return call_pg([&worker] { return RegisterDynamicBackgroundWorker(&worker, nullptr); });
+}
+
+void dispatcher_ended(int, Datum database) {
+  {
+    SharedLock lock;
+    if (DatabaseEntry* entry = find_database(DatumGetObjectId(database), false); entry != nullptr && entry->dispatcher == MyProcPid)
+      entry->dispatcher = 0;
+  }
+  wake_launcher();
+}
+
+void worker_ended(int, Datum slot) {
+  {
+    SharedLock lock;
+    const Oid database = shared()->slots[DatumGetInt32(slot)].database;
+    shared()->slots[DatumGetInt32(slot)] = Slot{};
+    // A place has become free: whoever waits for one may look again. Its own database has a loss to account for, or more.
+    for (DatabaseEntry& entry : shared()->databases)
+      if (entry.database != InvalidOid && (entry.backlog || entry.database == database)) entry.scan = true;
+  }
+  wake_launcher();
+}
+
+bool database_is_held(Oid database) {
+  SharedLock lock;
+  const DatabaseEntry* entry = find_database(database, false);
+  return entry != nullptr && entry->hold > GetCurrentTimestamp();
+}
+
+bool others_wait_for_slots() {
+  SharedLock lock;
+  return std::any_of(std::begin(shared()->databases), std::end(shared()->databases), [](const DatabaseEntry& entry) {
+    return entry.database != InvalidOid && entry.database != MyDatabaseId && entry.backlog;
+  });
+}
+
+void dispatcher_work() {
+  WorkerSession session;
+  const bool installed = session.transaction([] { return OidIsValid(extension_oid()); });
+  if (!installed) return;
+  account_for_losses(session);
+  dispatch(session);
+  prune_history(session);
+}
+
+void worker_work(const WorkerOrder& order) {
+  WorkerSession session;
+  const Oid owner = order.owner;
+  std::optional<Assignment> next = Assignment{order.job, order.slice};
+  while (next) {
+    const bool go_on = run_assignment(session, *next);
+    {
+      SharedLock lock;
+      Slot& slot = shared()->slots[order.slot];
+      slot.job = 0;
+      if (slot.leave) return;
+    }
+    if (!go_on || others_wait_for_slots() || database_is_held(MyDatabaseId)) return;
+    next = dispatch(session, owner, order.slot);
+  }
+}
+
+// True when this process is the one that the slot is waiting for.
+bool take_slot(const WorkerOrder& order) {
+  SharedLock lock;
+  Slot& slot = shared()->slots[order.slot];
+  if (slot.state != Slot::State::reserved || slot.job != order.job || slot.slice != order.slice) return false;
+  slot.state = Slot::State::running;
+  slot.pid = MyProcPid;
+  return true;
+}
+
+} // namespace
+
+bool start_dispatcher(Oid database) {
+  BackgroundWorker worker = describe("dbops_dispatcher_main", "dbops dispatcher");
+  snprintf(worker.bgw_name, sizeof worker.bgw_name, "dbops dispatcher for database %u", database);
+  worker.bgw_main_arg = ObjectIdGetDatum(database);
+  return ask_postmaster(worker);
+}
+
+StartResult start_worker(Oid database, Oid owner, std::int64_t job, int slice) {
+  WorkerOrder order{-1, database, owner, job, slice};
+  {
+    SharedLock lock;
+    const DatabaseEntry* entry = find_database(database, false);
+    if (entry != nullptr && entry->hold > GetCurrentTimestamp()) return StartResult::held;
+    int used = 0;
+    for (int i = 0; i < max_slots; ++i) {
+      const Slot& slot = shared()->slots[i];
+      if (slot.state == Slot::State::free) {
+        if (order.slot < 0) order.slot = i;
+        continue;
+      }
+      ++used;
+      if (slot.database == database && slot.job == job && slot.slice == slice) return StartResult::held;
+    }
+    if (order.slot < 0 || used >= guc::max_workers) return StartResult::no_slot;
+    shared()->slots[order.slot] = Slot{Slot::State::reserved, database, job, slice, 0, GetCurrentTimestamp(), false};
+  }
+  BackgroundWorker worker = describe("dbops_worker_main", "dbops worker");
+  snprintf(worker.bgw_name, sizeof worker.bgw_name, "dbops worker for job " INT64_FORMAT, job);
+  std::memcpy(worker.bgw_extra, &order, sizeof order);
+  if (ask_postmaster(worker)) return StartResult::started;
+  SharedLock lock;
+  shared()->slots[order.slot] = Slot{};
+  return StartResult::no_process;
+}
+
+} // namespace dbops::server
+
+using namespace dbops::server;
+
+void dbops_dispatcher_main(Datum argument) {
+  const Oid database = DatumGetObjectId(argument);
+  pqsignal(SIGTERM, die);
+  {
+    SharedLock lock;
+    if (DatabaseEntry* entry = find_database(database, true)) entry->dispatcher = MyProcPid;
+  }
+  before_shmem_exit(dispatcher_ended, argument);
+  BackgroundWorkerUnblockSignals();
+  BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
+  // It may never wait for a lock longer than a DROP DATABASE would wait for it.
+  SetConfigOption("lock_timeout", "1s", PGC_SUSET, PGC_S_OVERRIDE);
+  SetConfigOption("synchronous_commit", "local", PGC_USERSET, PGC_S_OVERRIDE);
+  boundary([] { dispatcher_work(); });
+  proc_exit(0);
+}
+
+void dbops_worker_main(Datum) {
+  WorkerOrder order;
+  std::memcpy(&order, MyBgworkerEntry->bgw_extra, sizeof order);
+  pqsignal(SIGTERM, die);
+  pqsignal(SIGHUP, SignalHandlerForConfigReload);
+  if (!take_slot(order)) proc_exit(0);
+  before_shmem_exit(worker_ended, Int32GetDatum(order.slot));
+  BackgroundWorkerUnblockSignals();
+  if (database_is_held(order.database)) proc_exit(0);
+  BackgroundWorkerInitializeConnectionByOid(order.database, order.owner, compat::nologin_worker_flag);
+  pgstat_report_appname("dbops");
+  boundary([&order] { worker_work(order); });
+  proc_exit(0);
+}

@@ -1,0 +1,26 @@
+// Start-up of the server module.
+
+#include "server/engine/processes.h"
+#include "server/engine/shared.h"
+#include "server/engine/yield.h"
+#include "server/engine/wake.h"
+#include "server/backfill/trigger_filter.h"
+#include "server/guc.h"
+#include "server/pg.h"
+
+extern "C" {
+PG_MODULE_MAGIC;
+PGDLLEXPORT void _PG_init(void);
+}
+
+// Runs in the postmaster when preloaded: no thread, no library initialisation, no exception.
+void _PG_init(void) {
+  using namespace dbops::server;
+  guc::define();
+  install_commit_callback();
+  install_trigger_filter();
+  if (!process_shared_preload_libraries_in_progress) return;
+  install_shared_memory();
+  install_yield_hook();
+  if (!IsBinaryUpgrade) register_launcher();
+}
