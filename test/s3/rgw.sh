@@ -31,6 +31,7 @@ rm -rf mon osd rgw keyring monmap run log
 mkdir -p mon osd rgw run log
 "$HERE/certificates.sh" "$STATE/tls"
 fsid=$(cat /proc/sys/kernel/random/uuid)
+osd_uuid=$(cat /proc/sys/kernel/random/uuid)
 
 # auth none needs the modes "crc". Proposals every 20 ms: pools come up in 2 s instead of 10. tcp_nodelay: without it a
 # small GET takes 44 ms. gc at once: removed objects would keep their memory for two hours.
@@ -115,8 +116,8 @@ monmaptool --create --clobber --fsid "$fsid" --addv a "[v2:127.0.0.1:$MON_PORT,v
 ceph-mon -c ceph.conf --mkfs -i a --monmap monmap --keyring keyring
 spawn mon ceph-mon -c "$STATE/ceph.conf" -f -i a
 wait_for mon 20 ceph_ mon stat
-ceph_ osd new "$(cat /proc/sys/kernel/random/uuid)" >/dev/null
-ceph-osd -c ceph.conf -i 0 --mkfs >log/osd-mkfs.log 2>&1
+ceph_ osd new "$osd_uuid" >/dev/null
+ceph-osd -c ceph.conf -i 0 --mkfs --osd-uuid "$osd_uuid" >log/osd-mkfs.log 2>&1
 spawn osd ceph-osd -c "$STATE/ceph.conf" -f -i 0
 wait_for osd 30 osd_up
 radosgw-admin -c ceph.conf -n client.rgw user create --uid=test --display-name=test \

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <curl/curl.h>
 
 namespace dbops::core {
 
@@ -50,6 +51,12 @@ std::string uri_decode(std::string_view text) {
     i += 2;
   }
   return decoded;
+}
+
+std::optional<WallTime> parse_http_date(const std::string& text) {
+  const time_t seconds = curl_getdate(text.c_str(), nullptr);
+  if (seconds < 0) return {};
+  return WallTime(std::chrono::seconds(seconds));
 }
 
 std::string encode_query(const std::vector<QueryParameter>& parameters) {

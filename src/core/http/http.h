@@ -50,6 +50,9 @@ std::string uri_encode(std::string_view text, bool keep_slash);
 // Throws Error(corrupt) for a percent sign without two hexadecimal digits.
 std::string uri_decode(std::string_view text);
 
+// "Sat, 21 Nov 2026 10:04:50 GMT". Absent: not a date.
+std::optional<WallTime> parse_http_date(const std::string& text);
+
 struct QueryParameter {
   std::string name;
   std::string value;

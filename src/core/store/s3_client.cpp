@@ -1,7 +1,5 @@
 #include "core/store/s3_client.h"
 
-#include "core/crypto/hash.h"
-
 #include <algorithm>
 
 namespace dbops::core {
@@ -94,7 +92,7 @@ S3Answer S3Client::attempt(const S3Call& call, const std::string& payload_hash, 
 }
 
 S3Answer S3Client::call(const S3Call& call, const CallContext& context) {
-  const std::string payload_hash = to_hex(sha256(call.body));
+  const std::string payload_hash = to_hex(call.body_digest ? *call.body_digest : sha256(call.body));
   return retrier_.run(context, [&] { return attempt(call, payload_hash, context); });
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/base/log.h"
+#include "core/crypto/hash.h"
 #include "core/http/http.h"
 #include "core/store/credentials.h"
 #include "core/store/retry.h"
@@ -31,12 +32,13 @@ class S3Address {
 
 struct S3Call {
   std::string method = "GET";
-  std::string key; // with the prefix of the store; empty: the bucket
-  std::vector<QueryParameter> query;
-  std::vector<HttpHeader> headers; // further ones; all are signed
-  ByteView body;
-  std::uint64_t max_response = 1 << 20; // bytes; an error document of 64 KiB always fits
-  bool error_in_success = false;        // a 200 may carry an <Error> (CompleteMultipartUpload)
+  std::string key = {}; // with the prefix of the store; empty: the bucket
+  std::vector<QueryParameter> query = {};
+  std::vector<HttpHeader> headers = {}; // further ones; all are signed
+  ByteView body = {};
+  std::optional<Digest> body_digest = {}; // SHA-256 of the body, if the caller has it
+  std::uint64_t max_response = 1 << 20;   // bytes; an error document of 64 KiB always fits
+  bool error_in_success = false;          // a 200 may carry an <Error> (CompleteMultipartUpload)
 };
 
 struct S3Answer {

@@ -1,6 +1,5 @@
 #include "core/store/s3_multipart.h"
 
-#include "core/crypto/hash.h"
 #include "core/store/xml.h"
 
 #include <algorithm>
@@ -34,7 +33,7 @@ class Upload {
 };
 
 Upload::Upload(S3Client& client, const std::string& key, const CallContext& context) : client_(client), key_(key) {
-  S3Call call{.method = "POST", .key = key, .query = {{"uploads", ""}}, .headers = {}, .body = {}};
+  S3Call call{.method = "POST", .key = key, .query = {{"uploads", ""}}};
   if (checksums()) call.headers.push_back({"x-amz-checksum-algorithm", "SHA256"});
   const S3Answer answer = client_.call(call, context);
   if (answer.verdict == S3Verdict::success) id_ = parse_xml(as_text(answer.http.body)).child_text("UploadId");
@@ -44,11 +43,11 @@ Upload::Upload(S3Client& client, const std::string& key, const CallContext& cont
 
 void Upload::put_part(ByteView body, const CallContext& context) {
   const std::string number = std::to_string(parts_.size() + 1);
-  S3Call call{
-      .method = "PUT", .key = key_, .query = {{"partNumber", number}, {"uploadId", id_}}, .headers = {}, .body = body};
+  S3Call call{.method = "PUT", .key = key_, .query = {{"partNumber", number}, {"uploadId", id_}}, .body = body};
   Part part;
   if (checksums()) {
-    part.checksum = to_base64(sha256(body));
+    call.body_digest = sha256(body);
+    part.checksum = to_base64(*call.body_digest);
     call.headers.push_back({"x-amz-checksum-sha256", part.checksum});
     call.headers.push_back({"x-amz-sdk-checksum-algorithm", "SHA256"});
   }
@@ -84,14 +83,13 @@ S3Answer Upload::complete(bool conditional, const CallContext& context) {
 void Upload::abort() noexcept {
   try {
     // Also after a stop: without the caller's context, and as bounded as one request is.
-    client_.call({.method = "DELETE", .key = key_, .query = {{"uploadId", id_}}, .headers = {}, .body = {}}, {});
+    client_.call({.method = "DELETE", .key = key_, .query = {{"uploadId", id_}}}, {});
   } catch (...) { // NOLINT(bugprone-empty-catch): the caller is told of what went wrong first
   }
 }
 
 bool is_there(S3Client& client, const std::string& key, const CallContext& context) {
-  return client.call({.method = "HEAD", .key = key, .query = {}, .headers = {}, .body = {}}, context).verdict ==
-         S3Verdict::success;
+  return client.call({.method = "HEAD", .key = key}, context).verdict == S3Verdict::success;
 }
 
 PutResult finish(Upload& upload, S3Client& client, const std::string& key, bool conditional,

@@ -1,6 +1,5 @@
 #include "core/store/s3_store.h"
 
-#include "core/crypto/hash.h"
 #include "core/store/s3_list.h"
 #include "core/store/s3_multipart.h"
 
@@ -40,14 +39,12 @@ std::string S3Store::describe() const {
 }
 
 S3Call S3Store::put_call(const std::string& full_key, ByteView body, bool conditional) const {
-  S3Call call{.method = "PUT",
-              .key = full_key,
-              .query = {},
-              .headers = {{"Content-Type", "application/octet-stream"}},
-              .body = body};
+  S3Call call{
+      .method = "PUT", .key = full_key, .headers = {{"Content-Type", "application/octet-stream"}}, .body = body};
   if (conditional) call.headers.push_back({"If-None-Match", "*"});
+  call.body_digest = sha256(body);
   if (client_.url().send_checksum) {
-    call.headers.push_back({"x-amz-checksum-sha256", to_base64(sha256(body))});
+    call.headers.push_back({"x-amz-checksum-sha256", to_base64(*call.body_digest)});
     call.headers.push_back({"x-amz-sdk-checksum-algorithm", "SHA256"});
   }
   return call;
@@ -71,7 +68,7 @@ ConditionalPut S3Store::conditional_put(const CallContext& context) {
 
 PutResult S3Store::put_whole(const std::string& full_key, ByteView body, bool conditional, const CallContext& context) {
   if (!conditional) {
-    const S3Call look{.method = "HEAD", .key = full_key, .query = {}, .headers = {}, .body = {}};
+    const S3Call look{.method = "HEAD", .key = full_key};
     if (client_.call(look, context).verdict == S3Verdict::success) return PutResult::exists;
   }
   const S3Answer answer = client_.call(put_call(full_key, body, conditional), context);
@@ -92,7 +89,7 @@ PutResult S3Store::put_if_absent(const std::string& key, ByteView body, const Ca
 std::optional<Bytes> S3Store::get(const std::string& key, const ByteRange& range, const CallContext& context) {
   validate_key(key);
   if (range.length == 0) return head(key, context) ? std::optional(Bytes()) : std::nullopt;
-  S3Call call{.method = "GET", .key = full(key), .query = {}, .headers = {}, .body = {}};
+  S3Call call{.method = "GET", .key = full(key)};
   call.max_response = range.length.value_or(std::uint64_t(5) << 40);
   if (range.offset > 0 || range.length) call.headers.push_back({"Range", range_header(range)});
   S3Answer answer = client_.call(call, context);
@@ -111,8 +108,7 @@ void S3Store::require_bucket(const CallContext& context) {
 
 std::optional<ObjectInfo> S3Store::head(const std::string& key, const CallContext& context) {
   validate_key(key);
-  const S3Answer answer =
-      client_.call({.method = "HEAD", .key = full(key), .query = {}, .headers = {}, .body = {}}, context);
+  const S3Answer answer = client_.call({.method = "HEAD", .key = full(key)}, context);
   if (answer.verdict == S3Verdict::no_such_object) {
     require_bucket(context);
     return {};
@@ -121,12 +117,12 @@ std::optional<ObjectInfo> S3Store::head(const std::string& key, const CallContex
   const std::string_view length = answer.http.header("Content-Length").value_or("");
   if (std::from_chars(length.data(), length.data() + length.size(), info.size).ec != std::errc())
     throw Error(ErrorKind::corrupt, client_.where(full(key)) + ": the store does not say how long the object is");
+  info.modified = parse_http_date(std::string(answer.http.header("Last-Modified").value_or(""))).value_or(WallTime());
   return info;
 }
 
 ListPage S3Store::list(const ListRequest& request, const CallContext& context) {
-  S3Call call{
-      .method = "GET", .key = {}, .query = {{"list-type", "2"}, {"encoding-type", "url"}}, .headers = {}, .body = {}};
+  S3Call call{.method = "GET", .query = {{"list-type", "2"}, {"encoding-type", "url"}}};
   call.max_response = max_list_answer;
   call.query.push_back({"max-keys", std::to_string(request.limit)});
   call.query.push_back({"prefix", full(request.prefix)});
@@ -145,7 +141,7 @@ ListPage S3Store::list(const ListRequest& request, const CallContext& context) {
 
 void S3Store::remove(const std::string& key, const CallContext& context) {
   validate_key(key);
-  client_.call({.method = "DELETE", .key = full(key), .query = {}, .headers = {}, .body = {}}, context);
+  client_.call({.method = "DELETE", .key = full(key)}, context);
 }
 
 } // namespace dbops::core
