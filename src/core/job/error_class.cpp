@@ -15,6 +15,7 @@ struct Entry {
 // PostgreSQL, errcodes.txt. Codes that differ from the rest of their class.
 constexpr std::array exceptions{
     Entry{"40002", ErrorClass::row},        // transaction_integrity_constraint_violation
+    Entry{"54000", ErrorClass::row},        // program_limit_exceeded: a row too big for a page or an index
     Entry{"55006", ErrorClass::contention}, // object_in_use
     Entry{"55P03", ErrorClass::contention}, // lock_not_available
     Entry{"57P03", ErrorClass::resource},   // cannot_connect_now

@@ -1,5 +1,6 @@
 #include "server/backfill/batch.h"
 
+#include <algorithm>
 #include <unordered_map>
 
 #include "server/backfill/trigger_filter.h"
@@ -102,16 +103,15 @@ std::vector<std::string> values_of(const Unit& unit) {
   return values;
 }
 
-// Is somebody waiting for a row that this transaction has locked, or to change the table?
-bool somebody_waits(Oid relation) {
-  return call_pg([relation] {
+// Sessions that wait for this transaction to end, because of a row that it has locked. (Who waits for the table itself is
+// next in its queue when the batch commits.)
+int count_waiters() {
+  return call_pg([] {
     const TransactionId xid = GetCurrentTransactionIdIfAny();
-    if (!TransactionIdIsValid(xid)) return false;
+    if (!TransactionIdIsValid(xid)) return 0;
     LOCKTAG tag;
     SET_LOCKTAG_TRANSACTION(tag, xid);
-    if (LockHasWaiters(&tag, ExclusiveLock, false)) return true;
-    SET_LOCKTAG_RELATION(tag, MyDatabaseId, relation);
-    return LockHasWaiters(&tag, RowExclusiveLock, false);
+    return std::max(0, LockWaiterCount(&tag) - 1); // one request is our own
   });
 }
 
@@ -189,7 +189,7 @@ BatchResult BatchRunner::run(const Table& table, const Unit& unit) {
   result.rows = static_cast<std::int64_t>(SPI_processed);
   result.kept = counter.kept;
   result.wal_bytes = pgWalUsage.wal_bytes - wal_before;
-  result.others_waited = somebody_waits(table.oid);
+  result.waiters = count_waiters();
   return result;
 }
 

@@ -11,7 +11,7 @@ struct BatchResult {
   std::int64_t rows = 0;     // changed
   std::int64_t kept = 0;     // of these, rows that still match the condition
   std::uint64_t wal_bytes = 0;
-  bool others_waited = false; // somebody waits for a lock that this batch holds
+  int waiters = 0; // sessions that wait for a row that this batch has locked
 };
 
 class BatchRunner {

@@ -42,7 +42,7 @@ class Arguments {
  public:
   explicit Arguments(FunctionCallInfo call) : fcinfo(call) {}
 
-  std::optional<std::string> text() {
+  std::optional<std::string> string() {
     const int i = next_++;
     if (PG_ARGISNULL(i)) return std::nullopt;
     return std::string(call_pg([call = fcinfo, i] { return text_to_cstring(DatumGetTextPP(call->args[i].value)); }));
@@ -140,15 +140,15 @@ Request read_request(FunctionCallInfo fcinfo, bool erase) {
   spec.erase = erase;
   request.target = in.relation();
   if (!erase) {
-    const auto assignments = in.text();
+    const auto assignments = in.string();
     if (!assignments) throw SqlError(ERRCODE_NULL_VALUE_NOT_ALLOWED, "assignments must not be null");
     spec.assignments = *assignments;
   }
-  const auto condition = in.text();
+  const auto condition = in.string();
   if (erase && !condition) throw SqlError(ERRCODE_NULL_VALUE_NOT_ALLOWED, "condition must not be null", "TRUNCATE removes all rows.");
   spec.condition = condition.value_or("");
   if (condition && spec.condition.find_first_not_of(" \t\r\n") == std::string::npos) bad_argument("condition must not be empty");
-  request.strategy = in.text().value_or("auto");
+  request.strategy = in.string().value_or("auto");
   request.stripes = in.integer();
   request.parallel = in_range<int>("parallel", in.integer(), 1, 64);
   spec.target_ms = static_cast<int>(std::lround(in_range<double>("target_batch_time (seconds)", in.seconds(), 0.001, 60.0) * 1000));
@@ -163,14 +163,14 @@ Request read_request(FunctionCallInfo fcinfo, bool erase) {
   spec.limits.max_active_sessions = positive("max_active_sessions", as_real(in.bigint()));
   spec.limits.max_load = positive("max_load", in.real());
   spec.limits.pause_for_autovacuum = in.boolean();
-  spec.windows = in.text().value_or("");
-  spec.timezone = in.text().value_or("");
+  spec.windows = in.string().value_or("");
+  spec.timezone = in.string().value_or("");
   spec.lock_timeout_ms = static_cast<int>(std::lround(in_range<double>("lock_timeout (seconds)", in.seconds(), 0.001, 60.0) * 1000));
   spec.max_errors = in_range<std::int64_t>("max_errors", in.bigint(), 0, 1'000'000);
   spec.vacuum_every = in_range<double>("vacuum_every", in.real(), 0.0, 1.0);
   spec.skip_triggers = in.boolean();
   request.run_as = in.name();
-  request.label = in.text();
+  request.label = in.string();
   request.priority = in_range<int>("priority", in.integer(), -1000, 1000);
   if (request.stripes) in_range<int>("stripes", request.stripes, 1, 64);
   check_windows(spec);

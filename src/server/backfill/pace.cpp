@@ -43,7 +43,7 @@ void Pace::read_signals() {
     signals_ = reader_.read(session_, spec_.limits, relations);
     signals_at_ = now;
   }
-  signals_.lock_waiters = now - waited_on_at_ < lock_wait_memory && waited_on_at_ != Clock::time_point{} ? 1.0 : 0.0;
+  signals_.lock_waiters = now - batch_at_ < lock_wait_memory ? last_waiters_ : 0;
 }
 
 std::optional<std::string> Pace::outside_window() {
@@ -123,7 +123,8 @@ void Pace::batch_done(const BatchResult& result) {
   const Clock::time_point now = Clock::now();
   if (rows_) rows_->spend(static_cast<double>(result.rows), now);
   if (bytes_) bytes_->spend(static_cast<double>(result.wal_bytes), now);
-  if (result.others_waited) waited_on_at_ = now;
+  last_waiters_ = result.waiters;
+  batch_at_ = now;
 }
 
 void Pace::say_waiting(const std::string& reason) {

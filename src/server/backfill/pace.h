@@ -41,7 +41,8 @@ class Pace {
   core::ThrottleSignals signals_;
   bool has_limits_;
   Clock::time_point signals_at_{};
-  Clock::time_point waited_on_at_{}; // when somebody waited for the job's last batch
+  Clock::time_point batch_at_{}; // the last batch, and how many waited for it
+  int last_waiters_ = 0;
   Clock::time_point not_before_{};   // nice ratio
 };
 

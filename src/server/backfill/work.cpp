@@ -43,6 +43,7 @@ enum class Step {
   slice_done,
   job_done,
   stopped, // the job's state says so
+  leave,   // dbops was dropped or upgraded under this process
 };
 
 struct Progress {
@@ -143,6 +144,8 @@ SliceEnd SliceWork::run() {
       return SliceEnd::job_done;
     case Step::stopped:
       return SliceEnd::stopped;
+    case Step::leave:
+      return SliceEnd::leave;
     }
     vacuum_if_due();
   }
@@ -171,7 +174,7 @@ Step SliceWork::step() {
 
 Step SliceWork::step_in_transaction() {
   if (extension_oid() != extension_ || extension_version() != version_)
-    throw SqlError(ERRCODE_QUERY_CANCELED, "the dbops extension was dropped or upgraded");
+    return Step::leave;
   if (read_state(job_.id) != core::JobState::running) return Step::stopped;
   if (role_name(job_.owner).empty())
     throw SqlError(ERRCODE_UNDEFINED_OBJECT, "the role that owns the job was dropped", "Create the job again as another role.");
@@ -251,7 +254,7 @@ void SliceWork::run_unit() {
   since_vacuum_ += result.rows;
   checkpoint(result, took);
   controller_.committed(visited, took);
-  if (result.others_waited) controller_.hindered();
+  if (result.waiters > 0) controller_.hindered();
   pace_.batch_done(result);
 }
 
@@ -273,7 +276,7 @@ void SliceWork::checkpoint(const BatchResult& result, microseconds took) {
            " batch_times = $11::bigint[], waiting_for = NULL, waiting_since = NULL, updated_at = clock_timestamp()"
            " WHERE job_id = $1::bigint AND slice = $2::integer",
            {to_text(job_.id), to_text(slice_), work.dump(), to_text(result.rows), to_text(result.kept),
-            to_text(result.others_waited ? 1 : 0), to_text(static_cast<std::int64_t>(result.wal_bytes)),
+            to_text(result.waiters > 0 ? 1 : 0), to_text(static_cast<std::int64_t>(result.wal_bytes)),
             std::to_string(static_cast<double>(took.count()) / 1000.0), to_text(controller_.rows()), std::to_string(progress_.rate),
             times});
   if (pass_ > 0 && result.rows > 0)

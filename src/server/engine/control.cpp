@@ -35,7 +35,13 @@ Datum steer(FunctionCallInfo fcinfo, core::JobAction action) {
   require_control(job);
   const core::JobState before = job.state;
   const core::JobState after = change_state(job, action, current_role_name(), reason);
-  if (after != before) {
+  if (after == before) {
+    // Resuming what is queued already means: now, not after the back-off.
+    if (after == core::JobState::queued) {
+      bookkeep("UPDATE dbops.job SET not_before = NULL WHERE job_id = $1::bigint", {to_text(id)});
+      announce_at_commit();
+    }
+  } else {
     if (action == core::JobAction::retry) reopen(job);
     if (after == core::JobState::queued) announce_at_commit();
     else

@@ -68,7 +68,7 @@ void record_end(const Assignment& assignment, SliceEnd end) {
     bookkeep("UPDATE dbops.job_slice SET done = true WHERE job_id = $1::bigint AND slice = $2::integer",
              {to_text(job.id), to_text(assignment.slice)});
   } else if (end == SliceEnd::leave) {
-    change_state(job, JobAction::requeue, "dbops", "its database is to be dropped, renamed, moved or copied");
+    change_state(job, JobAction::requeue, "dbops", "its worker had to leave: the database is to be dropped, renamed, moved or copied, or dbops was upgraded");
     announce_at_commit();
   }
 }
@@ -136,8 +136,10 @@ bool run_assignment(Session& session, const Assignment& assignment) {
           throw SqlError(ERRCODE_FEATURE_NOT_SUPPORTED, "this version of the dbops library cannot run jobs of kind " + job->kind,
                          "Restart the server so that it loads the installed library.");
         const SliceEnd end = body(session, *job, assignment.slice);
-        persist(session, [&] { record_end(assignment, end); });
         go_on = end != SliceEnd::leave;
+        // Rows of another installation may have the same job id.
+        if (extension_unchanged(session, extension)) persist(session, [&] { record_end(assignment, end); });
+        else go_on = false;
       } catch (const SqlError& error) {
         if (!extension_unchanged(session, extension)) go_on = false; // the rows went with the extension: nothing to record
         else if (error.code == ERRCODE_QUERY_CANCELED) {
