@@ -53,7 +53,7 @@ TEST(ErrorClass, BySqlstate) {
       {"3B001", statement},   // invalid_savepoint_specification
       {"3D000", statement},   // invalid_catalog_name
       {"3F000", statement},   // invalid_schema_name
-      {"54000", statement},   // program_limit_exceeded
+      {"54000", row},         // program_limit_exceeded: a row too big for a page or an index
       {"54001", statement},   // statement_too_complex
       {"55000", statement},   // object_not_in_prerequisite_state
       {"55P02", statement},   // cant_change_runtime_param
