@@ -54,32 +54,6 @@ CORE_TOOL_SOURCES = \
 	src/core/wal/wal_reader.cpp \
 	src/core/wal/wal_writer.cpp \
 	src/core/wal/watermark.cpp
-	src/core/base/bytes.cpp \
-	src/core/base/clock.cpp \
-	src/core/base/error.cpp \
-	src/core/base/file.cpp \
-	src/core/base/log.cpp \
-	src/core/base/random.cpp \
-	src/core/base/signal_mask.cpp \
-	src/core/base/thread_pool.cpp \
-	src/core/codec/zstd.cpp \
-	src/core/crypto/aead.cpp \
-	src/core/crypto/hash.cpp \
-	src/core/crypto/key_file.cpp \
-	src/core/crypto/random.cpp \
-	src/core/crypto/secret.cpp \
-	src/core/store/file_store.cpp \
-	src/core/store/memory_store.cpp \
-	src/core/store/object_store.cpp \
-	src/core/wal/layout.cpp \
-	src/core/wal/object_format.cpp \
-	src/core/wal/page_header.cpp \
-	src/core/wal/repository.cpp \
-	src/core/wal/restore_plan.cpp \
-	src/core/wal/segment.cpp \
-	src/core/wal/wal_reader.cpp \
-	src/core/wal/wal_writer.cpp \
-	src/core/wal/watermark.cpp
 
 SERVER_SOURCES = \
 	src/server/guard.cpp \

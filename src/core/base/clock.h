@@ -30,8 +30,8 @@ class SystemClock final : public Clock {
 
 // What every call that may wait is given: who may interrupt it, and until when it may last at all, retries included.
 struct CallContext {
-  std::stop_token stop;
-  std::optional<SteadyTime> deadline;
+  std::stop_token stop = {};
+  std::optional<SteadyTime> deadline = {};
 };
 
 // "20150830T123600Z", the basic ISO 8601 form in UTC that SigV4 uses.

@@ -18,15 +18,15 @@ struct ObjectInfo {
 
 struct ByteRange {
   std::uint64_t offset = 0;
-  std::optional<std::uint64_t> length; // absent: to the end
+  std::optional<std::uint64_t> length = {}; // absent: to the end
 };
 
 struct ListRequest {
-  std::string prefix;       // of the key, not of a path component: "wal/0000" finds "wal/00000001/..."
-  std::string start_after;  // only keys behind this one, in byte order; empty: all
-  std::string continuation; // of the previous page; empty: the first page
-  bool one_level = false;   // group what lies behind the next "/" after the prefix into ListPage::prefixes
-  std::size_t limit = 1000; // objects and prefixes in one page, 1..1000
+  std::string prefix = {};       // of the key, not of a path component: "wal/0000" finds "wal/00000001/..."
+  std::string start_after = {};  // only keys behind this one, in byte order; empty: all
+  std::string continuation = {}; // of the previous page; empty: the first page
+  bool one_level = false;        // group what lies behind the next "/" after the prefix into ListPage::prefixes
+  std::size_t limit = 1000;      // objects and prefixes in one page, 1..1000
 };
 
 struct ListPage {
