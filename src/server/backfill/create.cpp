@@ -128,8 +128,8 @@ void check_windows(Spec& spec) {
   if (!core::Windows::parse(spec.windows, error))
     bad_argument("windows: expected " + error.expected + " at position " + std::to_string(error.position + 1),
                  "For example '22:00-06:00' or 'Mon-Fri 20:00-24:00, Sat,Sun 00:00-24:00'.");
-  if (spec.timezone.empty()) spec.timezone = query("SELECT pg_catalog.current_setting('TimeZone')").text(0, 0);
-  query("SELECT pg_catalog.timezone($1, pg_catalog.now())", {spec.timezone}); // raises 22023 for a name that it does not know
+  if (spec.timezone.empty()) spec.timezone = call_pg([] { return GetConfigOptionByName("TimeZone", nullptr, false); });
+  ask_catalog("SELECT timezone($1, now())", {spec.timezone}); // raises 22023 for a name that it does not know
 }
 
 // Must follow the declarations in src/schema/backfill.sql.
@@ -200,13 +200,24 @@ Oid choose_owner(const Request& request) {
 
 // What texts and values mean depends on these; the job uses those of the session that made it.
 Settings session_settings() {
-  Settings settings;
-  settings.emplace_back("search_path", query("SELECT coalesce_path FROM (SELECT COALESCE(pg_catalog.string_agg("
-                                             "pg_catalog.quote_ident(s), ', ' ORDER BY n), '\"\"') AS coalesce_path"
-                                             " FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY u(s, n)) p")
-                                           .text(0, 0));
+  struct Path {
+    int count;
+    const char** schemas;
+  };
+  const Path path = call_pg([] {
+    List* oids = fetch_search_path(false);
+    Path found{0, static_cast<const char**>(palloc(sizeof(char*) * (static_cast<std::size_t>(list_length(oids)) + 1)))};
+    ListCell* cell = nullptr;
+    foreach (cell, oids)
+      if (const char* name = get_namespace_name(lfirst_oid(cell)); name != nullptr && !isAnyTempNamespace(lfirst_oid(cell)))
+        found.schemas[found.count++] = quote_identifier(name);
+    return found;
+  });
+  std::string search_path;
+  for (int i = 0; i < path.count; ++i) search_path += (i > 0 ? ", " : "") + std::string(path.schemas[i]);
+  Settings settings{{"search_path", search_path.empty() ? "\"\"" : search_path}};
   for (const char* name : {"TimeZone", "DateStyle", "IntervalStyle", "extra_float_digits", "bytea_output", "default_text_search_config"})
-    settings.emplace_back(name, query("SELECT pg_catalog.current_setting($1)", {name}).text(0, 0));
+    settings.emplace_back(name, call_pg([name] { return GetConfigOptionByName(name, nullptr, false); }));
   return settings;
 }
 
@@ -245,14 +256,14 @@ double estimate_matching(const Table& table, const Spec& spec, bool sample) {
   const double percent = std::min(100.0, 100.0 * sampled_blocks / table.blocks);
   const Rows counted = query("SELECT pg_catalog.count(*) FROM ONLY " + table.name + " TABLESAMPLE SYSTEM (" + std::to_string(percent) +
                              ") WHERE (" + spec.condition + "\n)");
-  return counted.real(0, 0) * 100.0 / percent;
+  return std::min(counted.real(0, 0) * 100.0 / percent, table.rows);
 }
 
 double row_width(const Table& table) {
-  const Rows width = query("SELECT COALESCE(pg_catalog.sum(avg_width), 0) FROM pg_catalog.pg_stats WHERE schemaname = $1 AND tablename = $2",
-                           {query("SELECT relnamespace::pg_catalog.regnamespace::text FROM pg_catalog.pg_class WHERE oid = $1::pg_catalog.oid",
-                                  {to_text(table.oid)}).text(0, 0),
-                            call_pg([&table] { return get_rel_name(table.oid); })});
+  const Rows width = ask_catalog("SELECT coalesce(sum(s.avg_width), 0) FROM pg_catalog.pg_class c"
+                                 " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+                                 " JOIN pg_catalog.pg_stats s ON s.schemaname = n.nspname AND s.tablename = c.relname WHERE c.oid = $1::oid",
+                                 {to_text(table.oid)});
   const double known = width.real(0, 0);
   return known > 0 ? known : std::max(8192.0 / std::max(table.rows_per_block, 1.0) - 28.0, 8.0);
 }
@@ -263,9 +274,9 @@ void warn_about(const CheckedInput& checked, const Request& request, Plan& plan)
   if (checked.condition_is_volatile)
     plan.warnings.emplace_back("the condition is volatile, so no pass can prove that nothing is left");
   if (request.spec.erase) {
-    const Rows unindexed = query(
-        "SELECT c.conname, c.conrelid::pg_catalog.regclass::text FROM pg_catalog.pg_constraint c WHERE c.contype = 'f'"
-        " AND c.confrelid = $1::pg_catalog.oid AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.conrelid"
+    const Rows unindexed = ask_catalog(
+        "SELECT c.conname, c.conrelid::regclass::text FROM pg_catalog.pg_constraint c WHERE c.contype = 'f'"
+        " AND c.confrelid = $1::oid AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.conrelid"
         " AND i.indisvalid AND i.indpred IS NULL AND i.indkey[0] = ANY (c.conkey))",
         {to_text(request.target)});
     for (std::size_t i = 0; i < unindexed.size(); ++i)

@@ -71,7 +71,7 @@ class SliceWork {
   void run_unit();
   void checkpoint(const BatchResult& result, microseconds took);
   void store_work();
-  ChunkWish wish() const;
+  ChunkWish wish(const Cursor& cursor) const;
   bool horizon_is_held(Oid relation) const;
 
   void failed(const SqlError& error);
@@ -83,6 +83,9 @@ class SliceWork {
   bool halve();
   void walk_by_key_instead();
   void vacuum_if_due();
+  void give_back_lock() {
+    if (const std::optional<int> slice = std::exchange(adopted_, std::nullopt)) SliceLock::release(job_.id, *slice);
+  }
 
   [[nodiscard]] std::vector<Value> ids() const { return {to_text(job_.id), to_text(slice_)}; }
 
@@ -104,6 +107,7 @@ class SliceWork {
   bool locking_table_ = false;
   bool retried_row_ = false; // the unit at the back failed for a row's sake once already
   int resource_failures_ = 0;
+  std::optional<int> adopted_; // slice whose work this transaction takes over
   std::uint32_t vacuumed_at_ = 0; // block of the current table up to which VACUUM has been
   std::int64_t since_vacuum_ = 0; // rows changed since
   std::minstd_rand random_{static_cast<std::uint32_t>(MyProcPid)};
@@ -159,6 +163,7 @@ Step SliceWork::step() {
   const Clock::time_point start = Clock::now();
   try {
     const Step done = session_.transaction([this] { return step_in_transaction(); });
+    give_back_lock();
     pace_.batch_took(Clock::now() - start);
     return done;
   } catch (const SqlError& caught) {
@@ -166,6 +171,7 @@ Step SliceWork::step() {
   } catch (const StillMatches&) {
     still_matches = true;
   }
+  give_back_lock();
   work_ = before; // what the rolled back transaction had claimed is claimed by nobody
   if (still_matches) walk_by_key_instead();
   else failed(*error);
@@ -187,7 +193,7 @@ Step SliceWork::step_in_transaction() {
   Cursor cursor = lock_cursor(job_.id);
   pass_ = cursor.pass;
   const bool done_before = cursor.position.value("done", false);
-  if (std::optional<Unit> unit = claim(runner_, job_, cursor, wish())) {
+  if (std::optional<Unit> unit = claim(runner_, job_, cursor, wish(cursor))) {
     store_cursor(job_.id, cursor);
     work_.push_back(*unit);
     chunk_rows_ = 0;
@@ -200,14 +206,14 @@ Step SliceWork::step_in_transaction() {
   return out_of_work();
 }
 
-ChunkWish SliceWork::wish() const {
-  const bool striped = spec_.stripes > 1 && pass_ == 0 && !sparse_;
+ChunkWish SliceWork::wish(const Cursor& cursor) const {
+  const bool striped = spec_.stripes > 1 && pass_ == 0 && !sparse_ && !horizon_is_held(cursor.position.value("relation", InvalidOid));
   return {controller_.rows(), striped ? spec_.stripes : 1};
 }
 
 // Has anything kept the rows that the last chunk replaced from being pruned? Then stripes only cost.
 bool SliceWork::horizon_is_held(Oid relation) const {
-  if (!TransactionIdIsValid(chunk_began_)) return false;
+  if (!TransactionIdIsValid(chunk_began_) || !OidIsValid(relation)) return false;
   return call_pg([relation, began = chunk_began_] {
     Relation table = try_table_open(relation, NoLock);
     if (table == nullptr) return false;
@@ -218,8 +224,8 @@ bool SliceWork::horizon_is_held(Oid relation) const {
 }
 
 void SliceWork::run_unit() {
-  Unit& unit = work_.back();
-  const Table* table = runner_.table(unit.relation);
+  Unit& current = work_.back();
+  const Table* table = runner_.table(current.relation);
   if (table == nullptr) { // a partition that was dropped; for the table itself claim() says so
     work_.pop_back();
     store_work();
@@ -228,15 +234,6 @@ void SliceWork::run_unit() {
   locking_table_ = true;
   runner_.lock_table(*table);
   locking_table_ = false;
-  if (unit.next == 0 && unit.stripes > 1 && horizon_is_held(table->oid)) {
-    unit.stripes = unit.end = 1;
-    // One transaction would now be as long as all stripes together.
-    if (const std::optional<Halves> halves = bisect(runner_, *table, unit)) {
-      work_.back() = halves->right;
-      work_.push_back(halves->left);
-    }
-  }
-  Unit& current = work_.back();
   const Clock::time_point start = Clock::now();
   const BatchResult result = runner_.run(*table, current);
   if (result.kept > 0 && current.order == Order::block) throw StillMatches{};
@@ -308,8 +305,8 @@ Step SliceWork::out_of_work() {
   for (std::size_t i = 0; i < others.size(); ++i) {
     const int other = static_cast<int>(others.integer(i, 0));
     if (!SliceLock::acquire(job_.id, other, 0)) continue; // somebody is at it
-    // Its worker died and no new one has come: take over what it left.
-    SliceLock::release(job_.id, other);
+    // Its worker died and no new one has come: take over what it left. The lock is kept until that is committed.
+    adopted_ = other;
     for (const json& unit : json::parse(others.text(i, 1))) work_.push_back(unit_from_json(unit));
     bookkeep("UPDATE dbops.job_slice SET work = '[]', done = true WHERE job_id = $1::bigint AND slice = $2::integer",
              {to_text(job_.id), to_text(other)});

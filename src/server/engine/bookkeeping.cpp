@@ -106,13 +106,15 @@ Rows bookkeep(const std::string& sql, const std::vector<Value>& parameters) {
   if (!OidIsValid(owner))
     throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "extension \"dbops\" is not installed in this database",
                    "CREATE EXTENSION dbops;");
-  return as_role(owner, SECURITY_LOCAL_USERID_CHANGE, [&] {
-    static const Settings pinned{{"search_path", "pg_catalog, pg_temp"}, {"row_security", "off"}};
-    const int nest_level = enter_settings(pinned);
-    Rows result = query(sql, parameters);
-    leave_settings(nest_level);
-    return result;
-  });
+  return as_role(owner, SECURITY_LOCAL_USERID_CHANGE, [&] { return ask_catalog(sql, parameters); });
+}
+
+Rows ask_catalog(const std::string& sql, const std::vector<Value>& parameters) {
+  static const Settings pinned{{"search_path", "pg_catalog, pg_temp"}, {"row_security", "off"}};
+  const int nest_level = enter_settings(pinned);
+  Rows result = query(sql, parameters);
+  leave_settings(nest_level);
+  return result;
 }
 
 int enter_settings(const Settings& settings) {

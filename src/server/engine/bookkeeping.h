@@ -38,8 +38,11 @@ class SpiConnection {
 // Needs a transaction and a connection of SPI. Raises 55000 when the extension is not installed.
 Rows bookkeep(const std::string& sql, const std::vector<Value>& parameters = {});
 
-// Runs one statement as the current user; same rules otherwise.
+// Runs one statement as the current user, in the session's own search_path: for texts of users alone.
 Rows query(const std::string& sql, const std::vector<Value>& parameters = {});
+
+// Runs one statement as the current user with a pinned search_path: dbops' own questions to the catalog.
+Rows ask_catalog(const std::string& sql, const std::vector<Value>& parameters = {});
 
 // Collects what SPI has just returned. For callers that execute plans of their own.
 Rows take_result();

@@ -84,7 +84,7 @@ std::vector<Candidate> candidates(int limit) {
                   " LEFT JOIN pg_catalog.pg_roles r ON r.oid = j.owner_oid"
                   " WHERE j.state IN ('queued', 'running') AND NOT s.done"
                   " AND (j.not_before IS NULL OR j.not_before <= clock_timestamp())"
-                  " AND (s.slice = 0 OR j.state = 'running')"
+                  " AND (j.state = 'running' OR s.slice = (SELECT min(f.slice) FROM dbops.job_slice f WHERE f.job_id = j.job_id AND NOT f.done))"
                   " AND (j.job_id || ':' || s.slice) <> ALL ($1::text[])"
                   " AND NOT EXISTS (SELECT FROM ") +
           held_slices_sql +

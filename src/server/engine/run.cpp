@@ -163,8 +163,19 @@ namespace {
 
 using namespace dbops::server;
 
+bool running_here = false;
+
 // A session that dies in the middle leaves a job to be found.
-void session_ended(int, Datum) { announce_work(MyDatabaseId); }
+void session_ended(int, Datum) {
+  if (running_here) announce_work(MyDatabaseId);
+}
+
+// Once a process: an entry can only be taken back while it is the latest, and jobs may add others.
+void watch_session_end() {
+  static bool registered = false;
+  if (std::exchange(registered, true)) return;
+  call_pg([] { before_shmem_exit(session_ended, static_cast<Datum>(0)); });
+}
 
 void require_top_level(FunctionCallInfo fcinfo, const char* what) {
   const bool atomic = fcinfo->context == nullptr || !IsA(fcinfo->context, CallContext) ||
@@ -192,23 +203,27 @@ void raise_fate(Session& session, std::int64_t id) {
 void run_here(std::int64_t id) {
   call_pg([] { SPI_connect_ext(SPI_OPT_NONATOMIC); });
   ProcedureSession session;
-  session.transaction([id] {
+  const int slice = session.transaction([id] {
     const Job job = read_job(id, false);
     require_control(job);
     if (job.state != dbops::core::JobState::queued && job.state != dbops::core::JobState::running)
       throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                      "job " + to_text(id) + " is " + std::string(dbops::core::to_string(job.state)) + ", not queued",
                      "dbops.resume() and dbops.retry() queue it again.");
+    return static_cast<int>(bookkeep("SELECT coalesce(min(slice), 0) FROM dbops.job_slice WHERE job_id = $1::bigint AND NOT done",
+                                     {to_text(id)})
+                                .integer(0, 0));
   });
-  call_pg([] { before_shmem_exit(session_ended, static_cast<Datum>(0)); });
+  watch_session_end();
+  running_here = true;
   bool ours = true;
   try {
-    ours = run_assignment(session, {id, 0});
+    ours = run_assignment(session, {id, slice});
   } catch (...) {
-    cancel_before_shmem_exit(session_ended, static_cast<Datum>(0));
+    running_here = false;
     throw;
   }
-  cancel_before_shmem_exit(session_ended, static_cast<Datum>(0));
+  running_here = false;
   raise_fate(session, id);
   if (!ours) throw SqlError(ERRCODE_QUERY_CANCELED, "job " + to_text(id) + " was paused because this session was cancelled", "SELECT dbops.resume(" + to_text(id) + "), then CALL dbops.run(" + to_text(id) + ").");
   call_pg([] { SPI_finish(); });

@@ -1,5 +1,6 @@
 #include "server/engine/wake.h"
 
+#include <algorithm>
 #include <csignal>
 
 #include "server/engine/shared.h"
@@ -10,13 +11,18 @@ namespace {
 
 constexpr int max_interrupts = 256;
 
-// Plain data: filled inside a transaction, emptied by its end.
-bool announce = false;
+// Filled inside a transaction, emptied by its end. Each knows the nesting level of the savepoint that it belongs to: what is
+// rolled back to a savepoint has not happened.
+struct Interrupt {
+  int pid;
+  int level;
+};
+int announce_level = 0; // 0: nothing to announce
 int interrupts = 0;
-int interrupted[max_interrupts];
+Interrupt interrupted[max_interrupts];
 
 void at_transaction_end(XactEvent event, void*) {
-  if (!announce && interrupts == 0) return;
+  if (announce_level == 0 && interrupts == 0) return;
   switch (event) {
   case XACT_EVENT_PRE_PREPARE:
     // Nobody would be told at COMMIT PREPARED, which may run in another session.
@@ -25,33 +31,51 @@ void at_transaction_end(XactEvent event, void*) {
     break;
   case XACT_EVENT_COMMIT: {
     const int count = interrupts;
-    const bool tell = announce;
+    const bool tell = announce_level != 0;
     interrupts = 0;
-    announce = false;
-    for (int i = 0; i < count; ++i) kill(interrupted[i], SIGINT);
+    announce_level = 0;
+    for (int i = 0; i < count; ++i) kill(interrupted[i].pid, SIGINT);
     if (tell) announce_work(MyDatabaseId);
     break;
   }
   case XACT_EVENT_ABORT:
     interrupts = 0;
-    announce = false;
+    announce_level = 0;
     break;
   default:
     break;
   }
 }
 
+void at_savepoint_end(SubXactEvent event, SubTransactionId, SubTransactionId, void*) {
+  const int level = GetCurrentTransactionNestLevel();
+  if (event == SUBXACT_EVENT_COMMIT_SUB) {
+    if (announce_level >= level) announce_level = level - 1;
+    for (int i = 0; i < interrupts; ++i) interrupted[i].level = std::min(interrupted[i].level, level - 1);
+  } else if (event == SUBXACT_EVENT_ABORT_SUB) {
+    if (announce_level >= level) announce_level = 0;
+    interrupts = static_cast<int>(std::remove_if(interrupted, interrupted + interrupts,
+                                                 [level](const Interrupt& entry) { return entry.level >= level; }) -
+                                  interrupted);
+  }
+}
+
 } // namespace
 
-void install_commit_callback() { RegisterXactCallback(at_transaction_end, nullptr); }
+void install_commit_callback() {
+  RegisterXactCallback(at_transaction_end, nullptr);
+  RegisterSubXactCallback(at_savepoint_end, nullptr);
+}
 
-void announce_at_commit() { announce = true; }
+void announce_at_commit() {
+  if (announce_level == 0) announce_level = GetCurrentTransactionNestLevel();
+}
 
 void interrupt_at_commit(int pid) {
   if (pid == MyProcPid) return;
   for (int i = 0; i < interrupts; ++i)
-    if (interrupted[i] == pid) return;
-  if (interrupts < max_interrupts) interrupted[interrupts++] = pid;
+    if (interrupted[i].pid == pid) return;
+  if (interrupts < max_interrupts) interrupted[interrupts++] = {pid, GetCurrentTransactionNestLevel()};
 }
 
 } // namespace dbops::server
