@@ -10,7 +10,7 @@
 namespace dbops::core {
 
 struct HttpOptions {
-  std::string ca_file;    // PEM; empty: the system's certificates
+  std::string ca_file = {}; // PEM; empty: the system's certificates
   bool verify_tls = true; // certificate and host name
   bool use_proxy = true;  // as the environment says; never for a metadata service
   milliseconds connect_timeout = milliseconds(10000);
