@@ -1,0 +1,298 @@
+#!/bin/bash
+# run-tests.sh [PART [FILE...]]: all tests, or one of the parts purity, unit, sanitizers, fuzz, regress, isolation, tap; of
+# the last three only the named files (with or without directory and ending).
+#
+# The servers are private ones with dbops from a staging directory: nothing is installed. Started by root, they run as an
+# unprivileged user. All that runs lives in a temporary directory that is removed at the end; what a failed test leaves to
+# look at is kept in build/test-results.
+#
+# Environment: PG_CONFIG; CXX; JOBS (default: all processors); FUZZ_SECONDS (10 for each fuzzer); TAP_JOBS (2 files at
+# once), TAP_TIMEOUT (900 s a file); DBOPS_STAGE (a `make install DESTDIR=` to use instead of building one).
+set -euo pipefail
+
+ROOT=$(cd "$(dirname "$0")/.." && pwd)
+export PG_CONFIG=${PG_CONFIG:-pg_config}
+JOBS=${JOBS:-$(nproc)}
+FUZZ_SECONDS=${FUZZ_SECONDS:-10}
+RESULTS=$ROOT/build/test-results
+unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES PGHOST PGPORT PGUSER PGDATABASE PGDATA PGSERVICE PGOPTIONS PGPASSWORD
+# shellcheck source=setup/workplace.sh
+. "$ROOT/test/setup/workplace.sh"
+
+note() { printf '\n== %s\n' "$*"; }
+count() { echo "$1 $2" >>"$WORK/counts"; } # count PASSED FAILED
+one() { # one STATUS NAME
+  if [ "$1" -eq 0 ]; then count 1 0; echo "ok      $2"; else count 0 1; echo "FAILED  $2"; fi
+}
+matches() { grep -cE "$1" "$2" || true; } # matches PATTERN FILE: how many lines
+keep() { # keep PATH NAME: for the developer
+  mkdir -p "$RESULTS"
+  rm -rf "${RESULTS:?}/$2"
+  cp -r "$1" "$RESULTS/$2"
+}
+
+# --- core ---------------------------------------------------------------------------------------------------------
+
+# Neither core nor the command line may reach a header of the server; core not even libpq's.
+purity() {
+  note "purity of src/core and src/cli"
+  local part forbidden status
+  for part in core cli; do
+    forbidden="^src/server/|^$("$PG_CONFIG" --includedir-server)/|/postgres(_fe)?\\.h\$"
+    [ "$part" = cli ] || forbidden="$forbidden|^$("$PG_CONFIG" --includedir)/libpq|/pg_config"
+    status=0
+    (cd "$ROOT" && find "src/$part" -name '*.cpp' -o -name '*.h' | LC_ALL=C sort | xargs -d '\n' -P "$JOBS" -n 16 \
+      "${CXX:-g++}" -std=gnu++20 -x c++ -Isrc -isystem "$("$PG_CONFIG" --includedir)" -M) >"$WORK/includes" || status=1
+    if tr -s ' \\' '\n' <"$WORK/includes" | grep -E "$forbidden" | sort -u | grep .; then status=1; fi
+    one $status "no header of PostgreSQL is reachable from src/$part"
+  done
+}
+
+# cmake_build DIRECTORY TARGETS [CMAKE ARGUMENT...]
+cmake_build() {
+  local directory=$ROOT/build/$1 targets=$2
+  shift 2
+  cmake -S "$ROOT" -B "$directory" -G Ninja "$@" >"$WORK/cmake.log" 2>&1 || { cat "$WORK/cmake.log"; return 1; }
+  # shellcheck disable=SC2086
+  ninja -C "$directory" -j "$JOBS" --quiet $targets
+}
+
+# unit_run DIRECTORY NAME: from the work directory and without root's rights, which would hide errors of permission
+unit_run() {
+  local log=$WORK/$2.log status=0 ok bad
+  cp "$ROOT/build/$1/unit_tests" "$WORK/bin/$2"
+  (cd "$WORK/home" && as_user "$WORK/bin/$2" --gtest_color=no) >"$log" 2>&1 || status=$?
+  ok=$(matches '^\[       OK \]' "$log")
+  bad=$(matches '^\[  FAILED  \] .*\([0-9]+ ms\)$' "$log")
+  if [ $status -ne 0 ] && [ "$bad" -eq 0 ]; then bad=1; fi # it crashed
+  count "$ok" "$bad"
+  if [ "$bad" -ne 0 ]; then
+    grep -vE '^\[(       OK |-+|=+)' "$log" | tail -n 100
+    keep "$log" "$2.log"
+  fi
+  echo "$2: $ok ok, $bad failed, $(matches '^\[  SKIPPED \] .*ms\)$' "$log") skipped"
+}
+
+unit() {
+  note "unit tests"
+  if cmake_build cmake unit_tests; then unit_run cmake unit; else one 1 "build of the unit tests"; fi
+}
+
+sanitizers() {
+  note "unit tests with address and undefined behaviour sanitizers"
+  if cmake_build asan unit_tests -DDBOPS_SANITIZE=address,undefined "-DCMAKE_CXX_FLAGS_RELWITHDEBINFO=-O1 -g1"; then unit_run asan unit-sanitized
+  else one 1 "build of the unit tests with sanitizers"; fi
+}
+
+fuzz() {
+  note "fuzzers, $FUZZ_SECONDS s each"
+  local name names status corpus
+  names=$(find "$ROOT/test/fuzz" -name '*_fuzz.cpp' -printf '%f\n' | sed 's/\.cpp$//' | LC_ALL=C sort)
+  command -v clang++ >/dev/null || { echo "skipped: no clang++"; return 0; }
+  if ! cmake_build fuzz "$names" -DDBOPS_FUZZ=ON -DCMAKE_CXX_COMPILER=clang++ "-DCMAKE_CXX_FLAGS_RELWITHDEBINFO=-O1 -g1"; then
+    one 1 "build of the fuzzers"
+    return 0
+  fi
+  for name in $names; do
+    mkdir -p "$WORK/fuzz/$name" "$RESULTS"
+    corpus=$ROOT/test/fuzz/corpus/$name
+    [ -d "$corpus" ] || corpus=
+    status=0
+    "$ROOT/build/fuzz/$name" -max_total_time="$FUZZ_SECONDS" -timeout=5 -artifact_prefix="$RESULTS/$name-" \
+      "$WORK/fuzz/$name" ${corpus:+"$corpus"} >"$WORK/$name.log" 2>&1 || status=$?
+    [ $status -eq 0 ] || tail -n 60 "$WORK/$name.log"
+    one $status "$name: $(sed -n 's/^Done \([0-9]*\) runs.*/\1 runs/p' "$WORK/$name.log")"
+  done
+}
+
+# --- servers ------------------------------------------------------------------------------------------------------
+
+# Builds and installs into $STAGE, once a run.
+stage() {
+  if [ -n "${staged:-}" ]; then return 0; fi
+  note "build of the module and the command line for $("$PG_CONFIG" --version)"
+  PGXS_TEST=$(dirname "$("$PG_CONFIG" --pgxs)")/../test
+  PGXS_TEST=$(cd "$PGXS_TEST" && pwd)
+  if [ -n "${DBOPS_STAGE:-}" ]; then
+    cp -r "$DBOPS_STAGE/." "$STAGE"
+  else
+    mkdir -p "$ROOT/build"
+    if ! (flock 9 && make -s -C "$ROOT" -j "$JOBS" && make -s -C "$ROOT" install DESTDIR="$STAGE") \
+      9>"$ROOT/build/stage.lock" >"$WORK/build.log" 2>&1; then
+      tail -n 100 "$WORK/build.log"
+      one 1 "build of the module"
+      return 1
+    fi
+  fi
+  chmod -R a+rX "$STAGE"
+  server_settings >"$WORK/place.conf"
+  staged=yes
+}
+
+# select_tests DIRECTORY ENDING [FILE...]: names without ending of the files that were asked for, or of all
+select_tests() {
+  local directory=$1 ending=$2 name
+  shift 2
+  if [ $# -eq 0 ]; then
+    find "$directory" -maxdepth 1 -name "*.$ending" -printf '%f\n' | sed "s/\.$ending\$//" | LC_ALL=C sort
+  fi
+  for name in "$@"; do
+    name=$(basename "$name" ".$ending")
+    [ -e "$directory/$name.$ending" ] || { echo "no such test: $directory/$name.$ending" >&2; return 1; }
+    echo "$name"
+  done
+}
+
+# regression_suite NAME PROGRAM TEST...: in $WORK/NAME, where sql or specs and expected are
+regression_suite() {
+  local name=$1 program=$2 status=0 log=$WORK/$1.log ok bad
+  shift 2
+  cat "$ROOT/test/server.conf" "$WORK/place.conf" >"$WORK/$name/server.conf"
+  own "$WORK/$name"
+  (cd "$WORK/$name" && as_user "$program" --inputdir=. --outputdir=. --bindir="$("$PG_CONFIG" --bindir)" \
+    --temp-instance=./instance --temp-config=./server.conf --no-locale --encoding=UTF8 --load-extension=dbops \
+    --dbname="dbops_$name" "$@") >"$log" 2>&1 || status=$?
+  grep -E ' \.\.\. (ok|FAILED)|^(not )?ok [0-9]' "$log" || true
+  ok=$(matches ' \.\.\. ok +[0-9]+ ms|^ok [0-9]' "$log")
+  bad=$(matches ' \.\.\. FAILED|^not ok [0-9]' "$log")
+  if [ $status -ne 0 ] && [ "$bad" -eq 0 ]; then
+    bad=1
+    tail -n 40 "$log"
+    tail -n 40 "$WORK/$name"/log/*.log 2>/dev/null || true
+  fi
+  count "$ok" "$bad"
+  if [ "$bad" -ne 0 ]; then
+    [ ! -s "$WORK/$name/regression.diffs" ] || head -n 400 "$WORK/$name/regression.diffs"
+    rm -rf "$WORK/$name/instance"
+    keep "$WORK/$name" "$name"
+  fi
+  echo "$name: $ok ok, $bad failed"
+}
+
+regress() {
+  local tests
+  tests=$(select_tests "$ROOT/sql" sql "$@") || { one 1 "SQL tests"; return 0; }
+  [ -n "$tests" ] || { echo "no SQL tests"; return 0; }
+  stage || return 0
+  note "SQL tests (pg_regress)"
+  mkdir -p "$WORK/regress"
+  cp -r "$ROOT/sql" "$ROOT/expected" "$WORK/regress/"
+  # shellcheck disable=SC2086
+  regression_suite regress "$PGXS_TEST/regress/pg_regress" $tests
+}
+
+isolation() {
+  local tests
+  tests=$(select_tests "$ROOT/test/isolation" spec "$@") || { one 1 "concurrency tests"; return 0; }
+  [ -n "$tests" ] || { echo "no concurrency tests"; return 0; }
+  stage || return 0
+  note "concurrency tests (pg_isolation_regress)"
+  mkdir -p "$WORK/isolation/specs" "$WORK/isolation/expected"
+  cp "$ROOT"/test/isolation/*.spec "$WORK/isolation/specs/"
+  cp "$ROOT"/test/isolation/expected/*.out "$WORK/isolation/expected/" 2>/dev/null || true
+  # shellcheck disable=SC2086
+  regression_suite isolation "$PGXS_TEST/isolation/pg_isolation_regress" $tests
+}
+
+# tap_file NAME: runs one file, counts, reports
+tap_file() {
+  local name=$1 directory=$WORK/tap/$1 log=$WORK/tap/$1.log status=0 begin=$SECONDS ok bad
+  mkdir -p "$directory"
+  own "$directory"
+  (
+    cd "$directory"
+    export TESTDIR=$directory TESTDATADIR=$directory/tmp_check TESTLOGDIR=$directory/tmp_check/log
+    export PG_REGRESS=$PGXS_TEST/regress/pg_regress PG_TEST_PORT_DIR=$WORK/portlock TEMP_CONFIG=$WORK/source/test/server.conf
+    export DBOPS_CLI=$STAGE/usr/local/bin/dbops
+    PATH=$("$PG_CONFIG" --bindir):$PATH
+    export PATH
+    as_user timeout -k 30 "${TAP_TIMEOUT:-900}" perl -I "$PGXS_TEST/perl" -I "$WORK/source/test/tap" "$WORK/source/test/tap/$name.pl"
+  ) >"$log" 2>&1 || status=$?
+  ok=$(matches '^ok [0-9]' "$log")
+  bad=$(grep -E '^not ok [0-9]' "$log" | grep -vc '# TODO') || true
+  if [ "$bad" -eq 0 ] && { [ $status -ne 0 ] || ! grep -qE '^1\.\.[0-9]' "$log"; }; then bad=1; fi # it died, or stopped early
+  count "$ok" "$bad"
+  (
+    flock 8
+    echo "$name: $ok ok, $bad failed ($((SECONDS - begin)) s)$(sed -n 's/^1\.\.0 # *SKIP/, skipped:/p' "$log")"
+    [ "$bad" -eq 0 ] || grep -vE '^ok [0-9]' "$log" | tail -n 60 | sed 's/^/    /'
+  ) 8>"$WORK/report.lock"
+  if [ "$bad" -ne 0 ]; then
+    find "$directory" -type d -name pgdata -prune -exec rm -rf {} +
+    cp "$log" "$directory/"
+    keep "$directory" "tap-$name"
+  fi
+  rm -rf "$directory"
+}
+
+tap() {
+  local tests name running=0
+  tests=$(select_tests "$ROOT/test/tap" pl "$@") || { one 1 "tests of whole servers"; return 0; }
+  [ -n "$tests" ] || { echo "no TAP tests"; return 0; }
+  stage || return 0
+  note "tests of whole servers (TAP)"
+  mkdir -p "$WORK/tap" "$WORK/portlock" "$WORK/source/test"
+  own "$WORK/tap" "$WORK/portlock"
+  cp -r "$ROOT/test/tap" "$WORK/source/test/"
+  cat "$ROOT/test/server.conf" "$WORK/place.conf" >"$WORK/source/test/server.conf"
+  chmod -R a+rX "$WORK/source"
+  for name in $tests; do
+    if [ $running -ge "${TAP_JOBS:-2}" ]; then
+      wait -n || true
+      running=$((running - 1))
+    fi
+    tap_file "$name" &
+    running=$((running + 1))
+  done
+  wait
+}
+
+# --- all ----------------------------------------------------------------------------------------------------------
+
+run() {
+  if [ $# -eq 0 ]; then
+    local part begin
+    for part in purity unit sanitizers fuzz regress isolation tap; do
+      begin=$SECONDS
+      $part
+      echo "($part: $((SECONDS - begin)) s)"
+    done
+  else
+    "$@"
+  fi
+}
+
+case ${1:-} in
+'' | purity | unit | sanitizers | fuzz | regress | isolation | tap) ;;
+*) sed -n '2,3s/^# //p' "$0" >&2; exit 2 ;;
+esac
+command -v "$PG_CONFIG" >/dev/null || { echo "run-tests.sh: no $PG_CONFIG; run test/setup/packages.sh, or set PG_CONFIG" >&2; exit 2; }
+
+# The tests run in a process group of their own, so that an interrupt of this script can end them.
+finish() {
+  local status=$?
+  trap - EXIT
+  trap '' HUP INT TERM
+  if [ -n "${body:-}" ]; then kill -TERM -- "-$body" 2>/dev/null || true; fi
+  clear_workplace
+  exit $status
+}
+trap finish EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+make_workplace
+: >"$WORK/counts"
+set -m
+run "$@" </dev/null &
+body=$!
+set +m
+complete=0
+wait $body || complete=$?
+body=
+[ $complete -eq 0 ] || { count 0 1; echo "run-tests.sh itself ended with status $complete"; }
+read -r passed failed <<<"$(awk '{ p += $1; f += $2 } END { print p + 0, f + 0 }' "$WORK/counts")"
+clear_workplace
+echo
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]

@@ -1,0 +1,121 @@
+# What the tests of whole servers share. Needs the environment that test/run-tests.sh gives.
+#
+#   use Dbops;
+#   my $node = Dbops::node('main');
+#   my $job = Dbops::backfill($node, q{target => 't', assignments => 'b = a', condition => 'b IS NULL'});
+#   is(Dbops::wait_job($node, $job), 'succeeded', 'it ends');
+package Dbops;
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+# A started server with dbops preloaded and, in database postgres, created.
+#   conf => text         added to postgresql.conf
+#   init => [ ... ]      arguments of PostgreSQL::Test::Cluster->init, e.g. [ allows_streaming => 1 ]
+#   preload => 0         without shared_preload_libraries: no launcher
+#   start => 0           leaves it stopped and without the extension
+#   extension => 0       started, without the extension
+sub node
+{
+	my ($name, %options) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+	$node->init(@{ $options{init} // [] });
+	$node->append_conf('postgresql.conf', "shared_preload_libraries = ''\n") unless $options{preload} // 1;
+	$node->append_conf('postgresql.conf', $options{conf}) if defined $options{conf};
+	return $node unless $options{start} // 1;
+	$node->start;
+	create_extension($node) if $options{extension} // 1;
+	return $node;
+}
+
+sub create_extension
+{
+	my ($node, $database) = @_;
+	$node->safe_psql($database // 'postgres', 'CREATE EXTENSION dbops');
+	return;
+}
+
+# The result of one statement of one value, by default in database postgres.
+sub value
+{
+	my ($node, $sql, $database) = @_;
+	return $node->safe_psql($database // 'postgres', $sql);
+}
+
+# A job of dbops.backfill or batch_delete with these SQL arguments; returns its id.
+sub backfill     { my ($node, $arguments, $database) = @_; return value($node, "SELECT dbops.backfill($arguments)", $database); }
+sub batch_delete { my ($node, $arguments, $database) = @_; return value($node, "SELECT dbops.batch_delete($arguments)", $database); }
+
+sub job_state
+{
+	my ($node, $job, $database) = @_;
+	return value($node, "SELECT state FROM dbops.jobs WHERE job_id = $job", $database);
+}
+
+# Waits until the query gives the answer; true when it did within the time (seconds).
+sub wait_for
+{
+	my ($node, $sql, $answer, $timeout, $database) = @_;
+	my $end = time() + ($timeout // $PostgreSQL::Test::Utils::timeout_default);
+	my $got;
+	do
+	{
+		$got = value($node, $sql, $database);
+		return 1 if $got eq $answer;
+		sleep 0.05;
+	} while (time() < $end);
+	diag "waited in vain for '$answer', last '$got', of: $sql";
+	return 0;
+}
+
+# Waits until the job is in one of the states, by default one of those that end it; returns the state that it is in then.
+sub wait_job
+{
+	my ($node, $job, $timeout, %options) = @_;
+	my %wanted = map { $_ => 1 } @{ $options{states} // [qw(succeeded failed cancelled)] };
+	my $end = time() + ($timeout // $PostgreSQL::Test::Utils::timeout_default);
+	my $state;
+	do
+	{
+		$state = job_state($node, $job, $options{database});
+		return $state if $wanted{$state};
+		sleep 0.05;
+	} while (time() < $end);
+	diag "job $job is still $state:";
+	diag explain_job($node, $job, $options{database});
+	return $state;
+}
+
+# Text about a job, for diag.
+sub explain_job
+{
+	my ($node, $job, $database) = @_;
+	return join "\n", map { value($node, $_, $database) } (
+		"SELECT state, rows_done, rows_total, last_sqlstate, last_error, last_hint FROM dbops.jobs WHERE job_id = $job",
+		"SELECT waiting_for, waiting_since, strategy, pass, current_range, batches, hindrances, lock_waits, ranges_to_revisit"
+		  . " FROM dbops.progress WHERE job_id = $job",
+		"SELECT run_id, slice, mode, pid, outcome, rows_done, sqlstate, message FROM dbops.job_runs WHERE job_id = $job ORDER BY 1",
+		"SELECT at, actor, action, from_state, to_state, reason FROM dbops.job_events WHERE job_id = $job ORDER BY event_id");
+}
+
+# Process ids of the workers that work on a job now.
+sub workers
+{
+	my ($node, $job, $database) = @_;
+	return split /\n/, value($node,
+		"SELECT r.pid FROM dbops.job_runs r JOIN pg_stat_activity a USING (pid)"
+		  . " WHERE r.job_id = $job AND r.outcome = 'running' ORDER BY 1", $database);
+}
+
+sub launcher
+{
+	my ($node) = @_;
+	return value($node, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'dbops launcher'");
+}
+
+1;
