@@ -45,18 +45,14 @@ CORE_TOOL_SOURCES = \
 	src/core/store/sigv4.cpp \
 	src/core/store/store_url.cpp \
 	src/core/store/xml.cpp \
-	src/core/text/bar.cpp \
-	src/core/text/columns.cpp \
-	src/core/text/job_view.cpp \
-	src/core/text/line.cpp \
-	src/core/text/quantity.cpp \
-	src/core/text/table.cpp \
+	src/core/wal/catalogue.cpp \
 	src/core/wal/layout.cpp \
 	src/core/wal/object_format.cpp \
 	src/core/wal/page_header.cpp \
 	src/core/wal/repository.cpp \
 	src/core/wal/restore_plan.cpp \
 	src/core/wal/segment.cpp \
+	src/core/wal/wal_fetch.cpp \
 	src/core/wal/wal_reader.cpp \
 	src/core/wal/wal_writer.cpp \
 	src/core/wal/watermark.cpp

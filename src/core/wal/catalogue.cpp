@@ -1,0 +1,116 @@
+#include "core/wal/catalogue.h"
+
+#include "core/base/bytes.h"
+#include "core/wal/restore_plan.h"
+
+#include <optional>
+#include <set>
+
+namespace dbops::core {
+
+namespace {
+
+void for_each_page(ObjectStore& store, ListRequest request, const CallContext& context,
+                   const std::function<void(const ListPage&)>& use) {
+  do {
+    ListPage page = store.list(request, context);
+    use(page);
+    request.continuation = std::move(page.continuation);
+  } while (!request.continuation.empty());
+}
+
+std::optional<TimelineId> parse_timeline(std::string_view text) {
+  std::uint64_t value = 0;
+  if (text.size() != 8 || !parse_hex_field(text, value) || value == 0) return {};
+  return TimelineId(value);
+}
+
+// Takes the objects of a timeline in byte order, in which a segment comes right before its chunks.
+class TimelineReader {
+ public:
+  TimelineReader(TimelineContents& contents, SegmentSize size, const std::function<void(const ObjectInfo&)>& redundant)
+      : contents_(contents), size_(size), redundant_(redundant) {}
+
+  void take(const WalKey& key, const ObjectInfo& object) {
+    ++contents_.objects;
+    contents_.bytes += object.size;
+    const auto id = key.file.segment.empty() ? std::nullopt : parse_segment_name(key.file.segment, size_);
+    if (!id) return;
+    if (key.chunk)
+      take_chunk(id->number, *key.chunk, object);
+    else if (key.file.kind == WalFileKind::segment)
+      take_segment(id->number);
+  }
+
+  // Ends the segment whose chunks are being collected.
+  void flush() {
+    if (!chunks_.empty())
+      contents_.streamed.push_back(
+          {collecting_, plan_chunks(std::move(chunks_), std::uint32_t(size_.bytes())).covered});
+    chunks_.clear();
+  }
+
+ private:
+  void take_segment(SegmentNumber number) {
+    flush();
+    auto& ranges = contents_.ranges;
+    if (!ranges.empty() && ranges.back().last + 1 == number)
+      ranges.back().last = number;
+    else
+      ranges.push_back({number, number});
+  }
+
+  void take_chunk(SegmentNumber number, const ChunkRange& chunk, const ObjectInfo& object) {
+    if (!contents_.ranges.empty() && contents_.ranges.back().last == number) {
+      if (redundant_) redundant_(object);
+      return;
+    }
+    if (number != collecting_) flush();
+    collecting_ = number;
+    chunks_.push_back(chunk);
+  }
+
+  TimelineContents& contents_;
+  SegmentSize size_;
+  const std::function<void(const ObjectInfo&)>& redundant_;
+  SegmentNumber collecting_ = 0;
+  std::vector<ChunkRange> chunks_;
+};
+
+} // namespace
+
+std::vector<TimelineId> list_timelines(ObjectStore& store, std::uint64_t system_identifier,
+                                       const CallContext& context) {
+  const std::string root = cluster_prefix(system_identifier) + "wal/";
+  std::set<TimelineId> timelines;
+  for_each_page(store, {.prefix = root, .one_level = true}, context, [&](const ListPage& page) {
+    for (const std::string& prefix : page.prefixes)
+      if (const auto timeline =
+              parse_timeline(std::string_view(prefix).substr(root.size(), prefix.size() - root.size() - 1)))
+        timelines.insert(*timeline);
+    for (const ObjectInfo& object : page.objects)
+      if (const auto file = parse_wal_file_name(std::string_view(object.key).substr(root.size()));
+          file && file->kind == WalFileKind::history)
+        timelines.insert(*parse_timeline(file->timeline));
+  });
+  return {timelines.begin(), timelines.end()};
+}
+
+TimelineContents read_timeline(ObjectStore& store, std::uint64_t system_identifier, TimelineId timeline,
+                               SegmentSize size, const std::function<void(const ObjectInfo&)>& redundant,
+                               const CallContext& context) {
+  const std::string root = cluster_prefix(system_identifier);
+  TimelineContents contents;
+  contents.timeline = timeline;
+  const auto history = parse_wal_file_name(hex_field(timeline, 8) + ".history");
+  contents.has_history = store.head(root + wal_file_key(*history), context).has_value();
+  TimelineReader reader(contents, size, redundant);
+  for_each_page(store, {.prefix = root + timeline_prefix(timeline)}, context, [&](const ListPage& page) {
+    for (const ObjectInfo& object : page.objects)
+      if (const auto key = parse_wal_key(std::string_view(object.key).substr(root.size()))) reader.take(*key, object);
+  });
+  reader.flush();
+  return contents;
+}
+
+} // namespace dbops::core

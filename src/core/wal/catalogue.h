@@ -1,0 +1,41 @@
+// What a store holds of a cluster's WAL: timelines, ranges, gaps, and chunks that nobody needs any more.
+#pragma once
+
+#include "core/store/object_store.h"
+#include "core/wal/layout.h"
+
+#include <functional>
+#include <vector>
+
+namespace dbops::core {
+
+// Segments without a gap between them.
+struct SegmentRange {
+  SegmentNumber first = 0, last = 0;
+};
+
+// The beginning of the segment behind the last range that was streamed.
+struct StreamedTail {
+  SegmentNumber segment = 0;
+  std::uint32_t covered = 0; // contiguous bytes from its start
+};
+
+struct TimelineContents {
+  TimelineId timeline = 0;
+  bool has_history = false;
+  std::vector<SegmentRange> ranges;   // ascending; what lies between two is missing
+  std::vector<StreamedTail> streamed; // segments of which there are only chunks, ascending
+  std::uint64_t objects = 0, bytes = 0;
+};
+
+// Timelines that have a history file or WAL, ascending.
+std::vector<TimelineId> list_timelines(ObjectStore& store, std::uint64_t system_identifier, const CallContext& context);
+
+// Reads the whole list of the timeline's objects (1000 a request), in bounded memory but for its gaps.
+// size: the cluster's wal_segment_size. redundant: called with the full key of each chunk whose segment is there as a
+// whole; such an object may be removed. May be empty.
+TimelineContents read_timeline(ObjectStore& store, std::uint64_t system_identifier, TimelineId timeline,
+                               SegmentSize size, const std::function<void(const ObjectInfo&)>& redundant,
+                               const CallContext& context);
+
+} // namespace dbops::core
