@@ -106,6 +106,8 @@ class SliceWork {
   int pass_ = 0;
   bool locking_table_ = false;
   bool retried_row_ = false; // the unit at the back failed for a row's sake once already
+  bool claim_apart_ = false; // a claim with its first batch was rolled back: claim first, so that the unit can be halved
+  bool ran_batch_ = false;   // in the transaction under way
   int resource_failures_ = 0;
   std::optional<int> adopted_; // slice whose work this transaction takes over
   std::uint32_t vacuumed_at_ = 0; // block of the current table up to which VACUUM has been
@@ -161,8 +163,13 @@ Step SliceWork::step() {
   std::optional<SqlError> error;
   bool still_matches = false;
   const Clock::time_point start = Clock::now();
+  ran_batch_ = false;
   try {
     const Step done = session_.transaction([this] { return step_in_transaction(); });
+    if (ran_batch_) { // committed: deferred constraints have had their say
+      retried_row_ = claim_apart_ = false;
+      resource_failures_ = 0;
+    }
     give_back_lock();
     pace_.batch_took(Clock::now() - start);
     return done;
@@ -198,7 +205,7 @@ Step SliceWork::step_in_transaction() {
     work_.push_back(*unit);
     chunk_rows_ = 0;
     // Alone, the first batch goes into the same transaction; others would wait for the cursor meanwhile.
-    if (job_.parallel == 1) run_unit();
+    if (job_.parallel == 1 && !claim_apart_) run_unit();
     else store_work();
     return Step::worked;
   }
@@ -246,8 +253,7 @@ void SliceWork::run_unit() {
     sparse_ = chunk_rows_ * 10 < current.rows;
     work_.pop_back();
   }
-  retried_row_ = false;
-  resource_failures_ = 0;
+  ran_batch_ = true;
   since_vacuum_ += result.rows;
   checkpoint(result, took);
   controller_.committed(visited, took);
@@ -397,9 +403,10 @@ void SliceWork::hindered(const SqlError& error) {
     bookkeep("UPDATE dbops.job_slice SET hindrances = hindrances + 1 WHERE job_id = $1::bigint AND slice = $2::integer", ids());
   });
   const bool on_table = std::exchange(locking_table_, false);
+  claim_apart_ = claim_apart_ || (work_.empty() && !on_table);
   int tries = 0;
   if (!work_.empty()) tries = ++work_.back().tries;
-  if (on_table || work_.empty()) {
+  if (on_table) {
     pace_.say_waiting("a lock on the table");
   } else if (tries >= 3) {
     const bool small = work_.back().rows / std::max(work_.back().stripes, 1) <= few_rows;
@@ -446,7 +453,10 @@ void SliceWork::revisit_later(const SqlError& error) {
 }
 
 void SliceWork::row_failed(const SqlError& error) {
-  if (work_.empty()) throw error; // not from a batch
+  if (work_.empty()) {
+    if (std::exchange(claim_apart_, true)) throw error; // not from a batch
+    return;
+  }
   if (!std::exchange(retried_row_, true)) return;
   retried_row_ = false;
   if (halve()) {
