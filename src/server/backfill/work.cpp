@@ -52,11 +52,16 @@ struct Progress {
   Clock::time_point rate_at = Clock::now();
 };
 
+core::BatchLimits limits_of(const Spec& spec) {
+  return {milliseconds(spec.target_ms), std::min<std::int64_t>(50, spec.max_batch_rows), spec.max_batch_rows,
+          std::min<std::int64_t>(1'000, spec.max_batch_rows)};
+}
+
 class SliceWork {
  public:
   SliceWork(Session& session, const Job& job, int slice)
       : session_(session), job_(job), slice_(slice), spec_(from_json(job.spec)), runner_(spec_, job.owner, job.id),
-        controller_({milliseconds(spec_.target_ms), 50, spec_.max_batch_rows, std::min<std::int64_t>(1'000, spec_.max_batch_rows)}),
+        controller_(limits_of(spec_)),
         pace_(session, job, slice, spec_) {}
 
   SliceEnd run();
@@ -122,9 +127,7 @@ void SliceWork::load() {
                               ids());
     for (const json& unit : json::parse(row.text(0, 0))) work_.push_back(unit_from_json(unit));
     if (row.integer(0, 1) > 0)
-      controller_ = core::BatchController(
-          {milliseconds(spec_.target_ms), 50, spec_.max_batch_rows, std::min<std::int64_t>(1'000, spec_.max_batch_rows)},
-          row.integer(0, 1));
+      controller_ = core::BatchController(limits_of(spec_), row.integer(0, 1));
     const auto counts = json::parse(row.text(0, 2)).get<std::vector<std::int64_t>>();
     progress_.times = core::DurationHistogram(counts);
     extension_ = extension_oid();
