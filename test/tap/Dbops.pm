@@ -9,6 +9,8 @@ package Dbops;
 use strict;
 use warnings;
 
+use IPC::Run ();
+
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -116,6 +118,68 @@ sub launcher
 {
 	my ($node) = @_;
 	return value($node, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'dbops launcher'");
+}
+
+# The history of a job as one line: "create>queued by ann, start>running by dbops, ...".
+sub events
+{
+	my ($node, $job, $database) = @_;
+	return value($node, "SELECT string_agg(action || '>' || to_state || ' by ' || actor, ', ' ORDER BY event_id)"
+		  . " FROM dbops.job_events WHERE job_id = $job", $database);
+}
+
+# What the server says against a statement: "SQLSTATE: message" and its hint; empty when it has none. As that role.
+sub refusal
+{
+	my ($node, $sql, %options) = @_;
+	my ($status, $out, $err) = $node->psql($options{database} // 'postgres', $sql,
+		extra_params => [ '-v', 'VERBOSITY=verbose', '-U', $options{role} // default_role() ]);
+	return '' if $status == 0;
+	my ($code, $message) = $err =~ /(?:ERROR|FATAL): +(\w{5}): ([^\n]*)/;
+	return $err unless defined $code;
+	my ($hint) = $err =~ /\nHINT: +([^\n]*)/;
+	return "$code: $message" . (defined $hint ? " [$hint]" : '');
+}
+
+sub default_role { return scalar getpwuid($<); }
+
+# The result of a statement as a role of the server.
+sub value_as
+{
+	my ($node, $role, $sql, $database) = @_;
+	return $node->safe_psql($database // 'postgres', $sql, extra_params => [ '-U', $role ]);
+}
+
+# Starts a statement in a session of its own, and comes back at once; to be ended with finish_sql.
+sub start_sql
+{
+	my ($node, $sql, %options) = @_;
+	my $session = { out => '', err => '' };
+	my @command = ('psql', '-XAtq', '-v', 'VERBOSITY=verbose', '-v', 'ON_ERROR_STOP=1', '-U', $options{role} // default_role(),
+		'-d', $node->connstr($options{database} // 'postgres'), '-c', $sql);
+	$session->{run} = IPC::Run::start(\@command, '<', \'', '>', \$session->{out}, '2>', \$session->{err});
+	return $session;
+}
+
+# Waits for the end of such a statement: its output and what it was refused with, as above. Kills it after the time.
+sub finish_sql
+{
+	my ($session, $timeout) = @_;
+	my $end = time() + ($timeout // $PostgreSQL::Test::Utils::timeout_default);
+	while ($session->{run}->pumpable && time() < $end)
+	{
+		$session->{run}->pump_nb;
+		sleep 0.02;
+	}
+	if ($session->{run}->pumpable)
+	{
+		$session->{run}->kill_kill;
+		return ('', 'not finished in time');
+	}
+	$session->{run}->finish;
+	chomp $session->{out};
+	my ($code, $message) = $session->{err} =~ /(?:ERROR|FATAL): +(\w{5}): ([^\n]*)/;
+	return ($session->{out}, defined $code ? "$code: $message" : $session->{err});
 }
 
 1;
