@@ -37,6 +37,7 @@ std::string squeeze(std::string_view value) {
 // Lower-case names in byte order; the values of a repeated name are joined by commas in their order.
 std::vector<HttpHeader> canonical_headers(const std::vector<HttpHeader>& headers) {
   std::vector<HttpHeader> sorted;
+  sorted.reserve(headers.size());
   for (const HttpHeader& header : headers)
     sorted.push_back({lower(header.name), squeeze(header.value)});
   std::ranges::stable_sort(sorted, {}, &HttpHeader::name);

@@ -64,7 +64,7 @@ void set_option(S3Url& url, const std::string& name, const std::string& value) {
   else if (name == "part-size")
     url.part_size = size_option(name, value, 5 * mebibyte, 1024 * mebibyte);
   else if (name == "multipart-threshold")
-    url.multipart_threshold = size_option(name, value, 5 * mebibyte, 5 * 1024 * mebibyte);
+    url.multipart_threshold = size_option(name, value, 5 * mebibyte, 5120 * mebibyte);
   else
     refuse("there is no option \"" + name + "\"");
 }

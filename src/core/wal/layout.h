@@ -25,7 +25,7 @@ ObjectKind object_kind(WalFileKind kind) noexcept;
 // A piece of a segment: bytes [from, to) of the file.
 struct ChunkRange {
   std::uint32_t from = 0, to = 0;
-  friend auto operator<=>(const ChunkRange&, const ChunkRange&) = default;
+  friend bool operator==(const ChunkRange&, const ChunkRange&) = default;
 };
 
 // chunk_prefix() + "00000000-00002000.zst": offsets in the segment, hexadecimal.

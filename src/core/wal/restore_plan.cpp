@@ -5,7 +5,7 @@
 namespace dbops::core {
 
 RestorePlan plan_chunks(std::vector<ChunkRange> chunks, std::uint32_t limit) {
-  std::ranges::sort(chunks);
+  std::ranges::sort(chunks, {}, &ChunkRange::from);
   RestorePlan plan;
   auto next = chunks.begin();
   while (plan.covered < limit) {

@@ -33,7 +33,7 @@ class SegmentSize {
 struct SegmentId {
   TimelineId timeline = 0;
   SegmentNumber number = 0;
-  friend auto operator<=>(const SegmentId&, const SegmentId&) = default;
+  friend bool operator==(const SegmentId&, const SegmentId&) = default;
 };
 
 // "000000010000000000000001"
