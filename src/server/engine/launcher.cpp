@@ -9,6 +9,7 @@
 #include "server/engine/shared.h"
 #include "server/engine/wait.h"
 #include "server/guard.h"
+#include "server/guc.h"
 
 extern "C" {
 #include "access/heapam.h"
@@ -113,6 +114,13 @@ int due_databases(Oid* due, TimestampTz now, TimestampTz& next) {
   return std::max(0, std::min(count, max_dispatchers - running));
 }
 
+// There are more slots than before: who waits for one may look again.
+void scan_backlogs() {
+  SharedLock lock;
+  for (DatabaseEntry& entry : shared()->databases)
+    if (entry.database != InvalidOid && entry.backlog) entry.scan = true;
+}
+
 bool launch(Oid database, TimestampTz now) {
   {
     SharedLock lock;
@@ -171,7 +179,9 @@ void work() {
       });
     complained = refused;
     wait = refused ? retry_wake : until(next, now);
+    const int slots = guc::max_workers;
     nap(wait);
+    if (guc::max_workers > slots) scan_backlogs();
   }
 }
 

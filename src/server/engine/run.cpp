@@ -198,6 +198,9 @@ void raise_fate(Session& session, std::int64_t id) {
     throw SqlError(packed, "job " + to_text(id) + " failed: " + fate.text(0, 1), fate.text(0, 2));
   }
   if (state == "cancelled") throw SqlError(ERRCODE_QUERY_CANCELED, "job " + to_text(id) + " was cancelled");
+  if (state == "paused")
+    throw SqlError(ERRCODE_QUERY_CANCELED, "job " + to_text(id) + " was paused",
+                   "SELECT dbops.resume(" + to_text(id) + "), then CALL dbops.run(" + to_text(id) + ").");
 }
 
 void run_here(std::int64_t id) {
@@ -210,9 +213,14 @@ void run_here(std::int64_t id) {
       throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                      "job " + to_text(id) + " is " + std::string(dbops::core::to_string(job.state)) + ", not queued",
                      "dbops.resume() and dbops.retry() queue it again.");
-    return static_cast<int>(bookkeep("SELECT coalesce(min(slice), 0) FROM dbops.job_slice WHERE job_id = $1::bigint AND NOT done",
-                                     {to_text(id)})
-                                .integer(0, 0));
+    const Rows open = bookkeep(std::string("SELECT min(slice) FROM dbops.job_slice s WHERE job_id = $1::bigint AND NOT done"
+                                           " AND NOT EXISTS (SELECT FROM ") +
+                                   dbops::server::held_slices_sql + " h WHERE h.job_id = s.job_id AND h.slice = s.slice)",
+                               {to_text(id)});
+    if (open.is_null(0, 0))
+      throw SqlError(ERRCODE_OBJECT_IN_USE, "job " + to_text(id) + " is being worked on by another process",
+                     "CALL dbops.wait(" + to_text(id) + ") waits for it.");
+    return static_cast<int>(open.integer(0, 0));
   });
   watch_session_end();
   running_here = true;
@@ -225,7 +233,7 @@ void run_here(std::int64_t id) {
   }
   running_here = false;
   raise_fate(session, id);
-  if (!ours) throw SqlError(ERRCODE_QUERY_CANCELED, "job " + to_text(id) + " was paused because this session was cancelled", "SELECT dbops.resume(" + to_text(id) + "), then CALL dbops.run(" + to_text(id) + ").");
+  if (!ours) throw SqlError(ERRCODE_QUERY_CANCELED, "job " + to_text(id) + " was interrupted and is queued again", "CALL dbops.run(" + to_text(id) + ") goes on from its last batch.");
   call_pg([] { SPI_finish(); });
 }
 
