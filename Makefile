@@ -60,7 +60,8 @@ include $(PGXS)
 PREFIX ?= /usr/local
 CLI_LIBS ?= -lcurl -lcrypto -lzstd -lpthread
 CLI_OBJS = $(patsubst %.cpp,build/cli/%.o,$(CLI_SOURCES) $(CORE_SOURCES) $(CORE_TOOL_SOURCES))
-CLI_CXXFLAGS = -std=gnu++20 -O2 -g -Wall -Wextra -Werror -MMD -MP -Isrc -isystem $(shell $(PG_CONFIG) --includedir)
+CLI_CXXFLAGS = -std=gnu++20 -O2 -g -Wall -Wextra -Werror -MMD -MP -Isrc -isystem $(shell $(PG_CONFIG) --includedir) \
+	-D'DBOPS_VERSION="$(EXTVERSION)"'
 
 all: cli
 cli: build/cli/dbops
@@ -69,6 +70,7 @@ build/cli/dbops: $(CLI_OBJS)
 build/cli/%.o: %.cpp
 	@mkdir -p $(@D)
 	$(CXX) $(CLI_CXXFLAGS) $(CXXFLAGS_EXTRA) -c -o $@ $<
+build/cli/src/cli/command_line.o: dbops.control # for DBOPS_VERSION
 -include $(CLI_OBJS:.o=.d)
 
 install: install-cli

@@ -45,6 +45,14 @@ CORE_TOOL_SOURCES = \
 	src/core/store/sigv4.cpp \
 	src/core/store/store_url.cpp \
 	src/core/store/xml.cpp \
+	src/core/text/bar.cpp \
+	src/core/text/change_filter.cpp \
+	src/core/text/columns.cpp \
+	src/core/text/job_view.cpp \
+	src/core/text/line.cpp \
+	src/core/text/live_view.cpp \
+	src/core/text/quantity.cpp \
+	src/core/text/table.cpp \
 	src/core/wal/catalogue.cpp \
 	src/core/wal/layout.cpp \
 	src/core/wal/object_format.cpp \
@@ -91,7 +99,19 @@ SERVER_SOURCES = \
 	src/server/backfill/work.cpp
 
 CLI_SOURCES = \
-	src/cli/main.cpp
+	src/cli/command_line.cpp \
+	src/cli/commands/jobs.cpp \
+	src/cli/commands/watch.cpp \
+	src/cli/connection.cpp \
+	src/cli/json.cpp \
+	src/cli/local_time.cpp \
+	src/cli/main.cpp \
+	src/cli/password.cpp \
+	src/cli/progress_source.cpp \
+	src/cli/report.cpp \
+	src/cli/signals.cpp \
+	src/cli/terminal.cpp \
+	src/cli/watch_display.cpp
 
 # In the order in which they are joined into dbops--VERSION.sql.
 SCHEMA_SOURCES = \

@@ -28,22 +28,22 @@ TEST(Columns, WhatIsNotUtf8TakesOneAByte) {
   EXPECT_EQ(columns("\xf4\x90\x80\x80"), 4U); // past U+10FFFF
 }
 
-TEST(Printable, CannotSteerTheTerminal) {
-  EXPECT_EQ(printable("users"), "users");
-  EXPECT_EQ(printable("a\nb\tc\rd"), "a b c d");
-  EXPECT_EQ(printable("\x1b[2Jx"), "\ufffd[2Jx");
-  EXPECT_EQ(printable("\u009b2J"), "\ufffd2J"); // CSI in one character
-  EXPECT_EQ(printable("a\u202eb"), "a\ufffd"
-                                   "b"); // right-to-left override
-  EXPECT_EQ(printable("a\u2028b"), "a\ufffd"
-                                   "b"); // line separator
-  EXPECT_EQ(printable("\x7f\xff"), "\ufffd\ufffd");
-  EXPECT_EQ(printable(std::string_view("a\0b", 3)), "a\ufffd"
-                                                    "b");
+TEST(TerminalText, CannotSteerTheTerminal) {
+  EXPECT_EQ(terminal_text("users"), "users");
+  EXPECT_EQ(terminal_text("a\nb\tc\rd"), "a b c d");
+  EXPECT_EQ(terminal_text("\x1b[2Jx"), "\ufffd[2Jx");
+  EXPECT_EQ(terminal_text("\u009b2J"), "\ufffd2J"); // CSI in one character
+  EXPECT_EQ(terminal_text("a\u202eb"), "a\ufffd"
+                                       "b"); // right-to-left override
+  EXPECT_EQ(terminal_text("a\u2028b"), "a\ufffd"
+                                       "b"); // line separator
+  EXPECT_EQ(terminal_text("\x7f\xff"), "\ufffd\ufffd");
+  EXPECT_EQ(terminal_text(std::string_view("a\0b", 3)), "a\ufffd"
+                                                        "b");
 }
 
-TEST(Printable, Ascii) {
-  EXPECT_EQ(printable("Straße 日\x1b", Charset::ascii), "Stra?e ??");
+TEST(TerminalText, Ascii) {
+  EXPECT_EQ(terminal_text("Straße 日\x1b", Charset::ascii), "Stra?e ??");
 }
 
 TEST(Clipped, KeepsWhatFits) {

@@ -68,7 +68,7 @@ std::size_t columns(std::string_view text) {
   return sum;
 }
 
-std::string printable(std::string_view text, Charset charset) {
+std::string terminal_text(std::string_view text, Charset charset) {
   const bool ascii = charset == Charset::ascii;
   std::string result;
   result.reserve(text.size());

@@ -17,7 +17,7 @@ std::size_t columns(std::string_view text);
 
 // Text from a database may hold anything. This is one line of it that cannot steer a terminal: white space as blanks,
 // control and direction-changing characters and what is not UTF-8 as U+FFFD, or '?' where only ASCII may be drawn.
-std::string printable(std::string_view text, Charset charset = Charset::utf8);
+std::string terminal_text(std::string_view text, Charset charset = Charset::utf8);
 
 // At most `width` columns; where something was cut off, the last column says so ("…", or "~" in ASCII).
 std::string clipped(std::string_view text, std::size_t width, Charset charset = Charset::utf8);

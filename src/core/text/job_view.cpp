@@ -86,11 +86,11 @@ Line heading(const JobProgress& job, std::size_t width, Charset charset) {
   const std::string name = fmt::format("Job {}  ", job.job_id);
   std::string what = job.kind + " of " + job.target;
   if (!job.label.empty()) what += "  " + job.label;
-  const std::string state = printable(job.state, charset);
+  const std::string state = terminal_text(job.state, charset);
   const std::size_t taken = columns(name) + columns(state) + 2;
   const std::size_t room = width > taken ? width - taken : 0;
   Line line{{name, Style::strong}};
-  line.add(padded(clipped(printable(what, charset), room, charset), room)).add("  ");
+  line.add(padded(clipped(terminal_text(what, charset), room, charset), room)).add("  ");
   return line.add(state, state_style(job.state)).clipped(width, charset);
 }
 
@@ -149,7 +149,7 @@ std::vector<Line> block_view(const JobProgress& job, std::size_t width, Charset 
   if (const std::vector<Span> all = facts(job); !all.empty()) lines.push_back(fact_line(all, width, charset));
   const auto add = [&](const std::string& text, Style style) {
     if (text.empty()) return;
-    lines.push_back(Line{{indent}}.add(printable(text, charset), style).clipped(width, charset));
+    lines.push_back(Line{{indent}}.add(terminal_text(text, charset), style).clipped(width, charset));
   };
   add(wait_text(job), Style::warning);
   add(error_text(job), Style::bad);
@@ -158,16 +158,16 @@ std::vector<Line> block_view(const JobProgress& job, std::size_t width, Charset 
 
 Line row_view(const JobProgress& job, std::size_t width, Charset charset) {
   constexpr std::size_t target_columns = 20;
-  const std::string target = clipped(printable(job.target, charset), target_columns, charset);
+  const std::string target = clipped(terminal_text(job.target, charset), target_columns, charset);
   Line line{{padded(fmt::format("{}", job.job_id), 5, Align::right) + " ", Style::strong}};
   line.add(padded(target, target_columns) + " ");
-  line.add(padded(printable(job.state, charset), 9), state_style(job.state)).add(" ");
+  line.add(padded(terminal_text(job.state, charset), 9), state_style(job.state)).add(" ");
   line.add(progress_bar(fraction(job), narrowest_bar + 2, charset), state_style(job.state));
   line.add(padded(percent_text(job), 8, Align::right), Style::strong);
   line.add(fmt::format(" {:>6}", abbreviated(static_cast<double>(job.rows_done))));
   if (job.eta) line.add("  ETA " + duration_text(*job.eta));
   if (job.rows_failed > 0) line.add("  " + set_aside_text(job), Style::bad);
-  if (!job.waiting_for.empty()) line.add("  " + printable(wait_text(job), charset), Style::warning);
+  if (!job.waiting_for.empty()) line.add("  " + terminal_text(wait_text(job), charset), Style::warning);
   return line.clipped(width, charset);
 }
 
@@ -183,7 +183,7 @@ std::string plain_view(const JobProgress& job) {
     add(fact.text);
   add(wait_text(job));
   add(error_text(job));
-  return printable(line);
+  return terminal_text(line);
 }
 
 } // namespace dbops::core

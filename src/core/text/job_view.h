@@ -11,7 +11,7 @@
 
 namespace dbops::core {
 
-// What dbops.jobs and dbops.progress say of a job. Texts are as the server gave them, not printable() yet.
+// What dbops.jobs and dbops.progress say of a job. Texts are as the server gave them, not terminal_text() yet.
 struct JobProgress {
   std::int64_t job_id = 0;
   std::string kind;   // backfill, batch_delete

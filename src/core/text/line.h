@@ -11,7 +11,7 @@ namespace dbops::core {
 enum class Style { plain, strong, faint, active, good, warning, bad };
 
 struct Span {
-  std::string text; // printable(): no control characters
+  std::string text; // terminal_text(): no control characters
   Style style = Style::plain;
 };
 

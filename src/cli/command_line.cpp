@@ -1,0 +1,168 @@
+#include "cli/command_line.h"
+
+#include "cli/exit_status.h"
+
+#include <CLI/CLI.hpp>
+
+#include <cstdio>
+#include <iostream>
+
+namespace dbops::cli {
+
+namespace {
+
+const char* const manual = R"(Connection:
+  As with psql: PGHOST, PGPORT, PGUSER, PGDATABASE, PGSERVICE and the other PG* variables, service files and .pgpass
+  apply. --dbname takes the name of a database, "host=db1 dbname=shop sslmode=require", or
+  "postgresql://ann@db1:5432/shop". Jobs belong to one database: connect to the one that they are in. Options of the
+  connection may stand before or after the command.
+
+Who may:
+  One sees one's own jobs, and steers them; members of dbops_monitor see all, members of dbops_admin also steer all.
+
+Exit status:
+  0  all is well; of watch: every job succeeded
+  1  a job failed or was cancelled, or could not be paused, resumed, cancelled or retried
+  2  wrong usage, no connection, or the extension is not in the database
+  3  watch --once: no job failed, and not all have finished
+  130 and other values over 128: ended by a signal, Ctrl-C for example
+
+Examples:
+  dbops jobs                       what is there to do
+  dbops watch                      everything, until Ctrl-C
+  dbops watch 12 && ./deploy.sh    wait for job 12, go on if it succeeded
+  dbops pause 12 13 --reason "sale until noon"
+  dbops errors 12 --json           the rows that job 12 set aside
+
+"dbops COMMAND --help" tells more of each.)";
+
+const char* const watch_manual = R"(Output:
+  On a terminal, bars that are redrawn in place (in ASCII unless the locale is UTF-8; NO_COLOR=1 for no colours). Each
+  job has: number, table, state, percent, rows done of how many there probably are, rows a second, time to go (ETA),
+  rows set aside because of an error, median and 99th percentile of the times of its batches, and what it waits for,
+  how long and since when. A job that has finished moves up and stays on the screen.
+
+  Into a file or a pipe, a line of text for each change of state, and one an interval for a job that gets on.
+  With --json the same as JSON, one object a line, keys named like the columns of dbops.jobs and dbops.progress;
+  durations are in seconds (eta_seconds, waited_seconds, ...), times in UTC.
+
+Without JOB: the jobs that are queued, running or paused (the first 50, running ones first), new ones, and those that
+finish while watching; ends with Ctrl-C. With JOB: ends when all of them have finished.
+
+When the server goes away, watch says so and connects again as soon as it can; jobs go on without it in any case.
+
+Exit status: 0 when all succeeded, 1 when one failed or was cancelled, 2 for wrong usage or no connection,
+3 with --once when none failed and not all have finished, 130 after Ctrl-C.)";
+
+void add_connection_options(CLI::App& app, ConnectionSettings& settings) {
+  app.add_option("-d,--dbname", settings.dbname, "database, conninfo string or URI")
+      ->type_name("DBNAME")
+      ->group("Connection");
+  app.add_option("-h,--host", settings.host, "host name or directory of the socket")
+      ->type_name("HOST")
+      ->group("Connection");
+  app.add_option("-p,--port", settings.port, "port")->type_name("PORT")->group("Connection");
+  app.add_option("-U,--username", settings.user, "role to connect as")->type_name("ROLE")->group("Connection");
+}
+
+// Numbers are checked here, so that a typing error is not the server's business.
+CLI::Option* add_jobs(CLI::App& app, std::vector<std::int64_t>& jobs, const char* description) {
+  return app.add_option("JOB", jobs, description)->type_name("")->check(CLI::PositiveNumber);
+}
+
+CLI::App* add_watch(CLI::App& app, WatchCommand& command) {
+  CLI::App* watch = app.add_subcommand("watch", "Show the progress of jobs, and wait for them");
+  add_jobs(*watch, command.jobs, "numbers of jobs; without, all that are not finished");
+  watch->add_option("-i,--interval", command.interval, "between two looks; default 1 on a terminal, else 10")
+      ->type_name("SECONDS")
+      ->check(CLI::Range(0.1, 86400.0));
+  watch->add_flag("--once", command.once, "show how things are now, and end");
+  watch->add_flag("--json", command.json, "JSON, one object a line");
+  watch->footer(watch_manual);
+  return watch;
+}
+
+CLI::App* add_jobs_list(CLI::App& app, JobsCommand& command) {
+  CLI::App* jobs = app.add_subcommand("jobs", "List jobs");
+  jobs->add_flag("-a,--all", command.all, "finished ones too");
+  jobs->add_option("-s,--state", command.states, "only jobs in that state, finished or not; may be given several times")
+      ->type_name("STATE")
+      ->allow_extra_args(false)
+      ->check(CLI::IsMember({"queued", "running", "paused", "succeeded", "failed", "cancelled"}));
+  jobs->add_flag("--json", command.json, "an array of JSON objects, keys named like the columns of dbops.jobs");
+  jobs->footer("The last column is the last error, or the label that the job was given.");
+  return jobs;
+}
+
+CLI::App* add_errors(CLI::App& app, ErrorsCommand& command) {
+  CLI::App* errors = app.add_subcommand("errors", "List the rows that a job set aside because they raised an error");
+  errors->add_option("JOB", command.job, "number of the job")->type_name("")->required()->check(CLI::PositiveNumber);
+  errors->add_flag("--json", command.json, "an array of JSON objects, keys named like the columns of dbops.job_errors");
+  errors->footer("\"dbops retry JOB\" does these rows again once their cause is mended.");
+  return errors;
+}
+
+struct SteeringWords {
+  Steering action;
+  const char* name;
+  const char* description;
+  const char* footer;
+};
+
+constexpr std::array<SteeringWords, 4> steering{{
+    {Steering::pause, "pause", "Stop jobs until they are resumed",
+     "Takes effect within a second: the batch under way is rolled back, finished ones stay."},
+    {Steering::resume, "resume", "Let paused jobs go on", "They continue from their last batch."},
+    {Steering::cancel, "cancel", "Stop jobs for good",
+     "Takes effect within a second. Batches that were done stay done; \"dbops retry\" brings a job back."},
+    {Steering::retry, "retry", "Try failed or cancelled jobs again",
+     "They continue from their last batch, and do the rows again that were set aside, also of a job that succeeded\n"
+     "without them."},
+}};
+
+CLI::App* add_steering(CLI::App& app, const SteeringWords& words, SteerCommand& command) {
+  CLI::App* steer = app.add_subcommand(words.name, words.description);
+  add_jobs(*steer, command.jobs, "numbers of jobs")->required();
+  steer->add_option("-r,--reason", command.reason, "kept in dbops.job_events")->type_name("TEXT");
+  steer->footer(std::string(words.footer) +
+                "\nPrints the new state of each job; exit status 1 when one could not be changed.");
+  return steer;
+}
+
+} // namespace
+
+std::variant<CommandLine, int> parse_command_line(int count, const char* const* arguments) {
+  CLI::App app("Watches and steers the jobs of the PostgreSQL extension dbops.", "dbops");
+  app.set_help_flag("--help", "print this manual and exit");
+  app.set_version_flag("-V,--version", "dbops " DBOPS_VERSION);
+  app.get_formatter()->column_width(32);
+  app.require_subcommand(1);
+  app.fallthrough();
+  app.footer(manual);
+
+  CommandLine line;
+  add_connection_options(app, line.connection);
+  // CLI11 keeps references: these live until the parse is over.
+  WatchCommand watch;
+  JobsCommand jobs;
+  ErrorsCommand errors;
+  std::array<SteerCommand, steering.size()> steers;
+  add_watch(app, watch)->final_callback([&] { line.command = watch; });
+  add_jobs_list(app, jobs)->final_callback([&] { line.command = jobs; });
+  for (std::size_t i = 0; i < steering.size(); ++i) {
+    steers[i].action = steering[i].action;
+    add_steering(app, steering[i], steers[i])->final_callback([&line, &steer = steers[i]] { line.command = steer; });
+  }
+  add_errors(app, errors)->final_callback([&] { line.command = errors; });
+  for (CLI::App* command : app.get_subcommands({}))
+    command->fallthrough();
+
+  try {
+    app.parse(count, arguments);
+    return line;
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error, std::cout, std::cerr) == 0 ? exit_success : exit_error;
+  }
+}
+
+} // namespace dbops::cli

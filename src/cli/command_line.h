@@ -1,0 +1,20 @@
+// The grammar of the command line, and its manual.
+#pragma once
+
+#include "cli/commands/jobs.h"
+#include "cli/commands/watch.h"
+#include "cli/connection.h"
+
+#include <variant>
+
+namespace dbops::cli {
+
+struct CommandLine {
+  ConnectionSettings connection;
+  std::variant<WatchCommand, JobsCommand, ErrorsCommand, SteerCommand> command;
+};
+
+// An exit status when that was all: --help, --version, or wrong usage, which it reports.
+std::variant<CommandLine, int> parse_command_line(int count, const char* const* arguments);
+
+} // namespace dbops::cli
