@@ -160,11 +160,12 @@ const Table* BatchRunner::table(Oid relation) {
   return &tables_.emplace(relation, *described).first->second;
 }
 
-void BatchRunner::lock_table(const Table& table) {
-  as_owner(batch_settings_, [&table] {
-    call_pg([&table] { LockRelationOid(table.oid, RowExclusiveLock); });
+const Table* BatchRunner::lock_table(Oid relation) {
+  as_owner(batch_settings_, [relation] {
+    call_pg([relation] { LockRelationOid(relation, RowExclusiveLock); });
     return true;
   });
+  return table(relation);
 }
 
 BatchResult BatchRunner::run(const Table& table, const Unit& unit) {

@@ -23,8 +23,9 @@ class BatchRunner {
   const Table* table(Oid relation);
   void forget(Oid relation) { tables_.erase(relation); }
 
-  // Locks the table against changes of its definition, for the transaction; raises 55P03 as `relation_busy` says.
-  void lock_table(const Table& table);
+  // Locks the table against changes of its definition, for the transaction, and describes it as it is under the lock;
+  // nothing when it is gone. Raises 55P03 after lock_timeout.
+  const Table* lock_table(Oid relation);
 
   // Executes stripe unit.next of the unit's range.
   BatchResult run(const Table& table, const Unit& unit);

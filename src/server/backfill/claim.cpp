@@ -38,11 +38,10 @@ bool enter(BatchRunner& runner, const Table& table, Cursor& cursor) {
     cursor.position["upto"] = table.blocks;
     return table.blocks > 0;
   }
-  if (!table.key.usable())
-    throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "table " + table.name + " has no usable key any more",
-                   "The job walks by a primary or unique key; restore it, then SELECT dbops.retry().");
+  require_key(table, table.key.identity);
   const std::optional<Key> last = runner.last_key(table);
   if (!last) return false;
+  cursor.position["key"] = table.key.identity;
   cursor.position["after"] = Key{};
   cursor.position["upto"] = *last;
   return true;
@@ -64,8 +63,10 @@ Unit next_blocks(const Table& table, Cursor& cursor, std::int64_t rows, bool& fi
 }
 
 Unit next_keys(BatchRunner& runner, const Table& table, Cursor& cursor, std::int64_t rows, bool& finished) {
+  require_key(table, cursor.position.value("key", ""));
   Unit unit;
   unit.order = Order::key;
+  unit.key = table.key.identity;
   unit.after = cursor.position.at("after").get<Key>();
   const Key upto = cursor.position.at("upto").get<Key>();
   const std::optional<Key> end = runner.nth_key(table, unit.after, upto, rows - 1);
@@ -77,6 +78,16 @@ Unit next_keys(BatchRunner& runner, const Table& table, Cursor& cursor, std::int
 }
 
 } // namespace
+
+void require_key(const Table& table, const std::string& identity) {
+  if (!table.key.usable())
+    throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "table " + table.name + " has no usable key any more",
+                   "The job walks by a primary or unique key; restore it, then SELECT dbops.retry().");
+  if (table.key.identity != identity)
+    throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "table " + table.name + " has another key than the one that the job walks by",
+                   "Its place in the old key's order means nothing in the new one. Restore the key, then SELECT dbops.retry(); or make "
+                   "a new job, with a condition that leaves out the rows that are done.");
+}
 
 Cursor lock_cursor(std::int64_t job) {
   const Rows found = bookkeep("SELECT pass, strategy, position, pass_rows FROM dbops.job_cursor WHERE job_id = $1::bigint FOR UPDATE",
@@ -103,7 +114,7 @@ std::optional<Unit> claim(BatchRunner& runner, const Job& job, Cursor& cursor, c
   while (!cursor.position.value("done", false)) {
     auto relation = cursor.position.value("relation", InvalidOid);
     const bool inside = cursor.position.contains("upto");
-    const Table* table = inside ? runner.table(relation) : nullptr;
+    const Table* table = inside ? runner.lock_table(relation) : nullptr;
     if (table == nullptr) { // at the start, between two tables, or the partition is gone
       relation = next_relation(job, relation);
       cursor.position.erase("upto");
@@ -113,7 +124,7 @@ std::optional<Unit> claim(BatchRunner& runner, const Job& job, Cursor& cursor, c
       }
       cursor.position["relation"] = relation;
       runner.forget(relation); // its size, as it is now
-      table = runner.table(relation);
+      table = runner.lock_table(relation);
       if (table == nullptr || !enter(runner, *table, cursor)) {
         cursor.position.erase("upto");
         continue;

@@ -15,6 +15,9 @@ struct Cursor {
   std::int64_t pass_rows = 0;
 };
 
+// Raises 55000 unless the table still has the key of that identity (table.h), which ranges of keys are in the order of.
+void require_key(const Table& table, const std::string& identity);
+
 Cursor lock_cursor(std::int64_t job);
 void store_cursor(std::int64_t job, const Cursor& cursor);
 

@@ -34,6 +34,8 @@ struct RawKey {
   int count;
   AttrNumber columns[INDEX_MAX_KEYS];
   Oid types[INDEX_MAX_KEYS];
+  Oid families[INDEX_MAX_KEYS];
+  Oid collations[INDEX_MAX_KEYS];
   bool hashable[INDEX_MAX_KEYS];
   const char* after;
   const char* upto;
@@ -94,6 +96,8 @@ bool read_key(Relation relation, Relation index, const char* const* assigned, in
     key.upto = upto;
     key.columns[i] = column;
     key.types[i] = attribute->atttypid;
+    key.families[i] = index->rd_opfamily[i];
+    key.collations[i] = attribute->attcollation;
     key.hashable[i] = OidIsValid(lookup_type_cache(attribute->atttypid, TYPECACHE_HASH_EXTENDED_PROC)->hash_extended_proc);
   }
   return key.count > 0;
@@ -174,7 +178,11 @@ std::optional<Table> describe_table(Oid oid, const std::vector<std::string>& ass
   // Before the first ANALYZE reltuples is -1: some 8 kB of short rows.
   table.rows_per_block = raw.tuples > 0 && raw.pages > 0 ? std::max(raw.tuples / raw.pages, 0.1) : 60.0;
   table.rows = std::ceil(table.rows_per_block * table.blocks);
-  for (int i = 0; i < raw.key.count; ++i) table.key.columns.push_back({raw.key_names[i], raw.key.types[i], raw.key.hashable[i]});
+  for (int i = 0; i < raw.key.count; ++i) {
+    table.key.columns.push_back({raw.key_names[i], raw.key.types[i], raw.key.hashable[i]});
+    table.key.identity += (i > 0 ? " " : "") + std::to_string(raw.key.columns[i]) + ":" + std::to_string(raw.key.families[i]) + ":" +
+                          std::to_string(raw.key.collations[i]);
+  }
   if (table.key.usable()) {
     table.key.after = raw.key.after;
     table.key.upto = raw.key.upto;
@@ -188,6 +196,7 @@ std::vector<Oid> family(Oid relation) {
     Oid* oids;
   };
   const Members members = call_pg([relation] {
+    if (get_rel_relkind(relation) == '\0') return Members{0, nullptr}; // has_subclass() would raise
     List* all = find_all_inheritors(relation, NoLock, nullptr);
     Members found{0, static_cast<Oid*>(palloc(sizeof(Oid) * static_cast<std::size_t>(list_length(all))))};
     ListCell* cell = nullptr;

@@ -17,6 +17,9 @@ struct TableKey {
   std::vector<KeyColumn> columns;
   std::string after;   // "OPERATOR(pg_catalog.>)"
   std::string upto;    // "OPERATOR(pg_catalog.<=)"
+  // Columns by number, with operator family and collation: equal when the order of the rows is the same. An integer column
+  // that becomes a bigint keeps it.
+  std::string identity;
   [[nodiscard]] bool usable() const noexcept { return !columns.empty(); }
   [[nodiscard]] bool hashable() const noexcept;
 };

@@ -10,6 +10,7 @@ json to_json(const Unit& unit) {
            {"rows", unit.rows},
            {"tries", unit.tries}};
   if (unit.order == Order::key) {
+    out["key"] = unit.key;
     out["after"] = unit.after;
     out["upto"] = unit.upto;
   } else out["tid"] = {unit.from.block, unit.from.offset, unit.to.block, unit.to.offset};
@@ -29,6 +30,7 @@ Unit unit_from_json(const json& in) {
     unit.from = {tid->at(0), tid->at(1)};
     unit.to = {tid->at(2), tid->at(3)};
   } else {
+    unit.key = in.at("key");
     unit.after = in.at("after").get<Key>();
     unit.upto = in.at("upto").get<Key>();
   }

@@ -19,6 +19,7 @@ struct Unit {
   Oid relation = InvalidOid;
   Order order = Order::key;
   Key after, upto;          // order key: after < key <= upto
+  std::string key;          // whose identity is this
   TidBound from, to;        // order block: from <= ctid < to
   int stripes = 1;          // the range has this many, ...
   int next = 0, end = 1;    // ... of which [next, end) are to be done

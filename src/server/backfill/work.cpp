@@ -183,8 +183,15 @@ Step SliceWork::step() {
   }
   give_back_lock();
   work_ = before; // what the rolled back transaction had claimed is claimed by nobody
-  if (still_matches) walk_by_key_instead();
-  else failed(*error);
+  const std::vector<Unit> claimed = work_;
+  try {
+    if (still_matches) walk_by_key_instead();
+    else failed(*error);
+  } catch (const SqlError& again) {
+    if (core::classify(again.sqlstate()) != core::ErrorClass::contention) throw;
+    work_ = claimed; // halving or setting aside met a lock itself
+    nap(milliseconds(50));
+  }
   return Step::worked;
 }
 
@@ -235,15 +242,15 @@ bool SliceWork::horizon_is_held(Oid relation) const {
 
 void SliceWork::run_unit() {
   Unit& current = work_.back();
-  const Table* table = runner_.table(current.relation);
+  locking_table_ = true;
+  const Table* table = runner_.lock_table(current.relation);
+  locking_table_ = false;
   if (table == nullptr) { // a partition that was dropped; for the table itself claim() says so
     work_.pop_back();
     store_work();
     return;
   }
-  locking_table_ = true;
-  runner_.lock_table(*table);
-  locking_table_ = false;
+  if (current.order == Order::key) require_key(*table, current.key);
   const Clock::time_point start = Clock::now();
   const BatchResult result = runner_.run(*table, current);
   if (result.kept > 0 && current.order == Order::block) throw StillMatches{};
@@ -405,7 +412,7 @@ void SliceWork::hindered(const SqlError& error) {
   session_.transaction([this] {
     bookkeep("UPDATE dbops.job_slice SET hindrances = hindrances + 1 WHERE job_id = $1::bigint AND slice = $2::integer", ids());
   });
-  const bool on_table = std::exchange(locking_table_, false);
+  const bool on_table = std::exchange(locking_table_, false) || (work_.empty() && claim_apart_);
   claim_apart_ = claim_apart_ || (work_.empty() && !on_table);
   int tries = 0;
   if (!work_.empty()) tries = ++work_.back().tries;
