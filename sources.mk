@@ -18,6 +18,7 @@ CORE_TOOL_SOURCES = \
 	src/core/base/error.cpp \
 	src/core/base/file.cpp \
 	src/core/base/log.cpp \
+	src/core/base/printable.cpp \
 	src/core/base/random.cpp \
 	src/core/base/signal_mask.cpp \
 	src/core/base/thread_pool.cpp \

@@ -147,7 +147,9 @@ void CurlClient::Connection::set_tls(const HttpOptions& options) {
   set(CURLOPT_SSL_VERIFYPEER, long(options.verify_tls));
   set(CURLOPT_SSL_VERIFYHOST, options.verify_tls ? 2L : 0L);
   set(CURLOPT_SSLVERSION, long(CURL_SSLVERSION_TLSv1_2));
-  if (!options.ca_file.empty()) set(CURLOPT_CAINFO, options.ca_file.c_str());
+  if (options.ca_file.empty()) return;
+  set(CURLOPT_CAINFO, options.ca_file.c_str());
+  set(CURLOPT_CAPATH, static_cast<const char*>(nullptr)); // or the system's authorities would be trusted as well
 }
 
 void CurlClient::Connection::prepare(const HttpRequest& request, const HttpOptions& options, milliseconds timeout) {

@@ -10,9 +10,9 @@
 namespace dbops::core {
 
 struct HttpOptions {
-  std::string ca_file = {}; // PEM; empty: the system's certificates
-  bool verify_tls = true; // certificate and host name
-  bool use_proxy = true;  // as the environment says; never for a metadata service
+  std::string ca_file = {}; // PEM, the only authorities trusted; empty: the system's
+  bool verify_tls = true;   // certificate and host name
+  bool use_proxy = true;    // as the environment says; never for a metadata service
   milliseconds connect_timeout = milliseconds(10000);
   // An exchange that moves less than this many bytes a second for this long is given up.
   long low_speed_bytes = 1000;

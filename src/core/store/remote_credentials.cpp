@@ -13,7 +13,7 @@ namespace dbops::core {
 namespace {
 
 constexpr std::uint64_t max_token_size = 64 << 10;
-constexpr milliseconds metadata_timeout(5000);
+constexpr milliseconds metadata_timeout(5000), sts_timeout(20000);
 constexpr const char* metadata_token_seconds = "21600";
 
 std::string trimmed(std::string_view text) {
@@ -77,6 +77,7 @@ std::optional<ExpiringCredentials> WebIdentityCredentials::fetch(const CallConte
   request.url = environment_("AWS_ENDPOINT_URL_STS").value_or("https://sts." + region_ + ".amazonaws.com") + "/";
   request.headers = {{"Content-Type", "application/x-www-form-urlencoded"}};
   request.body = as_bytes(body.reveal());
+  request.timeout = sts_timeout;
   const HttpResponse response = http_.perform(request, context);
   if (response.status != 200) refused("STS for role " + *role, response.status);
   const XmlElement root = parse_xml(as_text(response.body));

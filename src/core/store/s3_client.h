@@ -73,6 +73,10 @@ class S3Client {
   [[nodiscard]] const S3Url& url() const noexcept { return url_; }
   [[nodiscard]] const S3Address& address() const noexcept { return address_; }
   [[nodiscard]] const S3Counters& counters() const noexcept { return counters_; }
+  // A context of its own that ends after `time`, for what must be cleaned up after a stop.
+  [[nodiscard]] CallContext bounded(milliseconds time) const {
+    return {.stop = {}, .deadline = setup_.clock.steady_now() + time};
+  }
   // "s3://bucket/key"
   [[nodiscard]] std::string where(const std::string& key) const { return "s3://" + url_.bucket + "/" + key; }
 

@@ -1,5 +1,6 @@
 #include "core/store/s3_error.h"
 
+#include "core/base/printable.h"
 #include "core/store/xml.h"
 
 #include <algorithm>
@@ -66,16 +67,15 @@ std::string hint_for_denied(const S3Error& error, const HttpResponse& response) 
 S3Error parse_s3_error(const HttpResponse& response) {
   try {
     const XmlElement root = parse_xml(as_text(response.body));
-    if (root.name == "Error")
-      return {root.child_text("Code"), root.child_text("Message"), root.child_text("Region"),
-              root.child_text("RequestId")};
     // STS and some stores wrap it.
-    if (const XmlElement* const error = root.child("Error"))
-      return {error->child_text("Code"), error->child_text("Message"), {}, root.child_text("RequestId")};
+    const XmlElement* const error = root.name == "Error" ? &root : root.child("Error");
+    if (error == nullptr) return {};
+    const XmlElement& with_request = error->child("RequestId") != nullptr ? *error : root;
+    return {printable(error->child_text("Code"), 100), printable(error->child_text("Message")),
+            printable(error->child_text("Region"), 100), printable(with_request.child_text("RequestId"), 100)};
   } catch (const Error&) {
     return {};
   }
-  return {};
 }
 
 S3Verdict judge(int status, std::string_view code, bool has_body) {

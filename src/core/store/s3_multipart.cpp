@@ -9,6 +9,7 @@ namespace dbops::core {
 namespace {
 
 constexpr std::uint64_t max_parts = 10000;
+constexpr milliseconds abort_time(5000); // what an abort may add to a shutdown
 
 struct Part {
   std::string etag;
@@ -82,8 +83,8 @@ S3Answer Upload::complete(bool conditional, const CallContext& context) {
 
 void Upload::abort() noexcept {
   try {
-    // Also after a stop: without the caller's context, and as bounded as one request is.
-    client_.call({.method = "DELETE", .key = key_, .query = {{"uploadId", id_}}}, {});
+    // Also after a stop of the caller.
+    client_.call({.method = "DELETE", .key = key_, .query = {{"uploadId", id_}}}, client_.bounded(abort_time));
   } catch (...) { // NOLINT(bugprone-empty-catch): the caller is told of what went wrong first
   }
 }

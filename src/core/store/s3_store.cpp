@@ -29,6 +29,13 @@ Bytes body_of_range(HttpResponse& response, const ByteRange& range) {
   return {part.begin(), part.end()};
 }
 
+// Verdicts that make sense for another kind of request only.
+void require_success(const S3Answer& answer, const std::string& where) {
+  if (answer.verdict != S3Verdict::success)
+    throw Error(ErrorKind::configuration,
+                where + ": unexpected status " + std::to_string(answer.http.status) + " from the store");
+}
+
 } // namespace
 
 S3Store::S3Store(S3Url url, S3ClientSetup setup)
@@ -96,6 +103,7 @@ std::optional<Bytes> S3Store::get(const std::string& key, const ByteRange& range
   S3Answer answer = client_.call(call, context);
   if (answer.verdict == S3Verdict::no_such_object) return {};
   if (answer.verdict == S3Verdict::beyond_end) return Bytes();
+  require_success(answer, client_.where(full(key)));
   return body_of_range(answer.http, range);
 }
 
@@ -114,6 +122,7 @@ std::optional<ObjectInfo> S3Store::head(const std::string& key, const CallContex
     require_bucket(context);
     return {};
   }
+  require_success(answer, client_.where(full(key)));
   ObjectInfo info{.key = key, .size = 0, .modified = {}};
   const std::string_view length = answer.http.header("Content-Length").value_or("");
   if (std::from_chars(length.data(), length.data() + length.size(), info.size).ec != std::errc())
@@ -133,9 +142,7 @@ ListPage S3Store::list(const ListRequest& request, const CallContext& context) {
   else if (!request.start_after.empty())
     call.query.push_back({"start-after", full(request.start_after)});
   const S3Answer answer = client_.call(call, context);
-  if (answer.verdict != S3Verdict::success)
-    throw Error(ErrorKind::configuration, client_.where(full(request.prefix)) + ": the store does not list, status " +
-                                              std::to_string(answer.http.status));
+  require_success(answer, client_.where(full(request.prefix)));
   bucket_seen_ = true;
   ListPage page = parse_list_answer(as_text(answer.http.body), root_);
   std::erase_if(page.objects, [](const ObjectInfo& object) { return object.key == probe_key; });
@@ -144,7 +151,8 @@ ListPage S3Store::list(const ListRequest& request, const CallContext& context) {
 
 void S3Store::remove(const std::string& key, const CallContext& context) {
   validate_key(key);
-  client_.call({.method = "DELETE", .key = full(key)}, context);
+  const S3Answer answer = client_.call({.method = "DELETE", .key = full(key)}, context);
+  if (answer.verdict != S3Verdict::no_such_object) require_success(answer, client_.where(full(key)));
 }
 
 } // namespace dbops::core

@@ -28,8 +28,8 @@ class S3Store final : public ObjectStore {
   void remove(const std::string& key, const CallContext& context) override;
   [[nodiscard]] std::string describe() const override;
 
-  // What the store does, found out with the object ".dbops-conditional-put-probe" at the first call and remembered. A store
-  // that honours the header without atomicity (Swift 2.38) cannot be told from one that is right.
+  // What the store does, found out with the object ".dbops-conditional-put-probe" at the first call and remembered. A
+  // store that honours the header without atomicity (Swift 2.38) cannot be told from one that is right.
   ConditionalPut conditional_put(const CallContext& context);
   [[nodiscard]] const S3Counters& counters() const noexcept { return client_.counters(); }
 

@@ -36,6 +36,8 @@ RepositoryInfo parse_owner(const std::string& key, std::uint64_t system_identifi
     throw Error(ErrorKind::corrupt,
                 "object \"" + key + "\" is of system identifier " + text(json, "system_identifier"));
   const Json owner = json.value("owner", Json::object());
+  if (text(owner, "instance").empty())
+    throw Error(ErrorKind::corrupt, "object \"" + key + "\" does not say who its owner is");
   return {.system_identifier = system_identifier,
           .first_owner = {text(owner, "instance"), text(owner, "description")},
           .created = {}};
@@ -50,6 +52,7 @@ std::optional<RepositoryInfo> read_owner(ObjectStore& store, std::uint64_t syste
 
 RepositoryInfo put_owner(ObjectStore& store, std::uint64_t system_identifier, const std::string& key,
                          const Owner& owner, WallTime now, const CallContext& context) {
+  if (owner.instance.empty()) throw std::logic_error("an owner needs an identity");
   if (auto there = read_owner(store, system_identifier, key, context)) return *there;
   const std::string text = owner_json(system_identifier, owner, now).dump(2) + "\n";
   store.put_if_absent(key, as_bytes(text), context);

@@ -11,7 +11,7 @@ namespace dbops::core {
 
 // One running cluster. Two clusters with one system identifier (a promoted standby, a clone) differ in `instance`.
 struct Owner {
-  std::string instance;    // chosen at random once and kept by the cluster; not secret
+  std::string instance;    // chosen at random once and kept by the cluster; not empty, not secret
   std::string description; // host, port and data directory, for messages
 };
 

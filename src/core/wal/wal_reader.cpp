@@ -91,6 +91,7 @@ bool WalReader::has_later_wal(const WalFileName& segment, const CallContext& con
   // Behind all that belongs to the segment itself: its chunks and its labels. "0" follows "/" in byte order.
   request.start_after = root + chunk_prefix(segment);
   request.start_after.back() = '0';
+  request.limit = 10; // the first one decides
   do {
     ListPage page = store_.list(request, context);
     for (const ObjectInfo& object : page.objects)
@@ -136,7 +137,9 @@ WalFetchResult WalReader::fetch(const WalFileName& file, const ByteSink& sink, c
 }
 
 void WalReader::require_repository(const CallContext& context) {
-  if (!read_repository(store_, system_identifier_, context))
+  if (repository_seen_) return;
+  repository_seen_ = read_repository(store_, system_identifier_, context).has_value();
+  if (!repository_seen_)
     throw Error(ErrorKind::not_found,
                 store_.describe() + " holds no repository of system identifier " + std::to_string(system_identifier_),
                 "Check the store's URL, and that its file system is mounted.");

@@ -6,6 +6,8 @@
 #include "core/wal/object_format.h"
 #include "core/wal/restore_plan.h"
 
+#include <atomic>
+
 namespace dbops::core {
 
 enum class WalFetchResult {
@@ -39,6 +41,7 @@ class WalReader {
   ObjectStore& store_;
   std::uint64_t system_identifier_;
   const KeyRing* keys_;
+  std::atomic<bool> repository_seen_{false};
 };
 
 } // namespace dbops::core

@@ -2,6 +2,7 @@
 
 #include "core/base/error.h"
 #include "core/base/file.h"
+#include "core/base/printable.h"
 #include "core/wal/page_header.h"
 
 #include <fcntl.h>
@@ -78,7 +79,7 @@ void WalWriter::require_same_content(const std::string& key, const Source& sourc
   if (ours.finish() == theirs.digest) return;
   throw Error(ErrorKind::conflict,
               "object \"" + key + "\" of " + store_.describe() + " has other content: it was written by " +
-                  theirs.origin + " at " + iso8601_basic(theirs.created) + ", this is " + options_.origin,
+                  printable(theirs.origin) + " at " + iso8601_basic(theirs.created) + ", this is " + options_.origin,
               "Two servers archive to one place under one system identifier. Give the clone or the restored server a "
               "store of its own, or stop the other one.");
 }
