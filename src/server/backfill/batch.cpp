@@ -1,7 +1,6 @@
 #include "server/backfill/batch.h"
 
 #include <algorithm>
-#include <unordered_map>
 
 #include "server/backfill/trigger_filter.h"
 
@@ -41,21 +40,6 @@ KeptCounter make_counter() {
   counter.receiver.rDestroy = [](DestReceiver*) {};
   counter.receiver.mydest = DestNone;
   return counter;
-}
-
-// Plans are made anew for each execution: with the bounds known, the planner knows that the range is small.
-SPIPlanPtr kept_plan(const Statement& statement) {
-  static auto& plans = *new std::unordered_map<std::string, SPIPlanPtr>; // as in bookkeeping.cpp
-  if (auto found = plans.find(statement.text); found != plans.end()) return found->second;
-  SPIPlanPtr plan = call_pg([&statement] {
-    SPIPlanPtr made = SPI_prepare_cursor(statement.text.c_str(), static_cast<int>(statement.types.size()),
-                                         const_cast<Oid*>(statement.types.data()), CURSOR_OPT_CUSTOM_PLAN);
-    if (made == nullptr) elog(ERROR, "SPI_prepare_cursor: %s", SPI_result_code_string(SPI_result));
-    SPI_keepplan(made);
-    return made;
-  });
-  plans.emplace(statement.text, plan);
-  return plan;
 }
 
 // Values from their text; under canonical_text().
@@ -133,6 +117,29 @@ BatchRunner::BatchRunner(const Spec& spec, Oid owner, std::int64_t job)
     if (name == "search_path") range_settings_.emplace_back(name, value);
   range_settings_.insert(range_settings_.end(), common.begin(), common.end());
   range_settings_.insert(range_settings_.end(), ranges.begin(), ranges.end());
+}
+
+// Plans are made anew for each execution: with the bounds known, the planner knows that the range is small.
+SPIPlanPtr BatchRunner::kept_plan(const Statement& statement) {
+  if (auto found = plans_.find(statement.text); found != plans_.end()) return found->second;
+  SPIPlanPtr plan = call_pg([&statement] {
+    SPIPlanPtr made = SPI_prepare_cursor(statement.text.c_str(), static_cast<int>(statement.types.size()),
+                                         const_cast<Oid*>(statement.types.data()), CURSOR_OPT_CUSTOM_PLAN);
+    if (made == nullptr) elog(ERROR, "SPI_prepare_cursor: %s", SPI_result_code_string(SPI_result));
+    SPI_keepplan(made);
+    return made;
+  });
+  plans_.emplace(statement.text, plan);
+  return plan;
+}
+
+BatchRunner::~BatchRunner() {
+  for (const auto& [text, plan] : plans_) {
+    try {
+      call_pg([plan = plan] { SPI_freeplan(plan); });
+    } catch (...) { // nothing to be done: the process frees it with the rest
+    }
+  }
 }
 
 template <typename F>

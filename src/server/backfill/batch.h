@@ -2,8 +2,13 @@
 #pragma once
 
 #include <map>
+#include <unordered_map>
 
 #include "server/backfill/statement.h"
+
+extern "C" {
+#include "executor/spi.h"
+}
 
 namespace dbops::server::backfill {
 
@@ -18,6 +23,9 @@ class BatchRunner {
  public:
   // owner: runs as this role; job: for dbops.in_job.
   BatchRunner(const Spec& spec, Oid owner, std::int64_t job);
+  ~BatchRunner();
+  BatchRunner(const BatchRunner&) = delete;
+  BatchRunner& operator=(const BatchRunner&) = delete;
 
   // The description of a table, read once and again when the table has changed its name; nothing when it is gone.
   const Table* table(Oid relation);
@@ -38,6 +46,7 @@ class BatchRunner {
   std::int64_t matching(const Table& table, std::int64_t limit);
 
  private:
+  SPIPlanPtr kept_plan(const Statement& statement);
   Rows select(const Statement& statement, const std::vector<std::string>& values);
   template <typename F>
   auto as_owner(const Settings& settings, F&& fn);
@@ -47,6 +56,7 @@ class BatchRunner {
   Settings batch_settings_; // for statements with the user's texts
   Settings range_settings_; // for statements over keys
   std::map<Oid, Table> tables_;
+  std::unordered_map<std::string, SPIPlanPtr> plans_; // by statement
 };
 
 } // namespace dbops::server::backfill
