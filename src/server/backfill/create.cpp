@@ -17,6 +17,7 @@ extern "C" {
 #include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
 #include "funcapi.h"
+#include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/lsyscache.h"
 #include "utils/regproc.h"
@@ -271,6 +272,8 @@ double row_width(const Table& table) {
 void warn_about(const CheckedInput& checked, const Request& request, Plan& plan) {
   for (const std::string& function : checked.volatile_functions)
     plan.warnings.push_back("calls the volatile function " + function + "(): its value differs from row to row and from try to try");
+  if (request.spec.lock_timeout_ms >= DeadlockTimeout)
+    plan.warnings.emplace_back("lock_timeout is not below deadlock_timeout: in a deadlock the application may be the victim");
   if (checked.condition_is_volatile)
     plan.warnings.emplace_back("the condition is volatile, so no pass can prove that nothing is left");
   if (request.spec.erase) {

@@ -19,6 +19,8 @@ void reopen(const Job& job) {
            " SELECT job_id, unit, clock_timestamp(), sqlstate || ': ' || message FROM dbops.job_error WHERE job_id = $1::bigint",
            {to_text(job.id)});
   bookkeep("DELETE FROM dbops.job_error WHERE job_id = $1::bigint", {to_text(job.id)});
+  // As many sweeps as a new job may have, the first of them not taken for one that has found nothing.
+  bookkeep("UPDATE dbops.job_cursor SET pass = 1, pass_rows = 1 WHERE job_id = $1::bigint AND pass > 0", {to_text(job.id)});
   bookkeep("UPDATE dbops.job_slice SET done = false WHERE job_id = $1::bigint AND slice = 0", {to_text(job.id)});
   bookkeep("UPDATE dbops.job SET losses = 0, last_sqlstate = NULL, last_error = NULL, last_hint = NULL WHERE job_id = $1::bigint",
            {to_text(job.id)});

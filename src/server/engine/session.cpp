@@ -1,6 +1,7 @@
 #include "server/engine/session.h"
 
 extern "C" {
+#include "access/xact.h"
 #include "executor/spi.h"
 #include "pgstat.h"
 #include "storage/ipc.h"
@@ -10,10 +11,21 @@ extern "C" {
 
 namespace dbops::server {
 
+namespace {
+
+// Whatever the role's default_transaction_isolation says: a batch looks at the newest version of a row that was changed
+// under it, and each statement of the engine sees what was committed before it. Before the first snapshot only.
+void at_read_committed() {
+  if (!FirstSnapshotSet) XactIsoLevel = XACT_READ_COMMITTED;
+}
+
+} // namespace
+
 void WorkerSession::begin() {
   call_pg([] {
     SetCurrentStatementStartTimestamp();
     StartTransactionCommand();
+    at_read_committed();
     SPI_connect();
     PushActiveSnapshot(GetTransactionSnapshot());
   });
@@ -47,6 +59,7 @@ void ProcedureSession::begin() {
   memory_ = CurrentMemoryContext;
   owner_ = CurrentResourceOwner;
   call_pg([] {
+    at_read_committed();
     BeginInternalSubTransaction("dbops");
     SPI_connect();
     PushActiveSnapshot(GetTransactionSnapshot());
