@@ -50,6 +50,7 @@ struct Progress {
   core::DurationHistogram times;
   double rate = 0; // rows a second, smoothed over some 15 s
   Clock::time_point rate_at = Clock::now();
+  double watched = 0; // seconds that the rate has been taken over
 };
 
 core::BatchLimits limits_of(const Spec& spec) {
@@ -275,7 +276,9 @@ void SliceWork::checkpoint(const BatchResult& result, microseconds took) {
   progress_.times.add(took);
   const Clock::time_point now = Clock::now();
   const double seconds = std::max(std::chrono::duration<double>(now - progress_.rate_at).count(), 1e-6);
-  const double weight = progress_.rate == 0 ? 1.0 : 1.0 - std::exp(-seconds / 15.0);
+  progress_.watched += seconds;
+  // At first the plain average, so that the start does not weigh on it for long.
+  const double weight = std::max(1.0 - std::exp(-seconds / 15.0), seconds / progress_.watched);
   progress_.rate += weight * (static_cast<double>(result.rows) / seconds - progress_.rate);
   progress_.rate_at = now;
   json work = json::array();
