@@ -59,12 +59,15 @@ S3Call S3Store::put_call(const std::string& full_key, ByteView body, bool condit
 }
 
 ConditionalPut S3Store::probe(const CallContext& context) {
-  const std::string key = full(std::string(probe_key));
-  const ByteView body = as_bytes(probe_text);
-  // The same bytes each time, so that overwriting them does no harm.
-  client_.call(put_call(key, body, false), context);
-  const S3Answer again = client_.call(put_call(key, body, true), context);
-  return again.verdict == S3Verdict::exists ? ConditionalPut::honoured : ConditionalPut::ignored;
+  // The same bytes each time, so that overwriting them does no harm. The second put is needed only where the object was
+  // not there; both are conditional, because a bucket's policy may refuse others.
+  const S3Call put = put_call(full(std::string(probe_key)), as_bytes(probe_text), true);
+  for (int i = 0; i < 2; ++i) {
+    const S3Verdict verdict = client_.call(put, context).verdict;
+    if (verdict == S3Verdict::exists) return ConditionalPut::honoured;
+    if (verdict != S3Verdict::success) break;
+  }
+  return ConditionalPut::ignored;
 }
 
 ConditionalPut S3Store::conditional_put(const CallContext& context) {
