@@ -54,7 +54,7 @@ Value obstacle(Oid owner, const std::string& name, bool can_login, bool may_conn
     return "role with OID " + to_text(owner) + ", the owner of the job, was dropped";
   }
   if (!can_login && !compat::nologin_workers) {
-    hint = "ALTER ROLE " + quote_name(name) + " LOGIN, or CALL dbops.run() in a session, then SELECT dbops.retry().";
+    hint = "ALTER ROLE " + quote_name(name) + " LOGIN, then SELECT dbops.retry(); or CALL dbops.run() in a session.";
     return "role \"" + name + "\" is not permitted to log in, which a background worker needs before PostgreSQL 17";
   }
   if (!may_connect) {

