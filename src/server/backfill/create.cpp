@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/job/error_class.h"
 #include "core/schedule/window.h"
 #include "server/backfill/input.h"
 #include "server/backfill/statement.h"
@@ -255,8 +256,15 @@ double estimate_matching(const Table& table, const Spec& spec, bool sample) {
   if (spec.condition.empty() || table.blocks == 0) return table.rows;
   if (!sample) return table.rows;
   const double percent = std::min(100.0, 100.0 * sampled_blocks / table.blocks);
-  const Rows counted = query("SELECT pg_catalog.count(*) FROM ONLY " + table.name + " TABLESAMPLE SYSTEM (" + std::to_string(percent) +
-                             ") WHERE (" + spec.condition + "\n)");
+  const std::string sample_of = "SELECT pg_catalog.count(*) FROM ONLY " + table.name + " TABLESAMPLE SYSTEM (" + std::to_string(percent) +
+                                ") WHERE (" + spec.condition + "\n)";
+  Rows counted;
+  try {
+    counted = in_savepoint([&sample_of] { return query(sample_of); });
+  } catch (const SqlError& error) {
+    if (core::classify(error.sqlstate()) != core::ErrorClass::row) throw;
+    return table.rows; // a row at which the condition raises is for the job to set aside
+  }
   return std::min(counted.real(0, 0) * 100.0 / percent, table.rows);
 }
 

@@ -73,7 +73,7 @@ class SliceWork {
   Step step_in_transaction();
   Step out_of_work();
   bool advance(Cursor& cursor);
-  std::int64_t still_matching(std::int64_t limit, bool& too_big);
+  std::int64_t still_matching(std::int64_t limit, bool& uncounted);
   void run_unit();
   void checkpoint(const BatchResult& result, microseconds took);
   void store_work();
@@ -339,18 +339,24 @@ Step SliceWork::out_of_work() {
   return advance(cursor) ? Step::job_done : Step::worked;
 }
 
-// How many rows still match, counted to `limit` under one snapshot. too_big: not counted, the sweep by key has to tell.
-std::int64_t SliceWork::still_matching(std::int64_t limit, bool& too_big) {
+// How many rows still match, counted to `limit` under one snapshot. uncounted: not all were, as a table is too big or the
+// condition raises at a row; then the sweep by key has to tell.
+std::int64_t SliceWork::still_matching(std::int64_t limit, bool& uncounted) {
   std::int64_t rows = 0;
   for (const Oid relation : family(job_.target)) {
     runner_.forget(relation);
     const Table* table = runner_.table(relation);
     if (table == nullptr) continue;
     if (table->key.usable() && table->blocks >= big_table) {
-      too_big = true;
+      uncounted = true;
       continue;
     }
-    rows += runner_.matching(*table, limit - rows);
+    try {
+      rows += in_savepoint([&] { return runner_.matching(*table, limit - rows); });
+    } catch (const SqlError& error) {
+      if (!table->key.usable() || core::classify(error.sqlstate()) != core::ErrorClass::row) throw;
+      uncounted = true;
+    }
     if (rows >= limit) break;
   }
   return rows;
@@ -365,12 +371,12 @@ bool SliceWork::advance(Cursor& cursor) {
                              {to_text(job_.id)});
   if (sums.integer(0, 0) > 0) return true; // not every row stops matching: each was met once, by key
   const std::int64_t aside = sums.integer(0, 1);
-  bool too_big = false;
-  const std::int64_t left = still_matching(aside + 1, too_big);
+  bool uncounted = false;
+  const std::int64_t left = still_matching(aside + 1, uncounted);
   const bool nothing_found = cursor.pass > 0 && cursor.pass_rows == 0;
   // Rows set aside may have been mended or deleted since, and so must not stand for others: where there are some, a pass
   // that found nothing else has to say so.
-  if (left <= aside && (left == 0 || nothing_found) && (!too_big || (nothing_found && cursor.order == Order::key))) return true;
+  if (left <= aside && (left == 0 || nothing_found) && (!uncounted || (nothing_found && cursor.order == Order::key))) return true;
   // Once or twice may be chance: what was left was changed elsewhere before the pass came by, or moved away from it.
   if (left > aside && nothing_found && cursor.pass >= 3)
     throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -382,7 +388,7 @@ bool SliceWork::advance(Cursor& cursor) {
                    "Let new rows be right from the start (a trigger, or the application), then SELECT dbops.retry().");
   ++cursor.pass;
   cursor.pass_rows = 0;
-  if (too_big && spec_.keyed) cursor.order = Order::key;
+  if (uncounted && spec_.keyed) cursor.order = Order::key;
   cursor.position = json::object();
   store_cursor(job_.id, cursor);
   return false;

@@ -5,6 +5,11 @@
 #include "server/guard.h"
 #include "server/pg.h"
 
+extern "C" {
+#include "access/xact.h"
+#include "utils/resowner.h"
+}
+
 namespace dbops::server {
 
 using Value = std::optional<std::string>;
@@ -61,6 +66,27 @@ auto as_role(Oid role, int security_flags, F&& fn) {
     auto result = fn();
     SetUserIdAndSecContext(saved_role, saved_context);
     return result;
+  }
+}
+
+// Runs fn in a savepoint: its error is rolled back to there before it goes on, so that the transaction can be gone on with.
+template <typename F>
+auto in_savepoint(F&& fn) {
+  MemoryContext memory = CurrentMemoryContext;
+  ResourceOwner owner = CurrentResourceOwner;
+  call_pg([] { BeginInternalSubTransaction("dbops"); });
+  MemoryContextSwitchTo(memory);
+  try {
+    auto result = fn();
+    call_pg([] { ReleaseCurrentSubTransaction(); });
+    MemoryContextSwitchTo(memory);
+    CurrentResourceOwner = owner;
+    return result;
+  } catch (...) {
+    call_pg([] { RollbackAndReleaseCurrentSubTransaction(); });
+    MemoryContextSwitchTo(memory);
+    CurrentResourceOwner = owner;
+    throw;
   }
 }
 
