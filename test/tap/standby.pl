@@ -1,0 +1,76 @@
+# A streaming standby: it holds a job back when it lags, runs nothing itself, and goes on with the jobs once it is promoted.
+use strict;
+use warnings;
+use Test::More;
+use Time::HiRes qw(sleep);
+use PostgreSQL::Test::Cluster;
+use Dbops;
+
+my $primary = Dbops::node('primary', init => [ allows_streaming => 1 ], conf => "autovacuum = off\n");
+$primary->backup('b');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($primary, 'b', has_streaming => 1);
+$standby->append_conf('postgresql.conf', "wal_receiver_status_interval = 1s\n");
+$standby->start;
+
+$primary->safe_psql('postgres', q{
+	CREATE TABLE t (id int PRIMARY KEY, n int NOT NULL DEFAULT 0) WITH (fillfactor = 50);
+	INSERT INTO t (id) SELECT generate_series(1, 20000);
+	CREATE TABLE u (id int PRIMARY KEY, n int NOT NULL DEFAULT 0) WITH (fillfactor = 50);
+	INSERT INTO u (id) SELECT generate_series(1, 3000);
+});
+$primary->wait_for_catchup($standby);
+
+# --- nothing runs on a standby ---------------------------------------------------------------------------------------------
+is(Dbops::value($standby, 'SELECT dbops.has_launcher()'), 'f', 'no launcher on the standby');
+is(Dbops::value($standby, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'dbops%'}), 0, 'nor any other process of dbops');
+like(Dbops::refusal($standby, q{SELECT dbops.backfill('t', 'n = n + 1')}), qr/^25006:/, 'no job is made there');
+
+# --- replica lag -----------------------------------------------------------------------------------------------------------
+$standby->safe_psql('postgres', 'SELECT pg_wal_replay_pause()');
+ok(Dbops::wait_for($standby, 'SELECT pg_get_wal_replay_pause_state()', 'paused'), 'replay is paused');
+my $job = Dbops::backfill($primary, q{'t', 'n = n + 1', max_replica_lag => '1 s', max_batch_rows => 100, max_rows_per_second => 4000});
+ok(Dbops::wait_for($primary, "SELECT waiting_for LIKE 'replica lag%' FROM dbops.progress WHERE job_id = $job", 't'), 'the job waits for the standby');
+like(Dbops::value($primary, "SELECT waiting_for FROM dbops.progress WHERE job_id = $job"), qr/^replica lag [\d.]+ s, limit 1\.0 s/, 'and says so');
+is(Dbops::value($primary, "SELECT waiting_since <= clock_timestamp() FROM dbops.progress WHERE job_id = $job"), 't', 'and since when');
+my $rows = Dbops::value($primary, "SELECT rows_done FROM dbops.jobs WHERE job_id = $job");
+cmp_ok($rows, '<', 20000, "it has stopped in the middle, after $rows rows");
+sleep 2;    # a time in which it would have gone on
+is(Dbops::value($primary, "SELECT rows_done FROM dbops.jobs WHERE job_id = $job"), $rows, 'and stays there');
+is(Dbops::value($primary, "SELECT count(*) FROM dbops.job_runs r JOIN pg_stat_activity a USING (pid) WHERE job_id = $job AND outcome = 'running' AND a.backend_xmin IS NULL"),
+	1, 'holding nothing back') or diag Dbops::explain_job($primary, $job);
+is(Dbops::value($standby, 'SELECT count(*) FROM t WHERE n <> 0'), Dbops::value($standby, 'SELECT coalesce(sum(rows_done), 0) FROM dbops.job_slice'),
+	'what the standby shows is consistent');
+$standby->safe_psql('postgres', 'SELECT pg_wal_replay_resume()');
+is(Dbops::wait_job($primary, $job), 'succeeded', 'when the standby has caught up the job goes on');
+is(Dbops::value($primary, 'SELECT count(*) FROM t WHERE n <> 1'), 0, 'each row once');
+$primary->wait_for_catchup($standby);
+is(Dbops::value($standby, "SELECT state FROM dbops.jobs WHERE job_id = $job"), 'succeeded', 'the standby shows the jobs as well');
+is(Dbops::value($standby, "SELECT rows_done FROM dbops.progress WHERE job_id = $job"), 20000, 'and their progress');
+
+# --- failover --------------------------------------------------------------------------------------------------------------
+$job = Dbops::backfill($primary, q{'t', 'n = n + 1', max_batch_rows => 100, max_rows_per_second => 4000, max_replica_lag => NULL, parallel => 2});
+my $second = Dbops::backfill($primary, q{'u', 'n = 7', 'n = 0', max_batch_rows => 100, max_rows_per_second => 1000, max_replica_lag => NULL});
+my $paused = Dbops::backfill($primary, q{'u', 'n = 9', 'n = 8'});
+$primary->safe_psql('postgres', "SELECT dbops.pause($paused, 'later')") if Dbops::job_state($primary, $paused) ne 'succeeded';
+my $paused_is = Dbops::job_state($primary, $paused);
+ok(Dbops::wait_for($standby, "SELECT count(*) FROM dbops.jobs WHERE job_id IN ($job, $second) AND state = 'running' AND rows_done > 500", 2), 'two jobs are under way');
+like(Dbops::refusal($standby, "CALL dbops.run($job)"), qr/^25006:/, 'the standby refuses to run one');
+like(Dbops::refusal($standby, "SELECT dbops.pause($job)"), qr/^25006:/, 'or to steer one');
+$primary->stop('immediate');
+my $done = Dbops::value($standby, "SELECT rows_done FROM dbops.jobs WHERE job_id = $job");
+cmp_ok($done, '<', 20000, "the primary is gone after $done rows");
+is(Dbops::value($standby, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'dbops%'}), 0, 'nothing runs on the standby');
+$standby->promote;
+is(Dbops::wait_job($standby, $job), 'succeeded', 'promoted, it goes on with the first job');
+is(Dbops::wait_job($standby, $second), 'succeeded', 'and the second');
+is(Dbops::value($standby, 'SELECT count(*) FILTER (WHERE n <> 2), count(*) FROM t'), '0|20000', 'each row once');
+is(Dbops::value($standby, 'SELECT count(*) FILTER (WHERE n <> 7), count(*) FROM u'), '0|3000', 'each row once');
+is(Dbops::value($standby, "SELECT count(*) > 0 FROM dbops.job_runs WHERE job_id = $job AND outcome = 'lost'"), 't', 'the runs on the primary are known as lost');
+is(Dbops::value($standby, "SELECT sum(rows_done) FROM dbops.job_runs WHERE job_id = $job"), 20000, 'and the rows are accounted for');
+$primary->clean_node;
+is(Dbops::job_state($standby, $paused), $paused_is, "a job that was $paused_is stays so");
+my $new = Dbops::backfill($standby, q{'u', 'n = n + 1'});
+is(Dbops::wait_job($standby, $new), 'succeeded', 'new jobs run there');
+$standby->stop;
+done_testing();
