@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <utility>
 
 #include "server/engine/shared.h"
 
@@ -20,11 +21,13 @@ struct Interrupt {
 int announce_level = 0; // 0: nothing to announce
 int interrupts = 0;
 Interrupt interrupted[max_interrupts];
+bool databases_changed = false;
 
 void at_transaction_end(XactEvent event, void*) {
-  if (announce_level == 0 && interrupts == 0) return;
+  if (announce_level == 0 && interrupts == 0 && !databases_changed) return;
   switch (event) {
   case XACT_EVENT_PRE_PREPARE:
+    if (announce_level == 0 && interrupts == 0) break;
     // Nobody would be told at COMMIT PREPARED, which may run in another session.
     ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
                     errmsg("cannot PREPARE a transaction that has created or changed a dbops job")));
@@ -36,9 +39,14 @@ void at_transaction_end(XactEvent event, void*) {
     announce_level = 0;
     for (int i = 0; i < count; ++i) kill(interrupted[i].pid, SIGINT);
     if (tell) announce_work(MyDatabaseId);
+    if (std::exchange(databases_changed, false) && shared() != nullptr) {
+      shared()->overflow = true;
+      wake_launcher();
+    }
     break;
   }
   case XACT_EVENT_ABORT:
+    databases_changed = false;
     interrupts = 0;
     announce_level = 0;
     break;
@@ -66,6 +74,8 @@ void install_commit_callback() {
   RegisterXactCallback(at_transaction_end, nullptr);
   RegisterSubXactCallback(at_savepoint_end, nullptr);
 }
+
+void relist_databases_at_commit() { databases_changed = true; }
 
 void announce_at_commit() {
   if (announce_level == 0) announce_level = GetCurrentTransactionNestLevel();

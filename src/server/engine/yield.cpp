@@ -4,6 +4,7 @@
 
 #include "server/compat.h"
 #include "server/engine/shared.h"
+#include "server/engine/wake.h"
 #include "server/guard.h"
 
 extern "C" {
@@ -93,7 +94,6 @@ void release(Oid database) {
     }
     for (Slot& slot : shared()->slots)
       if (slot.database == database) slot.leave = false;
-    shared()->overflow = true; // the launcher looks which databases there still are
   }
   wake_launcher();
 }
@@ -117,6 +117,7 @@ void process_utility(PlannedStmt* statement, const char* text, bool read_only_tr
   {
     hold(database);
     run_utility(statement, text, read_only_tree, context, parameters, environment, destination, completion);
+    relist_databases_at_commit(); // before it, the launcher cannot see what has changed
   }
   PG_FINALLY();
   { release(database); }
