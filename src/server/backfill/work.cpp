@@ -88,6 +88,7 @@ class SliceWork {
   void revisit_later(const SqlError& error);
   bool halve();
   void walk_by_key_instead();
+  bool overtaken_by_key_walk();
   void vacuum_if_due();
   void give_back_lock() {
     if (const std::optional<int> slice = std::exchange(adopted_, std::nullopt)) SliceLock::release(job_.id, *slice);
@@ -252,6 +253,11 @@ void SliceWork::run_unit() {
     return;
   }
   if (current.order == Order::key) require_key(*table, current.key);
+  else if (overtaken_by_key_walk()) {
+    work_.clear();
+    store_work();
+    return;
+  }
   const Clock::time_point start = Clock::now();
   const BatchResult result = runner_.run(*table, current);
   if (result.kept > 0 && current.order == Order::block) throw StillMatches{};
@@ -517,12 +523,21 @@ void SliceWork::set_row_aside(const Table& table, const Unit& unit, const SqlErr
 // A walk by blocks may meet the new version of a row again, which is only right if it does not match any more. It has
 // turned out that some do. Nothing of the kind was committed: from here on by key, from the start; rows already changed do
 // not match and are passed over.
+//
+// Batches by blocks and by key never run side by side: a row that the one has changed could match for the other again.
+bool SliceWork::overtaken_by_key_walk() {
+  if (!spec_.keyed || spec_.erase || job_.parallel == 1) return false;
+  lock_course(job_.id, false);
+  return bookkeep("SELECT position ->> 'order' FROM dbops.job_cursor WHERE job_id = $1::bigint", {to_text(job_.id)}).text(0, 0) == "key";
+}
+
 void SliceWork::walk_by_key_instead() {
   if (!spec_.keyed)
     throw SqlError(ERRCODE_INVALID_PARAMETER_VALUE, "a row still matches the condition after the assignments",
                    "Without a primary or unique key each row can be changed once only if the change makes the condition false: "
                    "narrow the condition, or add a key.");
   session_.transaction([this] {
+    lock_course(job_.id, true); // before the cursor: who holds that may be in a batch by blocks
     Cursor cursor = lock_cursor(job_.id);
     work_.clear();
     store_work();

@@ -17,6 +17,7 @@ namespace {
 
 // pg_advisory_lock() uses 1 and 2 in this place, so no user can take one of these.
 constexpr std::uint16_t slice_lock_class = 0xDB;
+constexpr std::uint16_t course_lock_class = 0xDC;
 
 // 48 bits of job id and 16 of slice.
 LOCKTAG slice_tag(std::int64_t job, int slice) {
@@ -113,6 +114,12 @@ void SliceLock::release(std::int64_t job, int slice) noexcept {
     call_pg([&tag] { LockRelease(&tag, ExclusiveLock, true); });
   } catch (...) { // the end of the process releases it
   }
+}
+
+void lock_course(std::int64_t job, bool exclusive) {
+  LOCKTAG tag = slice_tag(job, 0);
+  tag.locktag_field4 = course_lock_class;
+  call_pg([&tag, exclusive] { (void)LockAcquire(&tag, exclusive ? ExclusiveLock : ShareLock, false, false); });
 }
 
 std::vector<int> workers_of(std::int64_t job) {

@@ -38,6 +38,10 @@ class SliceLock {
   static bool acquire(std::int64_t job, int slice, int wait_ms);
   static void release(std::int64_t job, int slice) noexcept;
 };
+// Between what the workers of a job do side by side (shared) and what changes the ground under it (exclusive); to the end of
+// the transaction.
+void lock_course(std::int64_t job, bool exclusive);
+
 // Process ids that hold a lock of the job in this database.
 std::vector<int> workers_of(std::int64_t job);
 // SQL: a subselect over pg_locks that gives (job_id, slice, pid) of all slices being worked on in this database.
