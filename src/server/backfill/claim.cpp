@@ -130,7 +130,7 @@ std::optional<Unit> claim(BatchRunner& runner, const Job& job, Cursor& cursor, c
         continue;
       }
     }
-    const bool striped = wish.stripes > 1 && table->hot && table->blocks >= smallest_striped_table &&
+    const bool striped = wish.stripes > 1 && table->blocks >= smallest_striped_table &&
                          (cursor.order == Order::block || table->key.hashable());
     const int stripes = striped ? wish.stripes : 1;
     bool finished = false;
