@@ -1,6 +1,6 @@
 #!/bin/bash
 # run-tests.sh [PART [FILE...]]: all tests, or one of the parts purity, unit, sanitizers, fuzz, regress, isolation, tap; of
-# the last three only the named files (with or without directory and ending).
+# the last three only the named files (with or without directory and ending). "servers" is those three.
 #
 # The servers are private ones with dbops from a staging directory: nothing is installed. Started by root, they run as an
 # unprivileged user. All that runs lives in a temporary directory that is removed at the end; what a failed test leaves to
@@ -148,6 +148,7 @@ regression_suite() {
   local name=$1 program=$2 status=0 log=$WORK/$1.log ok bad
   shift 2
   cat "$ROOT/test/server.conf" "$WORK/place.conf" >"$WORK/$name/server.conf"
+  [ "$name" != regress ] || echo "dbops.max_workers = 0" >>"$WORK/$name/server.conf" # see sql/include/setup.sql
   own "$WORK/$name"
   (cd "$WORK/$name" && as_user "$program" --inputdir=. --outputdir=. --bindir="$("$PG_CONFIG" --bindir)" \
     --temp-instance=./instance --temp-config=./server.conf --no-locale --encoding=UTF8 --load-extension=dbops \
@@ -234,6 +235,7 @@ tap() {
   mkdir -p "$WORK/tap" "$WORK/portlock" "$WORK/source/test"
   own "$WORK/tap" "$WORK/portlock"
   cp -r "$ROOT/test/tap" "$WORK/source/test/"
+  cp -r "$ROOT/README.md" "$ROOT/docs" "$WORK/source/" # for documentation.pl
   cat "$ROOT/test/server.conf" "$WORK/place.conf" >"$WORK/source/test/server.conf"
   chmod -R a+rX "$WORK/source"
   for name in $tests; do
@@ -250,20 +252,21 @@ tap() {
 # --- all ----------------------------------------------------------------------------------------------------------
 
 run() {
-  if [ $# -eq 0 ]; then
-    local part begin
-    for part in purity unit sanitizers fuzz regress isolation tap; do
-      begin=$SECONDS
-      $part
-      echo "($part: $((SECONDS - begin)) s)"
-    done
-  else
-    "$@"
-  fi
+  local part parts=(purity unit sanitizers fuzz regress isolation tap) begin
+  case ${1:-} in
+  '') ;;
+  servers) parts=(regress isolation tap) ;;
+  *) "$@"; return ;;
+  esac
+  for part in "${parts[@]}"; do
+    begin=$SECONDS
+    $part
+    echo "($part: $((SECONDS - begin)) s)"
+  done
 }
 
 case ${1:-} in
-'' | purity | unit | sanitizers | fuzz | regress | isolation | tap) ;;
+'' | servers | purity | unit | sanitizers | fuzz | regress | isolation | tap) ;;
 *) sed -n '2,3s/^# //p' "$0" >&2; exit 2 ;;
 esac
 command -v "$PG_CONFIG" >/dev/null || { echo "run-tests.sh: no $PG_CONFIG; run test/setup/packages.sh, or set PG_CONFIG" >&2; exit 2; }

@@ -1,5 +1,5 @@
 #!/bin/sh
-# packages.sh [--check] [LIST...]: installs the Debian packages of packages.txt and of each packages-LIST.txt.
+# packages.sh [--check] [LIST...]: installs the Debian packages of each packages-LIST.txt, by default server and tools.
 #
 # Calls apt only when one is missing, which needs root; --check only says which are missing (status 1). No cluster is
 # made and no service is started by it: neither postgresql's "main" nor pgbouncer.
@@ -8,11 +8,12 @@ cd "$(dirname "$0")"
 
 check=false
 if [ "${1:-}" = --check ]; then check=true; shift; fi
-lists=packages.txt
+[ $# -gt 0 ] || set -- server tools
+lists=
 for list in "$@"; do lists="$lists packages-$list.txt"; done
 
 if ! command -v dpkg-query >/dev/null; then
-  echo "packages.sh: this is not Debian; install what test/setup/$lists names by your own means" >&2
+  echo "packages.sh: this is not Debian; install by your own means what these name in test/setup:$lists" >&2
   exit 0
 fi
 
