@@ -235,7 +235,7 @@ tap() {
   mkdir -p "$WORK/tap" "$WORK/portlock" "$WORK/source/test"
   own "$WORK/tap" "$WORK/portlock"
   cp -r "$ROOT/test/tap" "$WORK/source/test/"
-  cp -r "$ROOT/README.md" "$ROOT/docs" "$WORK/source/" # for documentation.pl
+  cp -r "$ROOT/README.md" "$ROOT/CHANGELOG.md" "$ROOT/docs" "$WORK/source/" # for documentation.pl
   cat "$ROOT/test/server.conf" "$WORK/place.conf" >"$WORK/source/test/server.conf"
   chmod -R a+rX "$WORK/source"
   for name in $tests; do
