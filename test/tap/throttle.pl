@@ -1,0 +1,146 @@
+# What holds a job back, that it says so, and that it holds nothing itself meanwhile.
+use strict;
+use warnings;
+use Test::More;
+use Time::HiRes qw(time sleep);
+use Dbops;
+
+my $node = Dbops::node('throttle', init => [ has_archiving => 1, allows_streaming => 1 ], conf => "archive_command = 'false'\ndbops.max_workers = 12\nautovacuum = off\n");
+$node->safe_psql('postgres', 'SET client_min_messages = error; CREATE TABLE t (id int PRIMARY KEY, n int) WITH (fillfactor = 50); INSERT INTO t SELECT generate_series(1, 500), 0');
+
+# No limit but that; "name => value, ..."
+sub make
+{
+	my ($options) = @_;
+	my $none = join '', map { $options =~ /$_/ ? '' : "$_ => NULL, " } qw(max_archive_backlog max_replica_lag max_lock_waiters);
+	return Dbops::backfill($node, "'t', 'n = n + 1', nice_ratio => 0, $none$options");
+}
+
+# The job stops for that reason, says so, and holds no snapshot.
+sub waits
+{
+	my ($job, $what, $pattern) = @_;
+	my $reason = "SELECT waiting_for ~ '$pattern' AND waiting_since <= clock_timestamp() FROM dbops.progress WHERE job_id = $job";
+	ok(Dbops::wait_for($node, $reason, 't', 60), "$what: the job waits, and says for what");
+	my ($samples, $held) = (0, 0);
+	for (1 .. 10)
+	{
+		my ($n, $h) = split /\|/, Dbops::value($node, 'SELECT count(*), count(coalesce(backend_xmin::text, backend_xid::text)) FROM pg_stat_activity a JOIN dbops.job_runs r USING (pid)'
+			  . " WHERE r.job_id = $job AND r.outcome = 'running' AND a.wait_event_type = 'Extension'");
+		$samples += $n;
+		$held += $h;
+	}
+	ok($samples > 0 && $held == 0, "$what: without a snapshot or a transaction id ($samples samples, $held held)");
+	is(Dbops::job_state($node, $job), 'running', "$what: it is running");
+	return;
+}
+sub untouched
+{
+	my ($job, $what) = @_;
+	is(Dbops::value($node, "SELECT rows_done FROM dbops.jobs WHERE job_id = $job"), 0, "$what: nothing was done");
+	return;
+}
+sub goes_on { my ($job, $what) = @_; is(Dbops::wait_job($node, $job, 60), 'succeeded', "$what: then it goes on"); return; }
+sub stop_job
+{
+	my ($job, $what) = @_;
+	my $begin = time();
+	is(Dbops::value($node, "SELECT dbops.cancel($job)"), 'cancelled', "$what: it can be cancelled");
+	ok(Dbops::wait_for($node, "SELECT count(*) FROM dbops.job_runs WHERE job_id = $job AND outcome = 'running'", 0, 30), "$what: at once");
+	return;
+}
+
+# --- archive backlog ---------------------------------------------------------------------------------------------------
+$node->safe_psql('postgres', 'SELECT pg_switch_wal(); CREATE TABLE x1 (); SELECT pg_switch_wal(); CREATE TABLE x2 (); SELECT pg_switch_wal();');
+ok(Dbops::wait_for($node, q{SELECT count(*) >= 2 FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'}, 't'), 'segments wait for the archiver');
+my $job = make('max_archive_backlog => 1');
+waits($job, 'archive backlog', '^archive backlog \d+ segments, limit 1 segment');
+untouched($job, 'archive backlog');
+$node->safe_psql('postgres', q{ALTER SYSTEM SET archive_command = 'true'});
+$node->reload;
+goes_on($job, 'archive backlog');
+
+# --- a signal that cannot be read -----------------------------------------------------------------------------------------
+my $status = $node->data_dir . '/pg_wal/archive_status';
+chmod 0, $status or die "chmod: $!";
+$job = make('max_archive_backlog => 1000');
+waits($job, 'no signal', '^archive backlog cannot be read');
+untouched($job, 'no signal');
+chmod 0700, $status or die "chmod: $!";
+goes_on($job, 'no signal');
+
+# --- active sessions ----------------------------------------------------------------------------------------------------
+my @busy = map { Dbops::start_sql($node, 'SELECT pg_sleep(300)') } 1 .. 2;
+ok(Dbops::wait_for($node, q{SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(300)' AND state = 'active'}, 2), 'two active sessions');
+$job = make('max_active_sessions => 1');
+waits($job, 'active sessions', '^active sessions [23], limit 1');
+untouched($job, 'active sessions');
+$node->safe_psql('postgres', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(300)'});
+Dbops::finish_sql($_, 30) for @busy;
+# This test's own questions are active sessions as well: fewer of them.
+for (1 .. 60) { last if Dbops::job_state($node, $job) eq 'succeeded'; sleep 1; }
+is(Dbops::job_state($node, $job), 'succeeded', 'active sessions: then it goes on');
+
+# --- load, WAL rate ------------------------------------------------------------------------------------------------------
+SKIP:
+{
+	skip 'no /proc/loadavg', 6 unless -r '/proc/loadavg';
+	open my $f, '<', '/proc/loadavg' or die;
+	skip 'the machine is idle', 6 if (split ' ', <$f>)[0] < 0.1;
+	$job = make('max_load => 0.0001');
+	waits($job, 'load', '^load [\d.]+ a core, limit 0\.0 a core');
+	untouched($job, 'load') ;
+	stop_job($job, 'load');
+}
+$job = make('max_wal_rate => 1, max_batch_rows => 20, max_rows_per_second => 50');
+waits($job, 'WAL rate', '^WAL rate ');
+stop_job($job, 'WAL rate');
+
+# --- vacuum of the table ---------------------------------------------------------------------------------------------------
+$node->safe_psql('postgres', q{CREATE TABLE v (id int PRIMARY KEY, n int, t text) WITH (fillfactor = 50);
+	INSERT INTO v SELECT i, 0, repeat('x', 500) FROM generate_series(1, 5000) i; DELETE FROM v WHERE id % 2 = 0;});
+my $vacuum = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', 'SET vacuum_cost_delay = 100', '-c', 'SET vacuum_cost_limit = 1', '-c', 'VACUUM v' ], '>', \my $vacuum_out, '2>', \my $vacuum_err);
+ok(Dbops::wait_for($node, q{SELECT count(*) FROM pg_stat_progress_vacuum WHERE relid = 'v'::regclass}, 1), 'a slow VACUUM');
+$job = Dbops::backfill($node, q{'v', 'n = n + 1', pause_for_autovacuum => true, max_archive_backlog => NULL});
+waits($job, 'vacuum', '^vacuum is running on the table');
+untouched($job, 'vacuum');
+$node->safe_psql('postgres', q{SELECT pg_cancel_backend(pid) FROM pg_stat_progress_vacuum});
+$vacuum->finish;
+goes_on($job, 'vacuum');
+
+# --- time windows -----------------------------------------------------------------------------------------------------------
+# A window of two hours that begins in two hours, and one that is open now, each in a zone of its own.
+my $window = q{SELECT to_char(t + interval '%s hours', 'HH24:MI') || '-' || to_char(t + interval '%s hours', 'HH24:MI') FROM (SELECT now() AT TIME ZONE '%s' AS t) x};
+my $closed = Dbops::value($node, sprintf $window, 2, 4, 'Asia/Kathmandu');
+$job = make("windows => '$closed', timezone => 'Asia/Kathmandu'");
+waits($job, 'window', "^time window $closed, opens in 1[12][0-9] min\$");
+untouched($job, 'window');
+is(Dbops::value($node, "SELECT dbops.pause($job)"), 'paused', 'window: it can be paused');
+is(Dbops::value($node, "SELECT dbops.resume($job)"), 'queued', 'window: and resumed');
+waits($job, 'window', "^time window $closed, opens in");
+stop_job($job, 'window');
+my $open = Dbops::value($node, sprintf $window, -1, 1, 'Asia/Kathmandu');
+goes_on(make("windows => '$open', timezone => 'Asia/Kathmandu'"), 'an open window');
+$job = make("windows => '$open', timezone => 'America/New_York'");
+waits($job, 'window elsewhere', "^time window $open");
+stop_job($job, 'window elsewhere');
+like(Dbops::refusal($node, q{SELECT dbops.backfill('t', 'n = 1', windows => '25:00-26:00')}), qr/^22023:/, 'a window that is none');
+like(Dbops::refusal($node, q{SELECT dbops.backfill('t', 'n = 1', windows => '20:00-22:00', timezone => 'Atlantis')}), qr/^22023:/, 'a zone that is none');
+
+# --- rates -------------------------------------------------------------------------------------------------------------------
+my $rows = Dbops::value($node, 'SELECT count(*) FROM t');
+$job = make('max_rows_per_second => 200, max_batch_rows => 20');
+ok(Dbops::wait_for($node, "SELECT rows_done > 0 FROM dbops.jobs WHERE job_id = $job", 't'), 'it runs');
+goes_on($job, 'max_rows_per_second');
+my $took = Dbops::value($node, "SELECT extract(epoch FROM finished_at - started_at) FROM dbops.jobs WHERE job_id = $job");
+cmp_ok($took, '>', ($rows - 200) / 200 * 0.9, "max_rows_per_second: $rows rows at 200 a second took $took s");
+$job = make('max_bytes_per_second => 2000, max_batch_rows => 50');
+waits($job, 'max_bytes_per_second', '^max_bytes_per_second');
+stop_job($job, 'max_bytes_per_second');
+# One long batch is a debt that has to be paid off before the next.
+$job = make('max_rows_per_second => 10, max_batch_rows => 100, stripes => 1');
+waits($job, 'max_rows_per_second', '^max_rows_per_second');
+stop_job($job, 'max_rows_per_second');
+
+$node->stop;
+done_testing();
