@@ -120,6 +120,7 @@ BEGIN
         END IF;
       END LOOP;
       IF random() < 0.01 THEN PERFORM pg_sleep(random() * 0.2); END IF; -- a slow application
+      IF random() < 0.002 THEN PERFORM pg_sleep(0.7); END IF; -- one that makes the job come back later
       IF random() < 0.05 THEN RAISE EXCEPTION USING ERRCODE = 'ZZ001'; END IF; -- that changes its mind
     END IF;
   EXCEPTION WHEN unique_violation OR SQLSTATE 'ZZ001' THEN NULL;
@@ -251,7 +252,7 @@ sub play
 			"CREATE TABLE before AS SELECT uid, n, src, @{[ $keys{$r->{key}}[1] ? 'ROW(' . $keys{$r->{key}}[1] . ')::text' : q{''} ]} AS key FROM t;"
 			. "SELECT dbops." . ($kind->{delete} ? 'batch_delete' : 'backfill') . "('t', $kind->{call}, strategy => '$r->{walk}',"
 			. " stripes => @{[ $r->{stripes} // 'NULL' ]}, parallel => $r->{parallel}, target_batch_time => '5 ms', max_batch_rows => $r->{batch},"
-			. " lock_timeout => '20 ms', nice_ratio => 0, max_lock_waiters => @{[ int(rand 2) ? 0 : 'NULL' ]})"))[-1];
+			. " lock_timeout => '5 ms', nice_ratio => 0, max_lock_waiters => @{[ int(rand 2) ? 0 : 'NULL' ]})"))[-1];
 	my $strict = 1;
 	# Let the job get somewhere, then let nothing appear any more. (Whatever it has reached by then, the account holds.)
 	my $threshold = int rand($rows / 4);
