@@ -1,9 +1,12 @@
 #include "cli/command_line.h"
 
 #include "cli/exit_status.h"
+#include "core/job/state.h"
 
 #include <CLI/CLI.hpp>
 
+#include <array>
+#include <charconv>
 #include <cstdio>
 #include <iostream>
 
@@ -11,7 +14,7 @@ namespace dbops::cli {
 
 namespace {
 
-const char* const manual = R"(Connection:
+const char* const manual = R"(The connection:
   As with psql: PGHOST, PGPORT, PGUSER, PGDATABASE, PGSERVICE and the other PG* variables, service files and .pgpass
   apply. --dbname takes the name of a database, "host=db1 dbname=shop sslmode=require", or
   "postgresql://ann@db1:5432/shop". Jobs belong to one database: connect to the one that they are in. Options of the
@@ -55,19 +58,37 @@ Exit status: 0 when all succeeded, 1 when one failed or was cancelled, 2 for wro
 3 with --once when none failed and not all have finished, 130 after Ctrl-C.)";
 
 void add_connection_options(CLI::App& app, ConnectionSettings& settings) {
-  app.add_option("-d,--dbname", settings.dbname, "database, conninfo string or URI")
-      ->type_name("DBNAME")
-      ->group("Connection");
-  app.add_option("-h,--host", settings.host, "host name or directory of the socket")
-      ->type_name("HOST")
-      ->group("Connection");
-  app.add_option("-p,--port", settings.port, "port")->type_name("PORT")->group("Connection");
-  app.add_option("-U,--username", settings.user, "role to connect as")->type_name("ROLE")->group("Connection");
+  const auto add = [&app](const char* names, std::optional<std::string>& value, const char* type, const char* what) {
+    app.add_option(names, value, what)->type_name(type)->group("Connection options");
+  };
+  add("-d,--dbname", settings.dbname, "DBNAME", "database, conninfo string or URI");
+  add("-h,--host", settings.host, "HOST", "host name or directory of the socket");
+  add("-p,--port", settings.port, "PORT", "port");
+  add("-U,--username", settings.user, "ROLE", "role to connect as");
 }
 
-// Numbers are checked here, so that a typing error is not the server's business.
+// Checked here so that a typing error does not have to go to the server to be found. CLI11's own checks would print
+// their ranges into the manual.
+std::string check_job(const std::string& text) {
+  std::int64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const bool valid = error == std::errc() && end == text.data() + text.size() && number > 0;
+  return valid ? "" : "\"" + text + "\" is not the number of a job";
+}
+
+std::string check_interval(const std::string& text) {
+  double seconds = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+  const bool valid = error == std::errc() && end == text.data() + text.size() && seconds >= 0.1 && seconds <= 86400;
+  return valid ? "" : "\"" + text + "\" is not a number of seconds from 0.1 to 86400";
+}
+
+std::string check_state(const std::string& text) {
+  return core::job_state(text) ? "" : "\"" + text + "\" is no state of a job";
+}
+
 CLI::Option* add_jobs(CLI::App& app, std::vector<std::int64_t>& jobs, const char* description) {
-  return app.add_option("JOB", jobs, description)->type_name("")->check(CLI::PositiveNumber);
+  return app.add_option("JOB", jobs, description)->type_name("")->check(check_job);
 }
 
 CLI::App* add_watch(CLI::App& app, WatchCommand& command) {
@@ -75,7 +96,7 @@ CLI::App* add_watch(CLI::App& app, WatchCommand& command) {
   add_jobs(*watch, command.jobs, "numbers of jobs; without, all that are not finished");
   watch->add_option("-i,--interval", command.interval, "between two looks; default 1 on a terminal, else 10")
       ->type_name("SECONDS")
-      ->check(CLI::Range(0.1, 86400.0));
+      ->check(check_interval);
   watch->add_flag("--once", command.once, "show how things are now, and end");
   watch->add_flag("--json", command.json, "JSON, one object a line");
   watch->footer(watch_manual);
@@ -85,18 +106,19 @@ CLI::App* add_watch(CLI::App& app, WatchCommand& command) {
 CLI::App* add_jobs_list(CLI::App& app, JobsCommand& command) {
   CLI::App* jobs = app.add_subcommand("jobs", "List jobs");
   jobs->add_flag("-a,--all", command.all, "finished ones too");
-  jobs->add_option("-s,--state", command.states, "only jobs in that state, finished or not; may be given several times")
+  jobs->add_option("-s,--state", command.states, "jobs in that state only; may be given several times")
       ->type_name("STATE")
       ->allow_extra_args(false)
-      ->check(CLI::IsMember({"queued", "running", "paused", "succeeded", "failed", "cancelled"}));
+      ->check(check_state);
   jobs->add_flag("--json", command.json, "an array of JSON objects, keys named like the columns of dbops.jobs");
-  jobs->footer("The last column is the last error, or the label that the job was given.");
+  jobs->footer("States: queued, running, paused, succeeded, failed, cancelled.\n"
+               "The last column is the last error, or the label that the job was given.");
   return jobs;
 }
 
 CLI::App* add_errors(CLI::App& app, ErrorsCommand& command) {
   CLI::App* errors = app.add_subcommand("errors", "List the rows that a job set aside because they raised an error");
-  errors->add_option("JOB", command.job, "number of the job")->type_name("")->required()->check(CLI::PositiveNumber);
+  errors->add_option("JOB", command.job, "number of the job")->type_name("")->required()->check(check_job);
   errors->add_flag("--json", command.json, "an array of JSON objects, keys named like the columns of dbops.job_errors");
   errors->footer("\"dbops retry JOB\" does these rows again once their cause is mended.");
   return errors;
@@ -134,7 +156,7 @@ CLI::App* add_steering(CLI::App& app, const SteeringWords& words, SteerCommand& 
 std::variant<CommandLine, int> parse_command_line(int count, const char* const* arguments) {
   CLI::App app("Watches and steers the jobs of the PostgreSQL extension dbops.", "dbops");
   app.set_help_flag("--help", "print this manual and exit");
-  app.set_version_flag("-V,--version", "dbops " DBOPS_VERSION);
+  app.set_version_flag("-V,--version", "dbops " DBOPS_VERSION, "print the version and exit");
   app.get_formatter()->column_width(32);
   app.require_subcommand(1);
   app.fallthrough();
@@ -161,6 +183,7 @@ std::variant<CommandLine, int> parse_command_line(int count, const char* const* 
     app.parse(count, arguments);
     return line;
   } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() != 0) std::cerr << "dbops: ";
     return app.exit(error, std::cout, std::cerr) == 0 ? exit_success : exit_error;
   }
 }

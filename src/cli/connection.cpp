@@ -114,7 +114,7 @@ Result Connection::execute(const std::string& sql, const std::vector<Parameter>&
   const std::string message = field(result, PG_DIAG_MESSAGE_PRIMARY);
   const std::string severity = field(result, PG_DIAG_SEVERITY_NONLOCALIZED);
   if (PQstatus(connection) == CONNECTION_BAD || severity == "FATAL" || severity == "PANIC" || message.empty())
-    throw ConnectionError(message.empty() ? one_line(PQerrorMessage(connection)) : message);
+    throw ConnectionError(one_line(message.empty() ? PQerrorMessage(connection) : message));
   throw SqlError(field(result, PG_DIAG_SQLSTATE), message, field(result, PG_DIAG_MESSAGE_DETAIL),
                  field(result, PG_DIAG_MESSAGE_HINT));
 }

@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <stdexcept>
+#include <string_view>
 
 namespace dbops::cli {
 
@@ -172,7 +173,8 @@ int run(const SteerCommand& command, const ConnectionSettings& settings) {
       write_to_standard_output(fmt::format("job {}: {}\n", job, result.text(0, 0)));
     } catch (const SqlError& error) {
       if (error.lacks_extension()) throw;
-      report(error, fmt::format("job {}", job));
+      const std::string name = fmt::format("job {}", job);
+      report(error, std::string_view(error.what()).find(name) == std::string_view::npos ? name : "");
       status = exit_job;
     }
   }

@@ -60,6 +60,7 @@ class Watch {
   void require_named(const Snapshot& snapshot) const;
   void wait_for_news();
   void reconnect(const std::string& why);
+  Connection connect_again();
   Wake wait(int descriptor, std::optional<SteadyTime> until);
   [[nodiscard]] bool is_done() const;
   [[nodiscard]] int exit_status() const;
@@ -94,6 +95,7 @@ int Watch::run() {
     return run_until_done();
   } catch (const Interrupted& interruption) {
     display_->leave();
+    if (options_.style == WatchStyle::bars) write_to_standard_output("\n"); // the terminal has echoed ^C
     return interruption.exit_status();
   } catch (...) {
     display_->leave(); // the message comes below what is drawn
@@ -156,14 +158,10 @@ void Watch::reconnect(const std::string& why) {
   std::string problem = why;
   connection_.reset();
   for (Seconds delay = first_retry;; delay = std::min(2 * delay, longest_retry)) {
-    display_->notice(fmt::format("connection lost: {}; next try in {:.0f} s", problem, delay.count()));
+    display_->notice(fmt::format("connection lost, next try in {:.0f} s: {}", delay.count(), problem));
     wait(-1, in(delay));
     try {
-      {
-        const Signals::AtOnce at_once;
-        connection_.emplace(connector_.reconnect());
-      }
-      attach(*std::exchange(connection_, std::nullopt));
+      attach(connect_again());
       display_->notice("connected again");
       look();
       return;
@@ -174,6 +172,11 @@ void Watch::reconnect(const std::string& why) {
       problem = error.what();
     }
   }
+}
+
+Connection Watch::connect_again() {
+  const Signals::AtOnce at_once;
+  return connector_.reconnect();
 }
 
 Wake Watch::wait(int descriptor, std::optional<SteadyTime> until) {

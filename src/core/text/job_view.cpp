@@ -66,12 +66,12 @@ std::string since_text(const JobProgress& job) {
   return recent && job.waiting_since.size() > date ? job.waiting_since.substr(date) : job.waiting_since;
 }
 
-// "waits 12 s (since 10:41:02) for replica lag 12.0 s, limit 10.0 s"
-std::string wait_text(const JobProgress& job) {
+// "waits 12 s (since 10:41:02) for replica lag 12.0 s, limit 10.0 s"; the time of day where there is room.
+std::string wait_text(const JobProgress& job, bool time_of_day = true) {
   if (job.waiting_for.empty()) return {};
   const std::string time = job.waited ? " " + duration_text(*job.waited) : std::string();
-  const std::string since = job.waiting_since.empty() ? std::string() : " (since " + since_text(job) + ")";
-  return "waits" + time + since + " for " + job.waiting_for;
+  const bool since = time_of_day && !job.waiting_since.empty();
+  return "waits" + time + (since ? " (since " + since_text(job) + ")" : "") + " for " + job.waiting_for;
 }
 
 std::string error_text(const JobProgress& job) {
@@ -167,7 +167,7 @@ Line row_view(const JobProgress& job, std::size_t width, Charset charset) {
   line.add(fmt::format(" {:>6}", abbreviated(static_cast<double>(job.rows_done))));
   if (job.eta) line.add("  ETA " + duration_text(*job.eta));
   if (job.rows_failed > 0) line.add("  " + set_aside_text(job), Style::bad);
-  if (!job.waiting_for.empty()) line.add("  " + terminal_text(wait_text(job), charset), Style::warning);
+  if (!job.waiting_for.empty()) line.add("  " + terminal_text(wait_text(job, false), charset), Style::warning);
   return line.clipped(width, charset);
 }
 

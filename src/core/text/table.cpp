@@ -51,9 +51,10 @@ std::vector<Line> Table::lines(std::optional<std::size_t> width, Charset charset
       const std::string text = clipped(cells[i].text, wide[i], charset);
       const bool last = i + 1 == cells.size();
       // No blanks at the end of a line: they would wrap on a terminal that is narrower.
-      std::string cell = last && columns_[i].align == Align::left ? text : padded(text, wide[i], columns_[i].align);
-      line.add(std::move(cell), cells[i].style);
-      if (!last) line.add(std::string(gutter, ' '));
+      const bool open_ended = last && columns_[i].align == Align::left;
+      if (open_ended && text.empty()) break;
+      if (i > 0) line.add(std::string(gutter, ' '));
+      line.add(open_ended ? text : padded(text, wide[i], columns_[i].align), cells[i].style);
     }
     return width ? line.clipped(*width, charset) : line;
   };
