@@ -16,7 +16,7 @@ void define() {
   DefineCustomIntVariable("dbops.history_retention", "Days that finished jobs and their runs are kept.", "-1 keeps them for ever.",
                           &history_retention_days, 30, -1, 36500, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
   DefineCustomStringVariable("dbops.in_job", "The job that this session is working for; empty outside a job.",
-                             "Triggers can test it: WHEN (current_setting('dbops.in_job', true) = '').", &in_job, "",
+                             "Triggers can test it: WHEN (coalesce(current_setting('dbops.in_job', true), '') = '').", &in_job, "",
                              PGC_USERSET, GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE, nullptr, nullptr, nullptr);
   MarkGUCPrefixReserved("dbops");
 }

@@ -232,7 +232,7 @@ struct Plan {
 
 void choose_strategy(const Request& request, Spec& spec, const Plan& plan) {
   const bool hot = !spec.erase && std::all_of(plan.tables.begin(), plan.tables.end(), [](const Table& t) { return t.hot; });
-  spec.keyed = !plan.tables.empty() && std::all_of(plan.tables.begin(), plan.tables.end(), [](const Table& t) { return t.key.usable(); });
+  spec.keyed = std::all_of(plan.tables.begin(), plan.tables.end(), [](const Table& t) { return t.key.usable(); });
   const std::string& wish = request.strategy;
   if (wish != "auto" && wish != "key" && wish != "block" && wish != "stripe")
     bad_argument("strategy \"" + wish + "\" is not known", "auto, stripe, key or block.");
@@ -355,6 +355,7 @@ std::int64_t insert_job(const Request& request, Oid owner, const Plan& plan) {
            {id, spec.strategy, json{{"order", order}}.dump()});
   bookkeep("INSERT INTO dbops.job_event (job_id, actor, action, to_state) VALUES ($1::bigint, $2, 'create', 'queued')",
            {id, role_name(GetUserId())});
+  notify_state(inserted.integer(0, 0), spec.erase ? "batch_delete" : "backfill", std::nullopt, "queued");
   return inserted.integer(0, 0);
 }
 

@@ -26,19 +26,40 @@ namespace {
 
 std::string copied(const char* text) { return text == nullptr ? std::string() : std::string(text); }
 
-// Kept plans, by statement; a plan belongs to the process and lives as long.
+SPIPlanPtr prepare(const std::string& sql, std::size_t parameters) {
+  const std::vector<Oid> types(parameters, TEXTOID);
+  return call_pg([&sql, &types] {
+    SPIPlanPtr made = SPI_prepare(sql.c_str(), static_cast<int>(types.size()), const_cast<Oid*>(types.data()));
+    if (made == nullptr) elog(ERROR, "SPI_prepare: %s", SPI_result_code_string(SPI_result));
+    return made;
+  });
+}
+
+// Kept plans, by statement; a plan belongs to the process and lives as long. For dbops' own statements, of which there is
+// a fixed number.
 SPIPlanPtr kept_plan(const std::string& sql, std::size_t parameters) {
   static auto& plans = *new std::unordered_map<std::string, SPIPlanPtr>; // never destroyed: proc_exit may longjmp past
   if (auto found = plans.find(sql); found != plans.end()) return found->second;
-  const std::vector<Oid> types(parameters, TEXTOID);
-  SPIPlanPtr plan = call_pg([&sql, &types] {
-    SPIPlanPtr made = SPI_prepare(sql.c_str(), static_cast<int>(types.size()), const_cast<Oid*>(types.data()));
-    if (made == nullptr) elog(ERROR, "SPI_prepare: %s", SPI_result_code_string(SPI_result));
-    SPI_keepplan(made);
-    return made;
-  });
+  SPIPlanPtr plan = prepare(sql, parameters);
+  call_pg([plan] { SPI_keepplan(plan); });
   plans.emplace(sql, plan);
   return plan;
+}
+
+Rows execute(SPIPlanPtr plan, const std::vector<Value>& parameters) {
+  call_pg([plan, &parameters] {
+    const std::size_t count = parameters.size();
+    auto* values = static_cast<Datum*>(palloc0(sizeof(Datum) * (count + 1)));
+    auto* nulls = static_cast<char*>(palloc0(count + 1));
+    for (std::size_t i = 0; i < count; ++i) {
+      nulls[i] = parameters[i] ? ' ' : 'n';
+      if (parameters[i])
+        values[i] = PointerGetDatum(cstring_to_text_with_len(parameters[i]->data(), static_cast<int>(parameters[i]->size())));
+    }
+    const int code = SPI_execute_plan(plan, values, nulls, false, 0);
+    if (code < 0) elog(ERROR, "SPI_execute_plan: %s", SPI_result_code_string(code));
+  });
+  return take_result();
 }
 
 } // namespace
@@ -84,21 +105,9 @@ Rows take_result() {
   return result;
 }
 
+// The text is a user's: its plan is not kept.
 Rows query(const std::string& sql, const std::vector<Value>& parameters) {
-  SPIPlanPtr plan = kept_plan(sql, parameters.size());
-  call_pg([plan, &parameters] {
-    const std::size_t count = parameters.size();
-    auto* values = static_cast<Datum*>(palloc0(sizeof(Datum) * (count + 1)));
-    auto* nulls = static_cast<char*>(palloc0(count + 1));
-    for (std::size_t i = 0; i < count; ++i) {
-      nulls[i] = parameters[i] ? ' ' : 'n';
-      if (parameters[i])
-        values[i] = PointerGetDatum(cstring_to_text_with_len(parameters[i]->data(), static_cast<int>(parameters[i]->size())));
-    }
-    const int code = SPI_execute_plan(plan, values, nulls, false, 0);
-    if (code < 0) elog(ERROR, "SPI_execute_plan: %s", SPI_result_code_string(code));
-  });
-  return take_result();
+  return execute(prepare(sql, parameters.size()), parameters);
 }
 
 Rows bookkeep(const std::string& sql, const std::vector<Value>& parameters) {
@@ -112,7 +121,7 @@ Rows bookkeep(const std::string& sql, const std::vector<Value>& parameters) {
 Rows ask_catalog(const std::string& sql, const std::vector<Value>& parameters) {
   static const Settings pinned{{"search_path", "pg_catalog, pg_temp"}, {"row_security", "off"}};
   const int nest_level = enter_settings(pinned);
-  Rows result = query(sql, parameters);
+  Rows result = execute(kept_plan(sql, parameters.size()), parameters);
   leave_settings(nest_level);
   return result;
 }

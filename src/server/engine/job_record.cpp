@@ -62,6 +62,13 @@ std::optional<core::JobState> read_state(std::int64_t id) {
   return core::job_state(found.text(0, 0));
 }
 
+void notify_state(std::int64_t job, const std::string& kind, const Value& from, const std::string& to) {
+  nlohmann::json message{{"job_id", job}, {"kind", kind}, {"state", to}};
+  if (from) message["from"] = *from;
+  const std::string payload = message.dump();
+  call_pg([&payload] { Async_Notify("dbops", payload.c_str()); });
+}
+
 core::JobState change_state(Job& job, core::JobAction action, const std::string& actor, const Value& reason) {
   const std::optional<core::JobState> next = core::next_state(job.state, action);
   if (!next)
@@ -80,8 +87,7 @@ core::JobState change_state(Job& job, core::JobAction action, const std::string&
   bookkeep("INSERT INTO dbops.job_event (job_id, actor, action, from_state, to_state, reason)"
            " VALUES ($1::bigint, $2, $3, $4, $5, $6)",
            {to_text(job.id), actor, std::string(core::to_string(action)), from, to, reason});
-  const std::string payload = nlohmann::json{{"job_id", job.id}, {"kind", job.kind}, {"from", from}, {"state", to}}.dump();
-  call_pg([&payload] { Async_Notify("dbops", payload.c_str()); });
+  notify_state(job.id, job.kind, from, to);
   job.state = *next;
   return *next;
 }

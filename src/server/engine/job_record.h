@@ -28,6 +28,9 @@ std::optional<core::JobState> read_state(std::int64_t id);
 // locked (read_job with for_update). Returns the new state; raises 55000 when the change makes no sense.
 core::JobState change_state(Job& job, core::JobAction action, const std::string& actor, const Value& reason);
 
+// NOTIFY dbops, '{"job_id":1,"kind":"backfill","from":"queued","state":"running"}' at commit; a new job has no "from".
+void notify_state(std::int64_t job, const std::string& kind, const Value& from, const std::string& to);
+
 // dbops.job.last_sqlstate, last_error, last_hint.
 void record_error(std::int64_t job, const SqlError& error);
 

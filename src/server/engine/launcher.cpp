@@ -210,6 +210,6 @@ void dbops_launcher_main(Datum) {
   BackgroundWorkerInitializeConnection(nullptr, nullptr, 0);
   announce_launcher(true);
   boundary([] { work(); });
-  // Exit code 1: started again after bgw_restart_time, unless the server is shutting down.
-  proc_exit(ShutdownRequestPending ? 0 : 1);
+  // Exit code 1: started again after bgw_restart_time (pg_terminate_backend), unless the server is shutting down.
+  proc_exit(1);
 }
