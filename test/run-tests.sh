@@ -235,7 +235,9 @@ tap() {
   mkdir -p "$WORK/tap" "$WORK/portlock" "$WORK/source/test"
   own "$WORK/tap" "$WORK/portlock"
   cp -r "$ROOT/test/tap" "$WORK/source/test/"
-  cp -r "$ROOT/README.md" "$ROOT/CHANGELOG.md" "$ROOT/docs" "$WORK/source/" # for documentation.pl
+  for name in README.md CHANGELOG.md docs; do # for documentation.pl
+    [ ! -e "$ROOT/$name" ] || cp -r "$ROOT/$name" "$WORK/source/"
+  done
   cat "$ROOT/test/server.conf" "$WORK/place.conf" >"$WORK/source/test/server.conf"
   chmod -R a+rX "$WORK/source"
   for name in $tests; do
