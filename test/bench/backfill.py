@@ -216,6 +216,8 @@ class Bench:
         cpu = self.cpu_seconds()
         time.sleep(20)
         print(f"{'CPU of launcher and dispatchers with 10,000 queued jobs, ms in 20 s':66} {(self.cpu_seconds() - cpu) * 1000:5.0f}", flush=True)
+        server.sql("DO $$ BEGIN PERFORM dbops.cancel(job_id) FROM dbops.jobs WHERE state = 'queued'; END $$;"
+                   "ALTER SYSTEM RESET dbops.max_workers; SELECT pg_reload_conf();")
 
     def cpu_seconds(self):
         pids = self.server.sql("SELECT pid FROM pg_stat_activity WHERE backend_type LIKE 'dbops%'").split()

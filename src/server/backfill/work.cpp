@@ -204,7 +204,7 @@ Step SliceWork::step_in_transaction() {
   if (role_name(job_.owner).empty())
     throw SqlError(ERRCODE_UNDEFINED_OBJECT, "the role that owns the job was dropped", "Create the job again as another role.");
   // Cursor and data are in the same transaction: what the last half second of a crash takes, it takes from both.
-  call_pg([] { set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false); });
+  commit_without_waiting();
   if (!work_.empty()) {
     run_unit();
     return Step::worked;

@@ -95,6 +95,9 @@ using Settings = std::vector<std::pair<std::string, std::string>>;
 int enter_settings(const Settings& settings); // returns the nest level
 void leave_settings(int nest_level);
 
+// COMMIT of this transaction does not wait for the disk: for what a crash may take back without harm.
+void commit_without_waiting();
+
 // Settings under which a value written as text reads back as the same value, in any session.
 const Settings& canonical_text();
 

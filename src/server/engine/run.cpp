@@ -22,6 +22,8 @@ using core::JobState;
 // In the first transaction of a run, with the slice's lock held: the job as it is now, marked as running; nothing when it
 // is not to be run.
 std::optional<Job> take_slice(Session& session, const Assignment& assignment) {
+  // A start that a crash takes back is one of the launches that dispatch() has counted, so it cannot go on for ever.
+  commit_without_waiting();
   const std::string id = to_text(assignment.job);
   const std::string slice = to_text(assignment.slice);
   if (bookkeep("SELECT 1 FROM dbops.job WHERE job_id = $1::bigint", {id}).empty()) return std::nullopt;
