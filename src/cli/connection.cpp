@@ -17,13 +17,18 @@ std::string field(const PGresult* result, int code) {
   return value == nullptr ? std::string() : std::string(value);
 }
 
-// libpq's messages end in a newline, and have several lines when there are several hosts.
-std::string one_line(std::string message) {
-  while (!message.empty() && message.back() == '\n')
-    message.pop_back();
-  for (char& character : message)
-    if (character == '\n' || character == '\t') character = ' ';
-  return message;
+// libpq's messages end in a newline, and have several lines when there are hints or several hosts.
+std::string one_line(std::string_view message) {
+  std::string result;
+  for (const char character : message) {
+    const bool blank = character == '\n' || character == '\t' || character == ' ';
+    if (!blank)
+      result += character;
+    else if (!result.empty() && result.back() != ' ')
+      result += ' ';
+  }
+  if (result.ends_with(' ')) result.pop_back();
+  return result;
 }
 
 void wait_with_poll(int socket) {
