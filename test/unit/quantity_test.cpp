@@ -47,7 +47,7 @@ TEST(ByteSize, PowersOf1024) {
   EXPECT_EQ(byte_size(1000), "0.98 kB");
   EXPECT_EQ(byte_size(1024), "1.00 kB");
   EXPECT_EQ(byte_size(12'600), "12.3 kB");
-  EXPECT_EQ(byte_size(1023 * 1024), "1.00 MB");
+  EXPECT_EQ(byte_size(std::int64_t{1023} << 10), "1.00 MB");
   EXPECT_EQ(byte_size(std::int64_t{5} << 30), "5.00 GB");
   EXPECT_EQ(byte_size(std::numeric_limits<std::int64_t>::max()), "8.00 EB");
   EXPECT_EQ(byte_size(-1), "0 B");
