@@ -193,11 +193,12 @@ COMMENT ON VIEW dbops.job_errors IS
 CREATE VIEW dbops.progress WITH (security_barrier) AS
   SELECT j.job_id, j.state, s.rows_done, greatest(j.rows_total, s.rows_done) AS rows_total,
          CASE WHEN j.state = 'succeeded' THEN 100.0
-              ELSE round(least(100.0 * s.rows_done / nullif(greatest(j.rows_total, s.rows_done), 0), 99.9)::numeric, 1)
+              WHEN j.rows_total IS NOT NULL
+              THEN round(least(100.0 * s.rows_done / nullif(greatest(j.rows_total, s.rows_done), 0), 99.9)::numeric, 1)
          END AS percent,
          round(s.rate::numeric, 1) AS rows_per_second,
          CASE WHEN j.state = 'running' AND s.rate > 0
-              THEN make_interval(secs => greatest(j.rows_total - s.rows_done, 0) / s.rate) END AS eta,
+              THEN make_interval(secs => least(greatest(j.rows_total - s.rows_done, 0) / s.rate, 1e9)) END AS eta,
          CASE j.state
            WHEN 'queued' THEN CASE
              WHEN j.not_before > clock_timestamp() THEN 'back-off until ' || to_char(j.not_before, 'HH24:MI:SS')
@@ -207,7 +208,7 @@ CREATE VIEW dbops.progress WITH (security_barrier) AS
            WHEN 'paused' THEN 'SELECT dbops.resume(' || j.job_id || ')'
          END AS waiting_for,
          CASE j.state
-           WHEN 'queued' THEN j.created_at
+           WHEN 'queued' THEN (SELECT max(e.at) FROM dbops.job_event e WHERE e.job_id = j.job_id AND e.to_state = 'queued')
            WHEN 'running' THEN s.waiting_since
            WHEN 'paused' THEN (SELECT max(e.at) FROM dbops.job_event e WHERE e.job_id = j.job_id AND e.action = 'pause')
          END AS waiting_since,

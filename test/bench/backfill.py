@@ -180,8 +180,10 @@ class Bench:
                 else:
                     self.job(call)
                 end = time.time()
+                # Whoever was kept waiting until now is counted as well: that is the worst of it.
+                time.sleep(1)
                 application.stop()
-                ordered = application.latencies(start, end)
+                ordered = application.latencies(start, end + 1)
                 found[name].append(percentile(ordered, 0.99))
                 print(f"  {name:34} p50 {percentile(ordered, 0.5):8.2f} ms  p99 {percentile(ordered, 0.99):8.2f} ms  "
                       f"max {ordered[-1]:8.1f} ms  {end - start:6.1f} s", flush=True)

@@ -188,7 +188,7 @@ void dbops_worker_main(Datum) {
   BackgroundWorkerUnblockSignals();
   if (database_is_held(order.database)) proc_exit(0);
   BackgroundWorkerInitializeConnectionByOid(order.database, order.owner, compat::nologin_worker_flag);
-  pgstat_report_appname("dbops");
+  pgstat_report_appname("dbops worker");
   boundary([&order] { worker_work(order); });
   proc_exit(0);
 }
