@@ -78,10 +78,20 @@ unit() {
   if cmake_build cmake unit_tests; then unit_run cmake unit; else one 1 "build of the unit tests"; fi
 }
 
+# clang's build of core has the fuzzers' instrumentation as well, and serves both parts; without clang it is g++'s.
+sanitized_build() { # sanitized_build TARGETS
+  cmake_build fuzz "$1" -DDBOPS_FUZZ=ON -DCMAKE_CXX_COMPILER=clang++ "-DCMAKE_CXX_FLAGS_RELWITHDEBINFO=-O1 -g1"
+}
+
 sanitizers() {
   note "unit tests with address and undefined behaviour sanitizers"
-  if cmake_build asan unit_tests -DDBOPS_SANITIZE=address,undefined "-DCMAKE_CXX_FLAGS_RELWITHDEBINFO=-O1 -g1"; then unit_run asan unit-sanitized
-  else one 1 "build of the unit tests with sanitizers"; fi
+  local directory=fuzz status=0
+  if command -v clang++ >/dev/null; then sanitized_build unit_tests || status=1
+  else
+    directory=asan
+    cmake_build asan unit_tests -DDBOPS_SANITIZE=address,undefined "-DCMAKE_CXX_FLAGS_RELWITHDEBINFO=-O1 -g1" || status=1
+  fi
+  if [ $status -eq 0 ]; then unit_run $directory unit-sanitized; else one 1 "build of the unit tests with sanitizers"; fi
 }
 
 fuzz() {
@@ -89,7 +99,7 @@ fuzz() {
   local name names status corpus
   names=$(find "$ROOT/test/fuzz" -name '*_fuzz.cpp' -printf '%f\n' | sed 's/\.cpp$//' | LC_ALL=C sort)
   command -v clang++ >/dev/null || { echo "skipped: no clang++"; return 0; }
-  if ! cmake_build fuzz "$names" -DDBOPS_FUZZ=ON -DCMAKE_CXX_COMPILER=clang++ "-DCMAKE_CXX_FLAGS_RELWITHDEBINFO=-O1 -g1"; then
+  if ! sanitized_build "$names"; then
     one 1 "build of the fuzzers"
     return 0
   fi
