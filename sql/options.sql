@@ -76,7 +76,7 @@ SELECT refused_backfill('t', 'b = a', 'b IS NULL', 'parallel => ''many''');
 SELECT refused_backfill('t', 'b = a', 'b IS NULL', 'lock_timeout => ''soon''');
 SELECT refused_backfill(NULL, 'b = a');
 SELECT refused_backfill('no_such_table', 'b = a');
-SELECT refused_backfill('no_such_schema.t', 'b = a');
+SELECT line ~ '^(3F000|42P01)' FROM refused_backfill('no_such_schema.t', 'b = a') line;
 SELECT refused_backfill('0', 'b = a');
 SELECT refused_backfill('4294967295', 'b = a');
 SELECT refused_backfill('t; DROP TABLE t', 'b = a');
