@@ -40,6 +40,24 @@ inline bool owns_relation(Oid relation, Oid role) {
 #endif
 }
 
+// May the one run SET ROLE to the other? From 16 on a membership can be granted without that.
+inline bool may_become(Oid member, Oid role) {
+#if PG_VERSION_NUM >= 160000
+  return member_can_set_role(member, role);
+#else
+  return is_member_of_role(member, role);
+#endif
+}
+
+// 18 has NOT NULL constraints that are NOT VALID: attnotnull is set, and there may be nulls.
+inline bool has_no_nulls(TupleDesc columns, int index) {
+#if PG_VERSION_NUM >= 180000
+  return TupleDescCompactAttr(columns, index)->attnullability == ATTNULLABLE_VALID;
+#else
+  return TupleDescAttr(columns, index)->attnotnull;
+#endif
+}
+
 // Columns whose change keeps an update from being HOT. 16 and later do not count BRIN.
 inline Bitmapset* hot_blocking_columns(Relation relation) {
 #if PG_VERSION_NUM >= 160000
@@ -64,6 +82,12 @@ inline bool has_returning(const UpdateStmt* statement) {
   return statement->returningClause != nullptr;
 #else
   return statement->returningList != NIL;
+#endif
+}
+
+inline void no_transaction_timeout() {
+#if PG_VERSION_NUM >= 170000
+  SetConfigOption("transaction_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
 #endif
 }
 

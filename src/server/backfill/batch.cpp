@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "server/backfill/trigger_filter.h"
+#include "server/compat.h"
 
 extern "C" {
 #include "access/table.h"
@@ -12,6 +13,7 @@ extern "C" {
 #include "nodes/params.h"
 #include "storage/lmgr.h"
 #include "tcop/dest.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 }
 
@@ -59,6 +61,15 @@ ParamListInfo bind_values(const Statement& statement, const std::vector<std::str
     }
     return list;
   });
+}
+
+// Counts what the server says about changed relations. Cheap enough to look at all tables anew for any of them.
+std::uint64_t invalidations = 0;
+
+void watch_relations() {
+  static bool watching = false;
+  if (std::exchange(watching, true)) return;
+  call_pg([] { CacheRegisterRelcacheCallback([](Datum, Oid) { ++invalidations; }, static_cast<Datum>(0)); });
 }
 
 void execute(SPIPlanPtr plan, ParamListInfo parameters, DestReceiver* destination) {
@@ -122,6 +133,7 @@ BatchRunner::BatchRunner(const Spec& spec, Oid owner, std::int64_t job)
 // Plans are made anew for each execution: with the bounds known, the planner knows that the range is small.
 SPIPlanPtr BatchRunner::kept_plan(const Statement& statement) {
   if (auto found = plans_.find(statement.text); found != plans_.end()) return found->second;
+  if (plans_.size() >= 64) forget_plans(); // each partition has its own
   SPIPlanPtr plan = call_pg([&statement] {
     SPIPlanPtr made = SPI_prepare_cursor(statement.text.c_str(), static_cast<int>(statement.types.size()),
                                          const_cast<Oid*>(statement.types.data()), CURSOR_OPT_CUSTOM_PLAN);
@@ -133,13 +145,16 @@ SPIPlanPtr BatchRunner::kept_plan(const Statement& statement) {
   return plan;
 }
 
-BatchRunner::~BatchRunner() {
+BatchRunner::~BatchRunner() { forget_plans(); }
+
+void BatchRunner::forget_plans() noexcept {
   for (const auto& [text, plan] : plans_) {
     try {
       call_pg([plan = plan] { SPI_freeplan(plan); });
     } catch (...) { // nothing to be done: the process frees it with the rest
     }
   }
+  plans_.clear();
 }
 
 template <typename F>
@@ -149,12 +164,16 @@ auto BatchRunner::as_owner(const Settings& settings, F&& fn) {
   return as_role(owner_, flags, [&] {
     const int nest_level = enter_settings(settings);
     auto result = fn();
-    leave_settings(nest_level);
+    // Nor may what they SET stay behind in it: a search_path would decide what the next statements call.
+    if (flags == 0) leave_settings(nest_level);
+    else undo_settings(nest_level);
     return result;
   });
 }
 
 const Table* BatchRunner::table(Oid relation) {
+  watch_relations();
+  if (std::exchange(tables_as_of_, invalidations) != invalidations) tables_.clear();
   if (auto found = tables_.find(relation); found != tables_.end()) {
     // Renamed or moved: its statements are written anew.
     const std::string name = qualified_name(relation);
@@ -184,7 +203,12 @@ BatchResult BatchRunner::run(const Table& table, const Unit& unit) {
   ParamListInfo parameters = as_owner(range_settings_, [&] { return bind_values(statement, values_of(unit)); });
   as_owner(batch_settings_, [&] {
     SPIPlanPtr plan = kept_plan(statement);
-    if (spec_.skip_triggers) arm_trigger_filter(table.oid);
+    if (spec_.skip_triggers) {
+      // Asked again: the table may have another owner than when the job was made, a new partition as well.
+      if (!call_pg([oid = table.oid, role = owner_] { return compat::owns_relation(oid, role); }))
+        throw SqlError(ERRCODE_INSUFFICIENT_PRIVILEGE, "only the owner of " + table.name + " may leave out its triggers");
+      arm_trigger_filter(table.oid);
+    }
     try {
       execute(plan, parameters, returns ? &counter.receiver : nullptr);
     } catch (...) {

@@ -27,7 +27,7 @@ class BatchRunner {
   BatchRunner(const BatchRunner&) = delete;
   BatchRunner& operator=(const BatchRunner&) = delete;
 
-  // The description of a table, read once and again when the table has changed its name; nothing when it is gone.
+  // The description of a table, read once and again when it or an index of it was changed; nothing when it is gone.
   const Table* table(Oid relation);
   void forget(Oid relation) { tables_.erase(relation); }
 
@@ -55,7 +55,9 @@ class BatchRunner {
   Oid owner_;
   Settings batch_settings_; // for statements with the user's texts
   Settings range_settings_; // for statements over keys
+  void forget_plans() noexcept;
   std::map<Oid, Table> tables_;
+  std::uint64_t tables_as_of_ = 0; // invalidations of the relation cache
   std::unordered_map<std::string, SPIPlanPtr> plans_; // by statement
 };
 

@@ -186,7 +186,7 @@ Oid choose_owner(const Request& request) {
     const Oid user = GetUserId();
     if (request.run_as) {
       const Oid role = get_role_oid(request.run_as->c_str(), false);
-      if (!is_member_of_role(user, role))
+      if (!compat::may_become(user, role))
         ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("must be a member of role \"%s\" to run a job as it", request.run_as->c_str())));
       return role;
     }
@@ -217,7 +217,8 @@ Settings session_settings() {
   });
   std::string search_path;
   for (int i = 0; i < path.count; ++i) search_path += (i > 0 ? ", " : "") + std::string(path.schemas[i]);
-  Settings settings{{"search_path", search_path.empty() ? "\"\"" : search_path}};
+  // Temporary objects come last: in CALL dbops.run() they are the caller's, who may be another role than the job's.
+  Settings settings{{"search_path", search_path + (search_path.empty() ? "" : ", ") + "pg_temp"}};
   for (const char* name : {"TimeZone", "DateStyle", "IntervalStyle", "extra_float_digits", "bytea_output", "default_text_search_config"})
     settings.emplace_back(name, call_pg([name] { return GetConfigOptionByName(name, nullptr, false); }));
   return settings;
@@ -327,11 +328,17 @@ Plan prepare(Request& request) {
   return plan;
 }
 
-// Runs fn as the job's owner, safe from what that role has planted.
+// Runs fn as the job's owner and under the job's settings, as its batches will be, safe from what that role has planted:
+// what its functions SET does not stay in this session.
 template <typename F>
-auto as_job_owner(Oid owner, F&& fn) {
+auto as_job_owner(Oid owner, const Settings& settings, F&& fn) {
   const int flags = owner == GetUserId() ? 0 : SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION;
-  return as_role(owner, flags, fn);
+  return as_role(owner, flags, [&] {
+    const int nest_level = enter_settings(settings);
+    auto result = fn();
+    undo_settings(nest_level);
+    return result;
+  });
 }
 
 void warn(const std::vector<std::string>& warnings) {
@@ -383,7 +390,7 @@ Datum create(FunctionCallInfo fcinfo, bool erase) {
   Request request = read_request(fcinfo, erase);
   request.spec.settings = session_settings();
   const Oid owner = choose_owner(request);
-  const Plan plan = as_job_owner(owner, [&] { return prepare(request); });
+  const Plan plan = as_job_owner(owner, request.spec.settings, [&] { return prepare(request); });
   const std::int64_t id = insert_job(request, owner, plan);
   warn(plan.warnings);
   warn_if_nobody_can_run(owner);
@@ -427,7 +434,7 @@ Datum preview(FunctionCallInfo fcinfo, bool erase) {
   Request request = read_request(fcinfo, erase);
   request.spec.settings = session_settings();
   const Oid owner = choose_owner(request);
-  const Plan plan = as_job_owner(owner, [&] { return prepare(request); });
+  const Plan plan = as_job_owner(owner, request.spec.settings, [&] { return prepare(request); });
   const Spec& spec = request.spec;
   const RowCost cost = row_cost(spec, plan);
   double visited = 0;

@@ -84,7 +84,7 @@ bool read_key(Relation relation, Relation index, const char* const* assigned, in
     Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(relation), column - 1);
     // All ascending or all descending: only then is a row comparison one range of the index.
     if ((index->rd_indoption[i] & INDOPTION_DESC) != (index->rd_indoption[0] & INDOPTION_DESC)) return false;
-    if (!attribute->attnotnull || index->rd_indcollation[i] != attribute->attcollation) return false;
+    if (!compat::has_no_nulls(RelationGetDescr(relation), column - 1) || index->rd_indcollation[i] != attribute->attcollation) return false;
     const Oid default_class = GetDefaultOpClass(attribute->atttypid, BTREE_AM_OID);
     if (!OidIsValid(default_class) || get_opclass_family(default_class) != index->rd_opfamily[i]) return false;
     const char* after = operator_of(index, i, BTGreaterStrategyNumber);

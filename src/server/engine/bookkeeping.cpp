@@ -141,6 +141,10 @@ void leave_settings(int nest_level) {
   call_pg([nest_level] { AtEOXact_GUC(true, nest_level); });
 }
 
+void undo_settings(int nest_level) {
+  call_pg([nest_level] { AtEOXact_GUC(false, nest_level); });
+}
+
 void commit_without_waiting() {
   call_pg([] { set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false); });
 }

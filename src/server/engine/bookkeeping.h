@@ -94,6 +94,8 @@ auto in_savepoint(F&& fn) {
 using Settings = std::vector<std::pair<std::string, std::string>>;
 int enter_settings(const Settings& settings); // returns the nest level
 void leave_settings(int nest_level);
+// Also takes back what code that ran inside has set: for code of another role than the session's.
+void undo_settings(int nest_level);
 
 // COMMIT of this transaction does not wait for the disk: for what a crash may take back without harm.
 void commit_without_waiting();

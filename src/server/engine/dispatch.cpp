@@ -76,7 +76,8 @@ void fail_unstartable(std::int64_t id, const std::string& message, const std::st
 }
 
 // Due and not being worked on, best first: priority, then a first worker for every job before second ones, then age.
-std::vector<Candidate> candidates(int limit) {
+// failed: how many of these could not be started at all, so that there may be others behind them.
+std::vector<Candidate> candidates(int limit, int& failed) {
   const Rows due = bookkeep(
       std::string("SELECT j.job_id, s.slice, j.owner_oid, r.rolname, r.rolcanlogin,"
                   " CASE WHEN r.oid IS NOT NULL THEN has_database_privilege(r.oid, current_database(), 'CONNECT') END, j.launches"
@@ -97,7 +98,12 @@ std::vector<Candidate> candidates(int limit) {
     const std::int64_t job = due.integer(i, 0);
     std::string hint;
     if (Value why = obstacle(owner, due.text(i, 3), due.boolean(i, 4), due.boolean(i, 5), due.integer(i, 6), hint))
+    {
+      // Somebody who is steering the job at the moment decides; the others do not wait for him.
+      if (bookkeep("SELECT 1 FROM dbops.job WHERE job_id = $1::bigint FOR NO KEY UPDATE SKIP LOCKED", {to_text(job)}).empty()) continue;
       fail_unstartable(job, *why, hint);
+      ++failed;
+    }
     else found.push_back({{job, static_cast<int>(due.integer(i, 1))}, owner});
   }
   return found;
@@ -129,13 +135,16 @@ TimestampTz next_due() {
 }
 
 void count_launch(std::int64_t job) {
-  bookkeep("UPDATE dbops.job SET launches = launches + 1 WHERE job_id = $1::bigint AND state = 'queued'", {to_text(job)});
+  bookkeep("UPDATE dbops.job SET launches = launches + 1 WHERE job_id ="
+           " (SELECT job_id FROM dbops.job WHERE job_id = $1::bigint AND state = 'queued' FOR NO KEY UPDATE SKIP LOCKED)",
+           {to_text(job)});
 }
 
 // What happened to the job when its last worker vanished.
 void requeue_lost(std::int64_t id, bool progressed) {
   Job job = read_job(id, true);
-  if (job.state != core::JobState::running) return;
+  // The row is locked now: whoever has taken a slice since has to wait for it.
+  if (job.state != core::JobState::running || !workers_of(id).empty()) return;
   const Rows losses = bookkeep("UPDATE dbops.job SET losses = CASE WHEN $2::boolean THEN 0 ELSE losses + 1 END"
                                " WHERE job_id = $1::bigint RETURNING losses",
                                {to_text(id), progressed ? "true" : "false"});
@@ -159,7 +168,11 @@ std::optional<Assignment> dispatch(Session& session, Oid free_owner, int free_sl
   const bool can_take = OidIsValid(free_owner);
   const int room = free_slots() + (can_take ? 1 : 0);
   // One more than there is room for tells whether work is left over.
-  const std::vector<Candidate> due = session.transaction([&] { return candidates(room + 1); });
+  std::vector<Candidate> due;
+  for (int failed = 1; failed > 0 && due.empty();) {
+    failed = 0;
+    due = session.transaction([&] { return candidates(room + 1, failed); });
+  }
   std::optional<Assignment> taken;
   bool backlog = false;
   std::vector<std::int64_t> started;
@@ -198,7 +211,7 @@ void account_for_losses(Session& session) {
         " h WHERE h.job_id = r.job_id AND h.slice = r.slice)"
         " RETURNING r.job_id, (s.rows_done > r.rows_before)");
     const Rows orphans = bookkeep(std::string("SELECT job_id FROM dbops.job j WHERE state = 'running' AND NOT EXISTS (SELECT FROM ") +
-                                  held_slices_sql + " h WHERE h.job_id = j.job_id) ORDER BY job_id");
+                                  held_slices_sql + " h WHERE h.job_id = j.job_id) ORDER BY job_id FOR NO KEY UPDATE SKIP LOCKED");
     for (std::size_t i = 0; i < orphans.size(); ++i) {
       const std::int64_t id = orphans.integer(i, 0);
       bool progressed = false;
@@ -213,7 +226,7 @@ void prune_history(Session& session) {
   if (guc::history_retention_days < 0) return;
   session.transaction([] {
     bookkeep("DELETE FROM dbops.job WHERE job_id IN (SELECT job_id FROM dbops.job WHERE state IN ('succeeded', 'failed', 'cancelled')"
-             " AND finished_at < clock_timestamp() - $1::integer * interval '1 day' ORDER BY finished_at LIMIT 10000)",
+             " AND finished_at < clock_timestamp() - $1::integer * interval '1 day' ORDER BY finished_at LIMIT 10000 FOR UPDATE SKIP LOCKED)",
              {to_text(guc::history_retention_days)});
   });
 }

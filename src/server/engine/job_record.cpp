@@ -39,7 +39,7 @@ const char* const held_slices_sql =
 Job read_job(std::int64_t id, bool for_update) {
   const Rows found = bookkeep(std::string("SELECT kind, target_oid, target_name, owner_oid, state, parallel, rows_total, spec"
                                           " FROM dbops.job WHERE job_id = $1::bigint") +
-                                  (for_update ? " FOR UPDATE" : ""),
+                                  (for_update ? " FOR NO KEY UPDATE" : ""),
                               {to_text(id)});
   if (found.empty())
     throw SqlError(ERRCODE_UNDEFINED_OBJECT, "job " + to_text(id) + " does not exist", "See dbops.jobs for the jobs there are.");

@@ -176,7 +176,8 @@ void session_ended(int, Datum) {
 void watch_session_end() {
   static bool registered = false;
   if (std::exchange(registered, true)) return;
-  call_pg([] { before_shmem_exit(session_ended, static_cast<Datum>(0)); });
+  // Not before_shmem_exit: the lock of the slice must be gone by then.
+  call_pg([] { on_shmem_exit(session_ended, static_cast<Datum>(0)); });
 }
 
 void require_top_level(FunctionCallInfo fcinfo, const char* what) {

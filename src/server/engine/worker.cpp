@@ -50,11 +50,20 @@ bool ask_postmaster(BackgroundWorker& worker) {
   return call_pg([&worker] { return RegisterDynamicBackgroundWorker(&worker, nullptr); });
 }
 
+// How far this dispatcher has come. One that did not finish has lost what its launch had taken off the list.
+enum class DispatcherStage { connecting, working, finished };
+DispatcherStage dispatcher_stage = DispatcherStage::connecting;
+
 void dispatcher_ended(int, Datum database) {
   {
     SharedLock lock;
-    if (DatabaseEntry* entry = find_database(DatumGetObjectId(database), false); entry != nullptr && entry->dispatcher == MyProcPid)
+    if (DatabaseEntry* entry = find_database(DatumGetObjectId(database), false); entry != nullptr && entry->dispatcher == MyProcPid) {
       entry->dispatcher = 0;
+      if (dispatcher_stage != DispatcherStage::finished) {
+        const int again = dispatcher_stage == DispatcherStage::working ? 5 : 60; // seconds
+        entry->due = std::min(entry->due, GetCurrentTimestamp() + again * USECS_PER_SEC);
+      }
+    }
   }
   wake_launcher();
 }
@@ -174,7 +183,9 @@ void dbops_dispatcher_main(Datum argument) {
   // It may never wait for a lock longer than a DROP DATABASE would wait for it.
   SetConfigOption("lock_timeout", "1s", PGC_SUSET, PGC_S_OVERRIDE);
   SetConfigOption("synchronous_commit", "local", PGC_USERSET, PGC_S_OVERRIDE);
+  dispatcher_stage = DispatcherStage::working;
   boundary([] { dispatcher_work(); });
+  dispatcher_stage = DispatcherStage::finished;
   proc_exit(0);
 }
 
@@ -189,6 +200,9 @@ void dbops_worker_main(Datum) {
   if (database_is_held(order.database)) proc_exit(0);
   BackgroundWorkerInitializeConnectionByOid(order.database, order.owner, compat::nologin_worker_flag);
   pgstat_report_appname("dbops worker");
+  // What is set for the role is meant for its own statements; the batches have their own, and the bookkeeping none.
+  SetConfigOption("lock_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+  compat::no_transaction_timeout();
   boundary([&order] { worker_work(order); });
   proc_exit(0);
 }

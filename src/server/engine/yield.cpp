@@ -60,14 +60,15 @@ Oid database_wanted(Node* statement) {
 }
 
 // Processes of dbops that are still in the database; tells workers to go.
-int ask_to_leave(Oid database) {
+int ask_to_leave(Oid database, bool again) {
   SharedLock lock;
   int left = 0;
   for (Slot& slot : shared()->slots) {
     if (slot.state == Slot::State::free || slot.database != database) continue;
     ++left;
+    // Not each time: it would cancel the worker's last word as well.
+    if (slot.pid != 0 && (!slot.leave || again)) kill(slot.pid, SIGINT);
     slot.leave = true;
-    if (slot.pid != 0) kill(slot.pid, SIGINT);
   }
   const DatabaseEntry* entry = find_database(database, false);
   if (entry != nullptr && entry->dispatcher != 0) ++left;
@@ -79,7 +80,7 @@ void hold(Oid database) {
     SharedLock lock;
     if (DatabaseEntry* entry = find_database(database, true)) entry->hold = GetCurrentTimestamp() + longest_hold_us;
   }
-  for (int waited = 0; ask_to_leave(database) > 0 && waited < leave_within_ms; waited += 10) {
+  for (int waited = 0; ask_to_leave(database, waited % 500 == 0) > 0 && waited < leave_within_ms; waited += 10) {
     CHECK_FOR_INTERRUPTS();
     pg_usleep(10'000);
   }
