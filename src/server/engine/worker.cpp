@@ -93,6 +93,16 @@ bool others_wait_for_slots() {
   });
 }
 
+// What the role's or the database's settings would do to the engine's own transactions. In a deadlock, with DROP EXTENSION
+// above all, the engine finds it first and is the victim.
+void plain_session() {
+  for (const auto& [name, value] :
+       {std::pair{"default_transaction_read_only", "off"}, std::pair{"default_transaction_isolation", "read committed"},
+        std::pair{"default_transaction_deferrable", "off"}, std::pair{"statement_timeout", "0"}, std::pair{"lock_timeout", "0"},
+        std::pair{"idle_in_transaction_session_timeout", "0"}, std::pair{"deadlock_timeout", "50ms"}})
+    SetConfigOption(name, value, PGC_SUSET, PGC_S_OVERRIDE);
+}
+
 void dispatcher_work() {
   WorkerSession session;
   const bool installed = session.transaction([] { return OidIsValid(extension_oid()); });
@@ -117,6 +127,12 @@ void worker_work(const WorkerOrder& order) {
     if (!go_on || others_wait_for_slots() || database_is_held(MyDatabaseId)) return;
     next = dispatch(session, owner, order.slot);
   }
+}
+
+// The victim of a deadlock (with a DROP EXTENSION) is this process; a role's or database's default does not stop the engine.
+void give_way_to_others() {
+  SetConfigOption("deadlock_timeout", "50ms", PGC_SUSET, PGC_S_OVERRIDE);
+  SetConfigOption("default_transaction_read_only", "off", PGC_USERSET, PGC_S_OVERRIDE);
 }
 
 // True when this process is the one that the slot is waiting for.
@@ -181,7 +197,9 @@ void dbops_dispatcher_main(Datum argument) {
   BackgroundWorkerUnblockSignals();
   BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
   // It may never wait for a lock longer than a DROP DATABASE would wait for it.
+  plain_session();
   SetConfigOption("lock_timeout", "1s", PGC_SUSET, PGC_S_OVERRIDE);
+  give_way_to_others();
   SetConfigOption("synchronous_commit", "local", PGC_USERSET, PGC_S_OVERRIDE);
   dispatcher_stage = DispatcherStage::working;
   boundary([] { dispatcher_work(); });
@@ -199,9 +217,11 @@ void dbops_worker_main(Datum) {
   BackgroundWorkerUnblockSignals();
   if (database_is_held(order.database)) proc_exit(0);
   BackgroundWorkerInitializeConnectionByOid(order.database, order.owner, compat::nologin_worker_flag);
+  plain_session();
   pgstat_report_appname("dbops worker");
   // What is set for the role is meant for its own statements; the batches have their own, and the bookkeeping none.
   SetConfigOption("lock_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
+  give_way_to_others();
   compat::no_transaction_timeout();
   boundary([&order] { worker_work(order); });
   proc_exit(0);

@@ -1,0 +1,71 @@
+# What another role's code may leave behind in a session, who is held up by whom, and a key that changes under a worker.
+use strict;
+use warnings;
+
+use Dbops;
+use Test::More;
+
+my $node = Dbops::node('main');
+
+# --- A superuser's session and functions of the table's owner ----------------------------------------------------------
+$node->safe_psql('postgres', q{
+	CREATE ROLE mal LOGIN; CREATE SCHEMA mal AUTHORIZATION mal; SET ROLE mal;
+	CREATE TABLE mal.t (id int PRIMARY KEY, a int, b int);
+	INSERT INTO mal.t SELECT i, i FROM generate_series(1, 100) i;
+	CREATE FUNCTION mal.f(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
+	  $$BEGIN PERFORM set_config('search_path', 'mal', false); RETURN $1; END$$;
+});
+my $session = $node->safe_psql('postgres', q{
+	SELECT dbops.backfill('mal.t', 'b = mal.f(a)', 'b IS DISTINCT FROM mal.f(a)') AS job \gset
+	SHOW search_path;
+	SELECT dbops.pause(:job); SELECT dbops.resume(:job);
+});
+like($session, qr/^"\$user", public$/m, 'what functions of the owner SET does not stay when a job is made');
+my $job = Dbops::value($node, q{BEGIN; SELECT dbops.backfill('mal.t', 'b = mal.f(a) + 1'); UPDATE dbops.job SET not_before = 'infinity' WHERE job_id = (SELECT max(job_id) FROM dbops.job); COMMIT});
+is($node->safe_psql('postgres', "CALL dbops.run($job);\nSHOW search_path"), '"$user", public', 'nor when it is run');
+
+# --- Temporary views of whoever calls dbops.run() ----------------------------------------------------------------------
+$node->safe_psql('postgres', q{
+	CREATE ROLE vic LOGIN; CREATE ROLE adm LOGIN; GRANT dbops_admin TO adm; CREATE SCHEMA vic AUTHORIZATION vic; SET ROLE vic;
+	CREATE TABLE vic.t (id int PRIMARY KEY, a int, b int); INSERT INTO vic.t VALUES (1, 1);
+	CREATE TABLE vic.lookup (id int); INSERT INTO vic.lookup VALUES (1);
+});
+$job = Dbops::value_as($node, 'vic', q{SET search_path = vic; SELECT dbops.backfill('t', 'b = a', 'b IS NULL AND id IN (SELECT id FROM lookup)', windows => 'Mon 00:00-00:01', timezone => 'Europe/Zurich')});
+$node->safe_psql('postgres', "SELECT dbops.pause($job)");
+$node->safe_psql('postgres', "UPDATE dbops.job SET spec = spec || '{\"windows\": \"\"}' WHERE job_id = $job");
+my (undef, undef, $said) = $node->psql('postgres', qq{
+	CREATE FUNCTION pg_temp.evil() RETURNS int LANGUAGE plpgsql AS \$\$BEGIN RAISE WARNING 'evil runs as %', current_user; RETURN 1; END\$\$;
+	CREATE TEMP VIEW lookup AS SELECT pg_temp.evil() AS id;
+	GRANT ALL ON lookup TO PUBLIC;
+	BEGIN; SELECT dbops.resume($job); COMMIT; CALL dbops.run($job)}, extra_params => [ '-U', 'adm' ]);
+unlike($said, qr/evil runs/, 'temporary objects of the caller do not stand before those of the job');
+
+# --- Jobs that cannot be started, and an open transaction, hold up nobody ----------------------------------------------
+$node->safe_psql('postgres', q{
+	CREATE ROLE nologin; CREATE TABLE n (id int PRIMARY KEY, b int); INSERT INTO n SELECT generate_series(1, 10);
+	GRANT ALL ON n TO nologin; CREATE TABLE good (id int PRIMARY KEY, b int); INSERT INTO good SELECT generate_series(1, 10);
+});
+SKIP:
+{
+	skip 'a worker needs no LOGIN from 17 on', 1 if $node->pg_version >= 17;
+	$job = $node->safe_psql('postgres', q{BEGIN; SELECT count(dbops.backfill('n', 'b = 1', run_as => 'nologin')) AS c FROM generate_series(1, 12) \gset
+	SELECT dbops.backfill('good', 'b = 1'); COMMIT});
+	is(Dbops::wait_job($node, $job, 30), 'succeeded', 'jobs that cannot be started do not stop the one behind them');
+}
+my $stuck = Dbops::backfill($node, q{'n', 'b = 2', windows => 'Mon 00:00-00:01'});
+ok(Dbops::wait_for($node, "SELECT count(*) FROM dbops.job_runs WHERE job_id = $stuck AND outcome = 'running'", 1), 'a job runs');
+my $holder = Dbops::start_sql($node, "BEGIN; SELECT dbops.pause($stuck); SELECT pg_terminate_backend(pid) FROM dbops.job_runs WHERE job_id = $stuck; SELECT pg_sleep(8); ROLLBACK");
+ok(Dbops::wait_for($node, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(8)%' AND pid <> pg_backend_pid()", 1), 'somebody holds its row while its worker is gone');
+$job = Dbops::backfill($node, q{'good', 'b = 3'});
+is(Dbops::wait_job($node, $job, 6), 'succeeded', 'other jobs go on meanwhile');
+Dbops::finish_sql($holder);
+
+# --- A key that changes under a running worker -------------------------------------------------------------------------
+$node->safe_psql('postgres', q{CREATE TABLE k (id int PRIMARY KEY, a int NOT NULL, b int); INSERT INTO k SELECT i, i FROM generate_series(1, 20000) i});
+$job = Dbops::backfill($node, q{'k', 'b = a', max_rows_per_second => 2000, max_batch_rows => 50});
+ok(Dbops::wait_for($node, "SELECT rows_done > 100 FROM dbops.jobs WHERE job_id = $job", 't'), 'a walk by key is under way');
+$node->safe_psql('postgres', 'ALTER TABLE k DROP CONSTRAINT k_pkey; CREATE UNIQUE INDEX ON k (a, id)');
+is(Dbops::wait_job($node, $job, 30), 'failed', 'another key ends it');
+is(Dbops::value($node, "SELECT last_sqlstate FROM dbops.jobs WHERE job_id = $job"), '55000', 'with 55000');
+
+done_testing();
