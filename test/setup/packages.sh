@@ -55,9 +55,9 @@ fi
 
 echo "packages.sh: installing$missing"
 export DEBIAN_FRONTEND=noninteractive
-apt-get -q update </dev/null
+apt-get -qq update </dev/null
 # shellcheck disable=SC2086
-apt-get -q install -y --no-install-recommends $missing </dev/null
+apt-get -qq install -y --no-install-recommends $missing </dev/null >/dev/null
 # A service that came with it is not to start with the machine either.
 case " $missing " in
 *" pgbouncer "*) if [ -d /run/systemd/system ]; then systemctl -q disable pgbouncer || true; fi ;;
