@@ -117,6 +117,14 @@ CREATE TABLE dbops.job_error (
   UNIQUE (job_id, relation_oid, row_key)
 );
 
+COMMENT ON TABLE dbops.job IS 'What is to be done: one row a job. Read it through dbops.jobs; change it through the functions.';
+COMMENT ON TABLE dbops.job_slice IS 'The part of a job that one worker does at a time: units claimed, rows done, times. Rewritten by every batch.';
+COMMENT ON TABLE dbops.job_cursor IS 'How far a job has claimed its tables.';
+COMMENT ON TABLE dbops.job_revisit IS 'Ranges that could not be locked, to be done before the job may end.';
+COMMENT ON TABLE dbops.job_run IS 'Each time that a process worked on a slice. Read it through dbops.job_runs.';
+COMMENT ON TABLE dbops.job_event IS 'Every change of state. Read it through dbops.job_events.';
+COMMENT ON TABLE dbops.job_error IS 'Rows set aside. Read it through dbops.job_errors.';
+
 REVOKE ALL ON ALL TABLES IN SCHEMA dbops FROM PUBLIC;
 
 -- Who may see a job: members of the owner's role, dbops_monitor, dbops_admin. An owner that was dropped: the two only.

@@ -197,10 +197,9 @@ as('mal', q{DROP TRIGGER escape ON open.mals;
 for my $role ($me, 'bob')
 {
 	$job = as('mal', q{SELECT dbops.backfill('mals', 'n = n + 1')});
-	like(Dbops::refusal($node, "CALL dbops.run($job)", role => $role), qr/^42501: job $job failed: cannot fire deferred trigger within security-restricted operation/,
-		"$role runs his job with a deferred trigger: refused");
+	is(Dbops::refusal($node, "CALL dbops.run($job)", role => $role), '', "$role runs his job with a deferred trigger");
 	is(Dbops::value($node, "SELECT count(*) FROM open.attempt WHERE who <> 'mal'"), 0, 'it did not fire with other rights');
-	is(Dbops::job_state($node, $job), 'failed', 'the job has failed');
+	is(Dbops::job_state($node, $job), 'succeeded', "run by $role: its deferred trigger fired at the end of the statement");
 }
 is(Dbops::value($node, "SELECT rolsuper FROM pg_roles WHERE rolname = 'mal'"), 'f', 'mal is who he was');
 workers_setting(4);

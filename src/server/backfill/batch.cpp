@@ -120,8 +120,10 @@ BatchRunner::BatchRunner(const Spec& spec, Oid owner, std::int64_t job)
                         {"statement_timeout", "0"},
                         {"jit", "off"},
                         {"max_parallel_workers_per_gather", "0"},
+                        {"escape_string_warning", "off"},
                         {"dbops.in_job", to_text(job)}};
-  const Settings ranges{{"enable_seqscan", "off"}, {"enable_bitmapscan", "off"}};
+  const Settings ranges{{"enable_seqscan", "off"}, {"enable_bitmapscan", "off"}, {"enable_indexscan", "on"},
+                        {"enable_indexonlyscan", "on"}, {"enable_tidscan", "on"}};
   batch_settings_.insert(batch_settings_.end(), common.begin(), common.end());
   if (!spec.subqueries) batch_settings_.insert(batch_settings_.end(), ranges.begin(), ranges.end());
   for (const auto& [name, value] : spec.settings)
@@ -197,6 +199,8 @@ const Table* BatchRunner::lock_table(Oid relation) {
 BatchResult BatchRunner::run(const Table& table, const Unit& unit) {
   const Statement statement = batch_statement(table, spec_, shape_of(unit));
   BatchResult result;
+  // Deferred triggers would run at COMMIT, as the session's user. At the end of the statement they are the owner's still.
+  if (GetUserId() != owner_) query("SET CONSTRAINTS ALL IMMEDIATE");
   KeptCounter counter = make_counter();
   const std::uint64_t wal_before = pgWalUsage.wal_bytes;
   const bool returns = !spec_.erase && !spec_.condition.empty();

@@ -125,9 +125,8 @@ std::optional<double> as_real(std::optional<std::int64_t> value) {
 }
 
 void check_windows(Spec& spec) {
-  if (spec.windows.empty()) return;
   core::WindowError error{};
-  if (!core::Windows::parse(spec.windows, error))
+  if (!spec.windows.empty() && !core::Windows::parse(spec.windows, error))
     bad_argument("windows: expected " + error.expected + " at position " + std::to_string(error.position + 1),
                  "For example '22:00-06:00' or 'Mon-Fri 20:00-24:00, Sat,Sun 00:00-24:00'.");
   if (spec.timezone.empty()) spec.timezone = call_pg([] { return GetConfigOptionByName("TimeZone", nullptr, false); });
@@ -219,7 +218,8 @@ Settings session_settings() {
   for (int i = 0; i < path.count; ++i) search_path += (i > 0 ? ", " : "") + std::string(path.schemas[i]);
   // Temporary objects come last: in CALL dbops.run() they are the caller's, who may be another role than the job's.
   Settings settings{{"search_path", search_path + (search_path.empty() ? "" : ", ") + "pg_temp"}};
-  for (const char* name : {"TimeZone", "DateStyle", "IntervalStyle", "extra_float_digits", "bytea_output", "default_text_search_config"})
+  for (const char* name : {"TimeZone", "DateStyle", "IntervalStyle", "extra_float_digits", "bytea_output", "default_text_search_config",
+                           "standard_conforming_strings", "transform_null_equals", "backslash_quote"})
     settings.emplace_back(name, call_pg([name] { return GetConfigOptionByName(name, nullptr, false); }));
   return settings;
 }
@@ -297,6 +297,12 @@ void warn_about(const CheckedInput& checked, const Request& request, Plan& plan)
   }
 }
 
+std::string key_text(const Table& table) {
+  std::string text;
+  for (const KeyColumn& column : table.key.columns) text += (text.empty() ? "" : ", ") + column.name;
+  return text;
+}
+
 // Everything that can be wrong is found here, before a job exists. As the job's owner.
 Plan prepare(Request& request) {
   Spec& spec = request.spec;
@@ -320,6 +326,9 @@ Plan prepare(Request& request) {
       if (!call_pg([&table] { return compat::owns_relation(table.oid, GetUserId()); }))
         throw SqlError(ERRCODE_INSUFFICIENT_PRIVILEGE, "only the owner of " + table.name + " may leave out its triggers");
   choose_strategy(request, spec, plan);
+  // Walking over a table reads its key, or the place of each row, which takes the privilege on the whole table.
+  for (const Table& table : plan.tables)
+    query("EXPLAIN (COSTS OFF) SELECT " + (spec.order == Order::key ? key_text(table) : "ctid") + " FROM ONLY " + table.name);
   for (std::size_t i = 0; i < plan.tables.size(); ++i) {
     plan.matching += estimate_matching(plan.tables[i], spec, !checked.condition_is_volatile && i < sampled_tables);
     if (i == 0) plan.width = row_width(plan.tables[i]);
@@ -397,12 +406,6 @@ Datum create(FunctionCallInfo fcinfo, bool erase) {
   announce_at_commit();
   spi.close();
   return Int64GetDatum(id);
-}
-
-std::string key_text(const Table& table) {
-  std::string text;
-  for (const KeyColumn& column : table.key.columns) text += (text.empty() ? "" : ", ") + column.name;
-  return text;
 }
 
 // Cost of a row, fitted to the figures in docs/performance.md: the heap, and for what is not HOT every index.

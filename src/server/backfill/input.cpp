@@ -9,6 +9,7 @@ extern "C" {
 #include "access/relation.h"
 #include "access/sysattr.h"
 #include "catalog/partition.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
 #include "executor/spi.h"
 #include "nodes/nodeFuncs.h"
@@ -56,7 +57,8 @@ std::vector<std::string> parse_assignments(const std::string& table, const std::
   const Names found = call_pg([&text] {
     Names names{-1, nullptr};
     List* statements = raw_parser(text.c_str(), RAW_PARSE_DEFAULT);
-    if (list_length(statements) != 1) return names;
+    // A length is given when a semicolon ends the statement before the text does.
+    if (list_length(statements) != 1 || linitial_node(RawStmt, statements)->stmt_len != 0) return names;
     auto* update = reinterpret_cast<UpdateStmt*>(linitial_node(RawStmt, statements)->stmt);
     if (!IsA(update, UpdateStmt) || update->fromClause != NIL || update->whereClause != nullptr || compat::has_returning(update) ||
         update->withClause != nullptr)
@@ -116,7 +118,6 @@ struct Analysis {
   bool depends;            // the condition reads a column that is assigned or generated
   bool condition_volatile;
   bool rewritten;          // rules make something else of it
-  bool partition_key;      // an assigned column decides about the partition
   Volatile functions;
 };
 
@@ -134,10 +135,6 @@ Analysis analyze(Oid relation, const std::string& text) {
       auto* target = lfirst_node(TargetEntry, cell);
       if (!target->resjunk) assigned = bms_add_member(assigned, target->resno - FirstLowInvalidHeapAttributeNumber);
     }
-    result.partition_key =
-        table->rd_rel->relispartition || table->rd_rel->relkind == RELKIND_PARTITIONED_TABLE
-            ? has_partition_attrs(table, assigned, nullptr)
-            : false;
     TupleDesc columns = RelationGetDescr(table);
     for (int i = 0; i < columns->natts; ++i)
       if (TupleDescAttr(columns, i)->attgenerated != '\0')
@@ -156,6 +153,35 @@ Analysis analyze(Oid relation, const std::string& text) {
                        linitial_node(Query, rewritten)->querySource != QSRC_ORIGINAL;
     return result;
   });
+}
+
+// The partitioned table, among those above and below, whose partition key has one of the columns; InvalidOid when none.
+Oid partitioned_by(Oid relation, const std::vector<std::string>& columns) {
+  return call_pg([relation, &columns] {
+    List* candidates = list_concat(find_all_inheritors(relation, NoLock, nullptr),
+                                   get_rel_relispartition(relation) ? get_partition_ancestors(relation) : NIL);
+    Oid found = InvalidOid;
+    ListCell* cell = nullptr;
+    foreach (cell, candidates) {
+      const Oid oid = lfirst_oid(cell);
+      if (get_rel_relkind(oid) != RELKIND_PARTITIONED_TABLE) continue;
+      Bitmapset* assigned = nullptr;
+      for (const std::string& column : columns)
+        if (const AttrNumber number = get_attnum(oid, column.c_str()); number > 0)
+          assigned = bms_add_member(assigned, number - FirstLowInvalidHeapAttributeNumber);
+      Relation table = relation_open(oid, AccessShareLock);
+      if (has_partition_attrs(table, assigned, nullptr)) found = oid;
+      relation_close(table, AccessShareLock);
+    }
+    return found;
+  });
+}
+
+void refuse_partition_keys(Oid relation, const std::vector<std::string>& columns) {
+  const Oid partitioned = columns.empty() ? InvalidOid : partitioned_by(relation, columns);
+  if (!OidIsValid(partitioned)) return;
+  throw SqlError(ERRCODE_FEATURE_NOT_SUPPORTED, "assignments change a column of the partition key of " + qualified_name(partitioned),
+                 "Rows would move between partitions while they are walked over. Move them by INSERT and batch_delete.");
 }
 
 } // namespace
@@ -181,9 +207,7 @@ CheckedInput check_input(Oid relation, bool erase, const std::string& assignment
   }
   if (analysis.rewritten)
     throw SqlError(ERRCODE_FEATURE_NOT_SUPPORTED, table + " has rules that rewrite the statement", "Drop the rules, or use a trigger.");
-  if (analysis.partition_key)
-    throw SqlError(ERRCODE_FEATURE_NOT_SUPPORTED, "assignments change a column of the partition key of " + table,
-                   "Rows would move between partitions while they are walked over. Move them by INSERT and batch_delete.");
+  refuse_partition_keys(relation, checked.columns);
   checked.subqueries = analysis.subqueries;
   checked.condition_is_volatile = analysis.condition_volatile;
   checked.falsifiable = !condition.empty() && !analysis.condition_volatile && (erase || analysis.depends);

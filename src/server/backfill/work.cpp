@@ -100,6 +100,7 @@ class SliceWork {
   const Job& job_;
   const int slice_;
   const Spec spec_;
+  const std::string job_text_ = to_text(job_.id);
   BatchRunner runner_;
   core::BatchController controller_;
   Pace pace_;
@@ -205,6 +206,8 @@ Step SliceWork::step_in_transaction() {
     throw SqlError(ERRCODE_UNDEFINED_OBJECT, "the role that owns the job was dropped", "Create the job again as another role.");
   // Cursor and data are in the same transaction: what the last half second of a crash takes, it takes from both.
   commit_without_waiting();
+  // For deferred triggers too, which run at COMMIT.
+  call_pg([this] { set_config_option("dbops.in_job", job_text_.c_str(), PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false); });
   if (!work_.empty()) {
     run_unit();
     return Step::worked;

@@ -167,6 +167,13 @@ std::optional<Assignment> dispatch(Session& session, Oid free_owner, int free_sl
   if (shared() == nullptr) return std::nullopt;
   const bool can_take = OidIsValid(free_owner);
   const int room = free_slots() + (can_take ? 1 : 0);
+  if (room == 0) {
+    session.transaction([] {
+      const Rows waiting = bookkeep("SELECT EXISTS (SELECT FROM dbops.job WHERE state = 'queued')");
+      publish(waiting.boolean(0, 0), next_due());
+    });
+    return std::nullopt;
+  }
   // One more than there is room for tells whether work is left over.
   std::vector<Candidate> due;
   for (int failed = 1; failed > 0 && due.empty();) {
