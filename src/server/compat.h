@@ -10,6 +10,7 @@ extern "C" {
 #include "catalog/pg_proc_d.h"
 #include "nodes/nodeFuncs.h"
 #include "postmaster/bgworker.h"
+#include "storage/lock.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
 #include "tcop/pquery.h"
@@ -82,6 +83,14 @@ inline bool has_returning(const UpdateStmt* statement) {
   return statement->returningClause != nullptr;
 #else
   return statement->returningList != NIL;
+#endif
+}
+
+inline bool holds_lock(const LOCKTAG& tag, LOCKMODE mode) {
+#if PG_VERSION_NUM >= 170000
+  return LockHeldByMe(&tag, mode, false);
+#else
+  return LockHeldByMe(&tag, mode);
 #endif
 }
 

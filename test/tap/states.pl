@@ -142,7 +142,7 @@ table('t6', 10);
 my $out = $node->safe_psql('postgres', "LISTEN dbops;\nSELECT dbops.backfill('t6', 'n = n + 1') AS job \\gset\nCALL dbops.wait(:job);\nSELECT 'job ' || :job;\n");
 ($job) = $out =~ /^job (\d+)$/m;
 my @states = $out =~ /Asynchronous notification "dbops" with payload "\{[^}]*"job_id":$job,[^}]*"state":"(\w+)"\}/g;
-is("@states", 'running succeeded', 'NOTIFY dbops tells of the changes of state');
+like("@states", qr/^(queued )?running succeeded$/, 'NOTIFY dbops tells of the changes of state');
 
 # --- CALL dbops.run ------------------------------------------------------------------------------------------------------
 setting('dbops.max_workers = 0');

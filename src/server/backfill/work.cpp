@@ -263,6 +263,10 @@ void SliceWork::run_unit() {
   }
   const Clock::time_point start = Clock::now();
   const BatchResult result = runner_.run(*table, current);
+  // pg_advisory_unlock_all() in a trigger lets go of it as well: then another worker may be at this unit already.
+  if (!SliceLock::held(job_.id, slice_))
+    throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "a trigger or function of the statement has released the lock of the job",
+                   "It must not call pg_advisory_unlock_all() or DISCARD ALL.");
   if (result.kept > 0 && current.order == Order::block) throw StillMatches{};
   if (current.next == 0) chunk_began_ = GetCurrentTransactionIdIfAny();
   const auto took = std::chrono::duration_cast<microseconds>(Clock::now() - start);

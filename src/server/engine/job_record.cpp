@@ -1,5 +1,6 @@
 #include "server/engine/job_record.h"
 
+#include "server/compat.h"
 #include "server/engine/wake.h"
 
 extern "C" {
@@ -112,6 +113,11 @@ bool SliceLock::acquire(std::int64_t job, int slice, int wait_ms) {
       CHECK_FOR_INTERRUPTS();
     });
   }
+}
+
+bool SliceLock::held(std::int64_t job, int slice) {
+  const LOCKTAG tag = slice_tag(job, slice);
+  return call_pg([&tag] { return compat::holds_lock(tag, ExclusiveLock); });
 }
 
 void SliceLock::release(std::int64_t job, int slice) noexcept {

@@ -40,6 +40,7 @@ class SliceLock {
   // Waits at most `wait_ms`; false when somebody else has it.
   static bool acquire(std::int64_t job, int slice, int wait_ms);
   static void release(std::int64_t job, int slice) noexcept;
+  static bool held(std::int64_t job, int slice);
 };
 // Between what the workers of a job do side by side (shared) and what changes the ground under it (exclusive); to the end of
 // the transaction.
