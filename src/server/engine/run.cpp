@@ -36,6 +36,8 @@ std::optional<Job> take_slice(Session& session, const Assignment& assignment) {
            " FROM dbops.job_slice s WHERE r.outcome = 'running' AND s.job_id = r.job_id AND s.slice = r.slice"
            " AND r.job_id = $1::bigint AND r.slice = $2::integer",
            {id, slice});
+  // Its other slices may start now; the dispatcher that sent this worker has gone.
+  if (job.state == JobState::queued && job.parallel > 1) announce_at_commit();
   change_state(job, JobAction::start, "dbops", std::string(session.mode()) + " with process id " + to_text(MyProcPid));
   bookkeep("INSERT INTO dbops.job_run (job_id, slice, mode, pid, rows_before)"
            " SELECT job_id, slice, $3, $4::integer, rows_done FROM dbops.job_slice WHERE job_id = $1::bigint AND slice = $2::integer",
