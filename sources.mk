@@ -54,11 +54,14 @@ CORE_TOOL_SOURCES = \
 	src/core/text/live_view.cpp \
 	src/core/text/quantity.cpp \
 	src/core/text/table.cpp \
+	src/core/wal/archive_reader.cpp \
 	src/core/wal/catalogue.cpp \
+	src/core/wal/cluster_identity.cpp \
 	src/core/wal/layout.cpp \
 	src/core/wal/object_format.cpp \
 	src/core/wal/page_header.cpp \
 	src/core/wal/repository.cpp \
+	src/core/wal/restore_file.cpp \
 	src/core/wal/restore_plan.cpp \
 	src/core/wal/segment.cpp \
 	src/core/wal/wal_fetch.cpp \
@@ -102,6 +105,7 @@ SERVER_SOURCES = \
 CLI_SOURCES = \
 	src/cli/command_line.cpp \
 	src/cli/commands/jobs.cpp \
+	src/cli/commands/wal_get.cpp \
 	src/cli/commands/watch.cpp \
 	src/cli/connection.cpp \
 	src/cli/json.cpp \
@@ -109,8 +113,10 @@ CLI_SOURCES = \
 	src/cli/main.cpp \
 	src/cli/password.cpp \
 	src/cli/progress_source.cpp \
+	src/cli/recovery_process.cpp \
 	src/cli/report.cpp \
 	src/cli/signals.cpp \
+	src/cli/stores.cpp \
 	src/cli/terminal.cpp \
 	src/cli/watch_display.cpp
 

@@ -57,6 +57,19 @@ When the server goes away, watch says so and connects again as soon as it can; j
 Exit status: 0 when all succeeded, 1 when one failed or was cancelled, 2 for wrong usage or no connection,
 3 with --once when none failed and not all have finished, 130 after Ctrl-C.)";
 
+const char* const wal_get_manual = R"(In postgresql.conf:
+  restore_command = 'dbops wal-get %f %p'
+
+Takes the whole segment; else, for the last one of its timeline, what was streamed of it, filled up with zeros.
+
+Exit status:
+  0    the file is in place
+  1    there is no such file: the word of every store that is named
+  200  wrong usage, setting, permission or key        201  a store could not be reached within --retry-time
+  202  WAL is missing in the middle                   203  the copies of the file are damaged
+  204  the file could not be written here
+PostgreSQL ends recovery at 1, and stops at 200 and above, so that an outage never looks like the end of WAL.)";
+
 void add_connection_options(CLI::App& app, ConnectionSettings& settings) {
   const auto add = [&app](const char* names, std::optional<std::string>& value, const char* type, const char* what) {
     app.add_option(names, value, what)->type_name(type)->group("Connection options");
@@ -81,6 +94,13 @@ std::string check_interval(const std::string& text) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
   const bool valid = error == std::errc() && end == text.data() + text.size() && seconds >= 0.1 && seconds <= 86400;
   return valid ? "" : "\"" + text + "\" is not a number of seconds from 0.1 to 86400";
+}
+
+std::string check_duration(const std::string& text) {
+  double seconds = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+  const bool valid = error == std::errc() && end == text.data() + text.size() && seconds >= 0 && seconds <= 31536000;
+  return valid ? "" : "\"" + text + "\" is not a number of seconds";
 }
 
 std::string check_state(const std::string& text) {
@@ -151,10 +171,53 @@ CLI::App* add_steering(CLI::App& app, const SteeringWords& words, SteerCommand& 
   return steer;
 }
 
+void add_store_options(CLI::App& app, StoreSettings& settings) {
+  const auto add = [&app](const char* name, std::string& value, const char* variable, const char* type,
+                          const char* what) {
+    app.add_option(name, value, what)->type_name(type)->envname(variable)->group("Store options");
+  };
+  add("--store", settings.store, "DBOPS_STORE", "URL", "file:///path or s3://bucket/prefix?endpoint=...");
+  add("--offsite-store", settings.offsite_store, "DBOPS_OFFSITE_STORE", "URL", "a second one with the same content");
+  add("--key-file", settings.key_file, "DBOPS_KEY_FILE", "PATH", "keys of encrypted objects");
+  add("--credentials-file", settings.credentials_file, "DBOPS_CREDENTIALS_FILE", "PATH",
+      "for S3, in AWS's format; without, AWS's variables and roles apply");
+  app.add_option("--system-identifier", settings.system_identifier,
+                 "of the cluster; default: of the data directory that the command runs in")
+      ->type_name("NUMBER")
+      ->group("Store options");
+}
+
+CLI::App* add_wal_get(CLI::App& app, WalGetCommand& command) {
+  CLI::App* get = app.add_subcommand("wal-get", "Fetch a WAL file from the archive: restore_command of PostgreSQL");
+  get->add_option("FILE", command.file, "name of the file, %f")->type_name("")->required();
+  get->add_option("PATH", command.target, "where to put it, %p")->type_name("")->required();
+  add_store_options(*get, command.stores);
+  get->add_option("--retry-time", command.retry_time,
+                  "how long to try again when a store cannot be reached; default 300")
+      ->type_name("SECONDS")
+      ->check(check_duration);
+  get->add_option("--gap-time", command.gap_time,
+                  "how long to wait for a segment that only later WAL is there of; default 30")
+      ->type_name("SECONDS")
+      ->check(check_duration);
+  get->footer(wal_get_manual);
+  return get;
+}
+
+// An error in the usage of wal-get must not look like "no such file" to PostgreSQL, which would end recovery; nor must
+// a restore_command that names no command at all.
+int usage_status(CLI::App& app, int count, const char* const* arguments) {
+  for (const CLI::App* command : app.get_subcommands({}))
+    for (int i = 1; i < count; ++i)
+      if (command->get_name() == arguments[i])
+        return command->get_name() == "wal-get" ? int(restore_misconfigured) : int(exit_error);
+  return count > 1 ? int(restore_misconfigured) : int(exit_error);
+}
+
 } // namespace
 
 std::variant<CommandLine, int> parse_command_line(int count, const char* const* arguments) {
-  CLI::App app("Watches and steers the jobs of the PostgreSQL extension dbops.", "dbops");
+  CLI::App app("The command line of the PostgreSQL extension dbops.", "dbops");
   app.set_help_flag("--help", "print this manual and exit");
   app.set_version_flag("-V,--version", "dbops " DBOPS_VERSION, "print the version and exit");
   app.get_formatter()->column_width(32);
@@ -168,6 +231,7 @@ std::variant<CommandLine, int> parse_command_line(int count, const char* const* 
   WatchCommand watch;
   JobsCommand jobs;
   ErrorsCommand errors;
+  WalGetCommand wal_get;
   std::array<SteerCommand, steering.size()> steers;
   add_watch(app, watch)->final_callback([&] { line.command = watch; });
   add_jobs_list(app, jobs)->final_callback([&] { line.command = jobs; });
@@ -176,6 +240,7 @@ std::variant<CommandLine, int> parse_command_line(int count, const char* const* 
     add_steering(app, steering[i], steers[i])->final_callback([&line, &steer = steers[i]] { line.command = steer; });
   }
   add_errors(app, errors)->final_callback([&] { line.command = errors; });
+  add_wal_get(app, wal_get)->final_callback([&] { line.command = wal_get; });
   for (CLI::App* command : app.get_subcommands({}))
     command->fallthrough();
 
@@ -184,7 +249,7 @@ std::variant<CommandLine, int> parse_command_line(int count, const char* const* 
     return line;
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() != 0) std::cerr << "dbops: ";
-    return app.exit(error, std::cout, std::cerr) == 0 ? exit_success : exit_error;
+    return app.exit(error, std::cout, std::cerr) == 0 ? int(exit_success) : usage_status(app, count, arguments);
   }
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cli/commands/jobs.h"
+#include "cli/commands/wal_get.h"
 #include "cli/commands/watch.h"
 #include "cli/connection.h"
 
@@ -11,7 +12,7 @@ namespace dbops::cli {
 
 struct CommandLine {
   ConnectionSettings connection;
-  std::variant<WatchCommand, JobsCommand, ErrorsCommand, SteerCommand> command;
+  std::variant<WatchCommand, JobsCommand, ErrorsCommand, SteerCommand, WalGetCommand> command;
 };
 
 // An exit status when that was all: --help, --version, or wrong usage, which it reports.

@@ -15,7 +15,14 @@ int main(int count, char** arguments) {
     const auto parsed = parse_command_line(count, arguments);
     if (const int* status = std::get_if<int>(&parsed)) return *status;
     const auto& line = std::get<CommandLine>(parsed);
-    return std::visit([&line](const auto& command) { return run(command, line.connection); }, line.command);
+    return std::visit(
+        [&line](const auto& command) {
+          if constexpr (requires { run(command, line.connection); })
+            return run(command, line.connection);
+          else
+            return run(command); // without a server
+        },
+        line.command);
   } catch (const std::exception& failure) {
     report(failure);
     return exit_error;

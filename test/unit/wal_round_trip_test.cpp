@@ -47,7 +47,8 @@ class WalRoundTrip : public testing::TestWithParam<bool> {
   WalFetchResult fetch(const WalFileName& name, const KeyRing* keys = nullptr) {
     got_.clear();
     return WalReader(store(), test_system_identifier, keys)
-        .fetch(name, [this](ByteView piece) { append(got_, piece); }, {});
+        .fetch(name, [this](ByteView piece) { append(got_, piece); }, {})
+        .result;
   }
 
   const SegmentSize size_{1 << 20};

@@ -103,15 +103,15 @@ bool WalReader::has_later_wal(const WalFileName& segment, const CallContext& con
   return false;
 }
 
-WalFetchResult WalReader::fetch_chunks(const WalFileName& segment, const std::vector<ChunkRange>& chunks,
-                                       const ByteSink& sink, const CallContext& context) {
+WalFetch WalReader::fetch_chunks(const WalFileName& segment, const std::vector<ChunkRange>& chunks,
+                                 const ByteSink& sink, const CallContext& context) {
   const RestorePlan whole_plan = plan_chunks(chunks, max_file_size);
-  if (whole_plan.pieces.empty()) return WalFetchResult::gap;
+  if (whole_plan.pieces.empty()) return {WalFetchResult::gap};
   const Bytes first = fetch_chunk(segment, whole_plan.pieces.front().chunk, context);
   const std::uint64_t size = parse_segment_header(first).segment_size;
   check_segment(first, size, system_identifier_, segment.segment);
   const RestorePlan plan = plan_chunks(chunks, std::uint32_t(size));
-  if (plan.covered < size && has_later_wal(segment, context)) return WalFetchResult::gap;
+  if (plan.covered < size && has_later_wal(segment, context)) return {WalFetchResult::gap};
   std::uint64_t sent = 0;
   for (const ChunkPiece& piece : plan.pieces) {
     const Bytes bytes = &piece == plan.pieces.data() ? first : fetch_chunk(segment, piece.chunk, context);
@@ -121,19 +121,19 @@ WalFetchResult WalReader::fetch_chunks(const WalFileName& segment, const std::ve
     sent += taken.size();
   }
   pad(size - sent, sink);
-  return sent == size ? WalFetchResult::whole : WalFetchResult::padded;
+  return {sent == size ? WalFetchResult::whole : WalFetchResult::padded, sent};
 }
 
-WalFetchResult WalReader::fetch(const WalFileName& file, const ByteSink& sink, const CallContext& context) {
+WalFetch WalReader::fetch(const WalFileName& file, const ByteSink& sink, const CallContext& context) {
   if (fetch_object(wal_file_key(file), object_kind(file.kind), max_file_size, sink, context))
-    return WalFetchResult::whole;
+    return {WalFetchResult::whole};
   if (file.kind == WalFileKind::segment) {
     if (const auto chunks = list_chunks(file, context); !chunks.empty())
       return fetch_chunks(file, chunks, sink, context);
-    if (has_later_wal(file, context)) return WalFetchResult::gap;
+    if (has_later_wal(file, context)) return {WalFetchResult::gap};
   }
   require_repository(context);
-  return WalFetchResult::absent;
+  return {WalFetchResult::absent};
 }
 
 void WalReader::require_repository(const CallContext& context) {

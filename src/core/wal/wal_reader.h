@@ -17,6 +17,11 @@ enum class WalFetchResult {
   gap,    // not there or not whole, although later WAL of its timeline is: recovery must not end here unnoticed
 };
 
+struct WalFetch {
+  WalFetchResult result = WalFetchResult::absent;
+  std::uint64_t covered = 0; // of a padded segment: bytes that are not padding
+};
+
 class WalReader {
  public:
   // keys may be null. All arguments must outlive the reader. May be used by several threads.
@@ -25,15 +30,17 @@ class WalReader {
   // Hands the file to `sink` piece by piece. When this throws, what the sink got must be thrown away.
   // Throws Error: not_found when the store holds no repository of this cluster at all (a wrong URL must not end
   // recovery), corrupt, key_missing, key_wrong, and what ObjectStore throws.
-  WalFetchResult fetch(const WalFileName& file, const ByteSink& sink, const CallContext& context);
+  WalFetch fetch(const WalFileName& file, const ByteSink& sink, const CallContext& context);
+  // For messages; without secrets.
+  [[nodiscard]] std::string describe() const { return store_.describe(); }
 
  private:
   bool fetch_object(const std::string& name, ObjectKind kind, std::uint64_t limit, const ByteSink& sink,
                     const CallContext& context);
   Bytes read_object(const std::string& key, Bytes start, const CallContext& context);
   std::vector<ChunkRange> list_chunks(const WalFileName& segment, const CallContext& context);
-  WalFetchResult fetch_chunks(const WalFileName& segment, const std::vector<ChunkRange>& chunks, const ByteSink& sink,
-                              const CallContext& context);
+  WalFetch fetch_chunks(const WalFileName& segment, const std::vector<ChunkRange>& chunks, const ByteSink& sink,
+                        const CallContext& context);
   Bytes fetch_chunk(const WalFileName& segment, const ChunkRange& chunk, const CallContext& context);
   bool has_later_wal(const WalFileName& segment, const CallContext& context);
   void require_repository(const CallContext& context);

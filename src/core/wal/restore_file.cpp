@@ -1,0 +1,99 @@
+#include "core/wal/restore_file.h"
+
+#include "core/base/error.h"
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+namespace dbops::core {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::string_view infix = ".dbops-";
+
+// The one temporary file of this process, for the signal handler. Set before `has_temporary`, which it is valid under.
+std::array<char, 4096> temporary_name{};
+std::atomic<bool> has_temporary{false};
+static_assert(std::atomic<bool>::is_always_lock_free);
+
+void remember(const fs::path& path) noexcept {
+  has_temporary = false;
+  if (path.native().size() >= temporary_name.size()) return;
+  std::memcpy(temporary_name.data(), path.c_str(), path.native().size() + 1);
+  has_temporary = true;
+}
+
+fs::path temporary_for(const fs::path& target) {
+  std::array<std::byte, 8> suffix{};
+  if (::getrandom(suffix.data(), suffix.size(), 0) != ssize_t(suffix.size()))
+    throw system_error(errno, "could not get random bytes");
+  return target.string() + std::string(infix) + to_hex(suffix);
+}
+
+// What processes left that did not come to their end. Nothing depends on it, so errors are of no interest.
+void remove_abandoned(const fs::path& target) {
+  const std::string prefix = target.filename().string() + std::string(infix);
+  const fs::path directory = target.has_parent_path() ? target.parent_path() : fs::path(".");
+  std::error_code error;
+  for (fs::directory_iterator entry(directory, error), end; !error && entry != end; entry.increment(error)) {
+    if (!entry->path().filename().string().starts_with(prefix)) continue;
+    const int fd = ::open(entry->path().c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0) continue;
+    if (::flock(fd, LOCK_EX | LOCK_NB) == 0) ::unlink(entry->path().c_str());
+    ::close(fd);
+  }
+}
+
+} // namespace
+
+RestoreFile::RestoreFile(fs::path target)
+    : target_(std::move(target)), temporary_(temporary_for(target_)),
+      file_((remove_abandoned(target_), remember(temporary_),
+             File::open(temporary_, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW))) {
+  // Where locks do not exist nobody else gets one either, and the file of a process that died stays.
+  (void)::flock(file_.descriptor(), LOCK_EX | LOCK_NB);
+}
+
+RestoreFile::~RestoreFile() {
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+  has_temporary = false;
+}
+
+void RestoreFile::restart() {
+  if (::ftruncate(file_.descriptor(), 0) != 0 || ::lseek(file_.descriptor(), 0, SEEK_SET) != 0)
+    throw system_error(errno, "could not truncate file \"" + temporary_.string() + "\"");
+  written_ = 0;
+}
+
+void RestoreFile::write(ByteView bytes) {
+  file_.write(bytes);
+  written_ += bytes.size();
+}
+
+Bytes RestoreFile::start(std::size_t length) const {
+  Bytes bytes(length);
+  bytes.resize(file_.read_at(0, bytes));
+  return bytes;
+}
+
+void RestoreFile::commit() {
+  if (::rename(temporary_.c_str(), target_.c_str()) != 0)
+    throw system_error(errno, "could not rename a file to \"" + target_.string() + "\"");
+  has_temporary = false;
+  temporary_.clear();
+}
+
+void RestoreFile::remove_in_signal_handler() noexcept {
+  if (has_temporary) ::unlink(temporary_name.data());
+}
+
+} // namespace dbops::core
