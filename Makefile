@@ -24,7 +24,7 @@ all: $(EXTENSION_SQL)
 setup:
 	test/setup/packages.sh
 demo:
-	test/setup/packages.sh
+	test/setup/packages.sh server
 	test/demo/demo.sh
 test:
 	test/setup/packages.sh
@@ -32,7 +32,7 @@ test:
 test-majors:
 	test/majors/run.sh
 bench:
-	test/setup/packages.sh
+	test/setup/packages.sh server s3 bench
 	test/bench/run.sh
 lint:
 	test/lint.sh

@@ -1,6 +1,6 @@
 #!/bin/bash
-# run-tests.sh [PART [FILE...]]: all tests, or one of the parts purity, unit, sanitizers, fuzz, regress, isolation, tap; of
-# the last three only the named files (with or without directory and ending). "servers" is those three.
+# run-tests.sh [PART [FILE...]]: all tests, or one of the parts purity, unit, store, format, sanitizers, fuzz, regress,
+# isolation, tap; of the last three only the named files (with or without directory and ending). "servers" is those three.
 #
 # The servers are private ones with dbops from a staging directory: nothing is installed. Started by root, they run as an
 # unprivileged user. All that runs lives in a temporary directory that is removed at the end; what a failed test leaves to
@@ -57,25 +57,56 @@ cmake_build() {
   ninja -C "$directory" -j "$JOBS" --quiet $targets
 }
 
-# unit_run DIRECTORY NAME: from the work directory and without root's rights, which would hide errors of permission
-unit_run() {
-  local log=$WORK/$2.log status=0 ok bad
-  cp "$ROOT/build/$1/unit_tests" "$WORK/bin/$2"
-  (cd "$WORK/home" && as_user "$WORK/bin/$2" --gtest_color=no) >"$log" 2>&1 || status=$?
+# gtest_run NAME COMMAND...: from the work directory and without root's rights, which would hide errors of permission
+gtest_run() {
+  local name=$1 log=$WORK/$1.log status=0 ok bad
+  shift
+  (cd "$WORK/home" && as_user "$@" --gtest_color=no) >"$log" 2>&1 || status=$?
   ok=$(matches '^\[       OK \]' "$log")
   bad=$(matches '^\[  FAILED  \] .*\([0-9]+ ms\)$' "$log")
   if [ $status -ne 0 ] && [ "$bad" -eq 0 ]; then bad=1; fi # it crashed
   count "$ok" "$bad"
   if [ "$bad" -ne 0 ]; then
     grep -vE '^\[(       OK |-+|=+)' "$log" | tail -n 100
-    keep "$log" "$2.log"
+    keep "$log" "$name.log"
   fi
-  echo "$2: $ok ok, $bad failed, $(matches '^\[  SKIPPED \] .*ms\)$' "$log") skipped"
+  echo "$name: $ok ok, $bad failed, $(matches '^\[  SKIPPED \] .*ms\)$' "$log") skipped"
+}
+
+unit_run() { # unit_run DIRECTORY NAME
+  cp "$ROOT/build/$1/unit_tests" "$WORK/bin/$2"
+  gtest_run "$2" "$WORK/bin/$2"
 }
 
 unit() {
   note "unit tests"
   if cmake_build cmake unit_tests; then unit_run cmake unit; else one 1 "build of the unit tests"; fi
+}
+
+# The object stores and WAL in them, on a real S3 server (Ceph's) with and without a proxy that fails on demand.
+store() {
+  note "stores: contract, faults, WAL"
+  if ! cmake_build cmake store_tests; then
+    one 1 "build of the tests of stores"
+    return 0
+  fi
+  cp "$ROOT/build/cmake/store_tests" "$WORK/bin/"
+  cp -r "$ROOT/test/s3" "$WORK/bin/"
+  S3_STATE=$WORK/tmp/rgw gtest_run store "$WORK/bin/s3/run.sh" "$WORK/bin/store_tests"
+}
+
+# A reader in another language, written from docs/format.md.
+format() {
+  note "the object format, read in Python"
+  local status=0
+  if ! cmake_build cmake write_samples; then
+    one 1 "build of the samples"
+    return 0
+  fi
+  cp "$ROOT/build/cmake/write_samples" "$WORK/bin/"
+  cp -r "$ROOT/test/format" "$WORK/bin/"
+  (cd "$WORK/home" && as_user timeout 120 "$WORK/bin/format/run.sh" "$WORK/bin/write_samples") || status=$?
+  one $status "the reader in Python gets from a repository what dbops has put into it"
 }
 
 # clang's build of core has the fuzzers' instrumentation as well, and serves both parts; without clang it is g++'s.
@@ -244,7 +275,7 @@ tap() {
   note "tests of whole servers (TAP)"
   mkdir -p "$WORK/tap" "$WORK/portlock" "$WORK/source/test"
   own "$WORK/tap" "$WORK/portlock"
-  cp -r "$ROOT/test/tap" "$WORK/source/test/"
+  cp -r "$ROOT/test/tap" "$ROOT/test/s3" "$WORK/source/test/"
   for name in README.md CHANGELOG.md docs; do # for documentation.pl
     [ ! -e "$ROOT/$name" ] || cp -r "$ROOT/$name" "$WORK/source/"
   done
@@ -264,7 +295,7 @@ tap() {
 # --- all ----------------------------------------------------------------------------------------------------------
 
 run() {
-  local part parts=(purity unit sanitizers fuzz regress isolation tap) begin
+  local part parts=(purity unit store format sanitizers fuzz regress isolation tap) begin
   case ${1:-} in
   '') ;;
   servers) parts=(regress isolation tap) ;;
@@ -278,7 +309,7 @@ run() {
 }
 
 case ${1:-} in
-'' | servers | purity | unit | sanitizers | fuzz | regress | isolation | tap) ;;
+'' | servers | purity | unit | store | format | sanitizers | fuzz | regress | isolation | tap) ;;
 *) sed -n '2,3s/^# //p' "$0" >&2; exit 2 ;;
 esac
 command -v "$PG_CONFIG" >/dev/null || { echo "run-tests.sh: no $PG_CONFIG; run test/setup/packages.sh, or set PG_CONFIG" >&2; exit 2; }

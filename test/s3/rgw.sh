@@ -3,13 +3,17 @@
 #
 # Environment: S3_STATE directory for everything (default ${TMPDIR:-/tmp}/dbops-rgw-UID); S3_PORT http (default 17480),
 # S3_TLS_PORT https (default 17443), S3_MON_PORT first of 200 ports for Ceph itself (default 17500);
-# S3_ACCESS_KEY, S3_SECRET_KEY (defaults below). Needs the packages of test/setup/packages-s3.txt.
+# S3_ACCESS_KEY, S3_SECRET_KEY (defaults below); S3_BYTES, what the store may hold (default 2 GiB). Needs the packages of
+# test/setup/packages-s3.txt.
+#
+# Buckets: dbops-test; dbops-versioned, with versions; dbops-small, which takes 12 objects and then says QuotaExceeded;
+# dbops-nolist, where the user nolist (same secret key) may get and put but not list.
 set -euo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd)
 STATE=${S3_STATE:-${TMPDIR:-/tmp}/dbops-rgw-$(id -u)}
 PORT=${S3_PORT:-17480} TLS_PORT=${S3_TLS_PORT:-17443} MON_PORT=${S3_MON_PORT:-17500}
 ACCESS_KEY=${S3_ACCESS_KEY:-testaccess} SECRET_KEY=${S3_SECRET_KEY:-testsecretkey12345}
-BYTES=$((2 << 30)) # what the store may hold
+BYTES=${S3_BYTES:-$((2 << 30))} # what the store may hold
 # shellcheck source=process.sh
 . "$HERE/process.sh"
 
@@ -20,7 +24,7 @@ if [ "${1:-}" = stop ]; then
   [ ! -e "$STATE/ceph.conf" ] || rm -rf "$STATE"
   exit 0
 fi
-[ "${1:-}" = start ] || { sed -n '2,7s/^# //p' "$0" >&2; exit 2; }
+[ "${1:-}" = start ] || { sed -n '2,11s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
 mkdir -p "$STATE"
 chmod 700 "$STATE"
@@ -100,6 +104,7 @@ rgw run sync thread = false
 rgw gc obj min wait = 1
 rgw gc processor period = 5
 rgw gc processor max time = 5
+rgw bucket quota ttl = 0
 CONF
 
 ceph_() { ceph -c "$STATE/ceph.conf" --connect-timeout 3 "$@"; }
@@ -122,9 +127,18 @@ spawn osd ceph-osd -c "$STATE/ceph.conf" -f -i 0
 wait_for osd 30 osd_up
 radosgw-admin -c ceph.conf -n client.rgw user create --uid=test --display-name=test \
   --access-key="$ACCESS_KEY" --secret="$SECRET_KEY" >log/user.out 2>&1
+radosgw-admin -c ceph.conf -n client.rgw user create --uid=nolist --display-name=nolist \
+  --access-key=nolist --secret="$SECRET_KEY" >>log/user.out 2>&1
 spawn rgw radosgw -c "$STATE/ceph.conf" -f -n client.rgw
 wait_for rgw 60 s3 PUT dbops-test
 s3 PUT dbops-versioned
 s3 PUT dbops-versioned?versioning= -H 'Content-Type: application/xml' \
   -d '<VersioningConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Status>Enabled</Status></VersioningConfiguration>'
+s3 PUT dbops-small
+radosgw-admin -c ceph.conf -n client.rgw quota set --quota-scope=bucket --bucket=dbops-small --max-objects=12 >>log/user.out 2>&1
+radosgw-admin -c ceph.conf -n client.rgw quota enable --quota-scope=bucket --bucket=dbops-small >>log/user.out 2>&1
+s3 PUT dbops-nolist
+s3 PUT dbops-nolist?policy= -H 'Content-Type: application/json' -d '{"Version": "2012-10-17", "Statement": [
+  {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam:::user/nolist"}, "Action": ["s3:GetObject", "s3:PutObject"],
+   "Resource": "arn:aws:s3:::dbops-nolist/*"}]}'
 echo "$STATE"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# packages.sh [--check] [LIST...]: installs the Debian packages of each packages-LIST.txt, by default server and tools.
+# packages.sh [--check] [LIST...]: installs the Debian packages of each packages-LIST.txt, by default server, tools and s3.
 #
 # Calls apt only when one is missing, which needs root; --check only says which are missing (status 1). No cluster is
 # made and no service is started by it: neither postgresql's "main" nor pgbouncer.
@@ -8,7 +8,7 @@ cd "$(dirname "$0")"
 
 check=false
 if [ "${1:-}" = --check ]; then check=true; shift; fi
-[ $# -gt 0 ] || set -- server tools
+[ $# -gt 0 ] || set -- server tools s3
 lists=
 for list in "$@"; do lists="$lists packages-$list.txt"; done
 
