@@ -9,6 +9,9 @@ CORE_SOURCES = \
 	src/core/job/lag_estimator.cpp \
 	src/core/job/state.cpp \
 	src/core/job/throttle.cpp \
+	src/core/schedule/cron_expression.cpp \
+	src/core/schedule/planner.cpp \
+	src/core/schedule/schedule.cpp \
 	src/core/schedule/window.cpp
 
 # Core that only the command line links for now.
@@ -100,7 +103,10 @@ SERVER_SOURCES = \
 	src/server/backfill/table.cpp \
 	src/server/backfill/trigger_filter.cpp \
 	src/server/backfill/unit.cpp \
-	src/server/backfill/work.cpp
+	src/server/backfill/work.cpp \
+	src/server/schedule/next_runs.cpp \
+	src/server/schedule/spec.cpp \
+	src/server/schedule/zone.cpp
 
 CLI_SOURCES = \
 	src/cli/command_line.cpp \
@@ -124,4 +130,5 @@ CLI_SOURCES = \
 SCHEMA_SOURCES = \
 	src/schema/preamble.sql \
 	src/schema/engine.sql \
-	src/schema/backfill.sql
+	src/schema/backfill.sql \
+	src/schema/schedule.sql

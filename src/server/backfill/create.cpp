@@ -5,6 +5,7 @@
 
 #include "core/job/error_class.h"
 #include "core/schedule/window.h"
+#include "server/arguments.h"
 #include "server/backfill/input.h"
 #include "server/backfill/statement.h"
 #include "server/backfill/table.h"
@@ -38,57 +39,6 @@ constexpr std::size_t sampled_tables = 32;
 [[noreturn]] void bad_argument(const std::string& message, const std::string& hint = {}) {
   throw SqlError(ERRCODE_INVALID_PARAMETER_VALUE, message, hint);
 }
-
-// Arguments of the SQL call, read in the order of the declaration.
-class Arguments {
- public:
-  explicit Arguments(FunctionCallInfo call) : fcinfo(call) {}
-
-  std::optional<std::string> string() {
-    const int i = next_++;
-    if (PG_ARGISNULL(i)) return std::nullopt;
-    return std::string(call_pg([call = fcinfo, i] { return text_to_cstring(DatumGetTextPP(call->args[i].value)); }));
-  }
-  std::optional<std::string> name() {
-    const int i = next_++;
-    if (PG_ARGISNULL(i)) return std::nullopt;
-    return std::string(NameStr(*PG_GETARG_NAME(i)));
-  }
-  std::optional<double> real() {
-    const int i = next_++;
-    if (PG_ARGISNULL(i)) return std::nullopt;
-    return PG_GETARG_FLOAT8(i);
-  }
-  std::optional<std::int64_t> bigint() {
-    const int i = next_++;
-    if (PG_ARGISNULL(i)) return std::nullopt;
-    return PG_GETARG_INT64(i);
-  }
-  std::optional<int> integer() {
-    const int i = next_++;
-    if (PG_ARGISNULL(i)) return std::nullopt;
-    return PG_GETARG_INT32(i);
-  }
-  bool boolean() {
-    const int i = next_++;
-    return !PG_ARGISNULL(i) && PG_GETARG_BOOL(i);
-  }
-  Oid relation() {
-    const int i = next_++;
-    if (PG_ARGISNULL(i)) throw SqlError(ERRCODE_NULL_VALUE_NOT_ALLOWED, "target must not be null");
-    return PG_GETARG_OID(i);
-  }
-  std::optional<double> seconds() {
-    const int i = next_++;
-    if (PG_ARGISNULL(i)) return std::nullopt;
-    const Interval* interval = PG_GETARG_INTERVAL_P(i);
-    return (interval->day + interval->month * 30.0) * 86'400.0 + static_cast<double>(interval->time) / 1e6;
-  }
-
- private:
-  FunctionCallInfo fcinfo;
-  int next_ = 0;
-};
 
 struct Request {
   Oid target = InvalidOid;

@@ -1,0 +1,75 @@
+// The arguments of a SQL call, read one after the other in the order of the function's declaration.
+#pragma once
+
+#include "server/guard.h"
+#include "server/pg.h"
+
+extern "C" {
+#include "utils/fmgroids.h"
+}
+
+namespace dbops::server {
+
+class Arguments {
+ public:
+  explicit Arguments(FunctionCallInfo call) : fcinfo(call) {}
+
+  std::optional<std::string> string() {
+    const int i = next_++;
+    if (PG_ARGISNULL(i)) return std::nullopt;
+    return std::string(call_pg([call = fcinfo, i] { return text_to_cstring(DatumGetTextPP(call->args[i].value)); }));
+  }
+  std::optional<std::string> name() {
+    const int i = next_++;
+    if (PG_ARGISNULL(i)) return std::nullopt;
+    return std::string(NameStr(*PG_GETARG_NAME(i)));
+  }
+  std::optional<double> real() {
+    const int i = next_++;
+    if (PG_ARGISNULL(i)) return std::nullopt;
+    return PG_GETARG_FLOAT8(i);
+  }
+  std::optional<std::int64_t> bigint() {
+    const int i = next_++;
+    if (PG_ARGISNULL(i)) return std::nullopt;
+    return PG_GETARG_INT64(i);
+  }
+  std::optional<int> integer() {
+    const int i = next_++;
+    if (PG_ARGISNULL(i)) return std::nullopt;
+    return PG_GETARG_INT32(i);
+  }
+  bool boolean() {
+    const int i = next_++;
+    return !PG_ARGISNULL(i) && PG_GETARG_BOOL(i);
+  }
+  Oid relation() {
+    const int i = next_++;
+    if (PG_ARGISNULL(i)) throw SqlError(ERRCODE_NULL_VALUE_NOT_ALLOWED, "target must not be null");
+    return PG_GETARG_OID(i);
+  }
+  // A month counts as 30 days, a day as 24 hours.
+  std::optional<double> seconds() {
+    const int i = next_++;
+    if (PG_ARGISNULL(i)) return std::nullopt;
+    const Interval* interval = PG_GETARG_INTERVAL_P(i);
+    return (interval->day + interval->month * 30.0) * 86'400.0 + static_cast<double>(interval->time) / 1e6;
+  }
+  std::optional<TimestampTz> timestamp() {
+    const int i = next_++;
+    if (PG_ARGISNULL(i)) return std::nullopt;
+    return PG_GETARG_TIMESTAMPTZ(i);
+  }
+  // As text, the way jsonb_out writes it.
+  std::optional<std::string> jsonb() {
+    const int i = next_++;
+    if (PG_ARGISNULL(i)) return std::nullopt;
+    return std::string(call_pg([call = fcinfo, i] { return OidOutputFunctionCall(F_JSONB_OUT, call->args[i].value); }));
+  }
+
+ private:
+  FunctionCallInfo fcinfo;
+  int next_ = 0;
+};
+
+} // namespace dbops::server
