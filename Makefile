@@ -48,7 +48,7 @@ PG_CPPFLAGS = -Isrc -isystem $(shell $(PG_CONFIG) --includedir-server) \
 	-D'PGDLLEXPORT=__attribute__((visibility("default")))'
 PG_CXXFLAGS = -std=gnu++20 -Wall -Wextra -Werror -Wno-volatile -fvisibility=hidden -fvisibility-inlines-hidden \
 	-fno-strict-aliasing -fwrapv -MMD -MP
-SHLIB_LINK = -lstdc++ -Wl,--exclude-libs,ALL
+SHLIB_LINK = -lstdc++ -lcurl -lcrypto -lzstd -lpthread -Wl,--exclude-libs,ALL
 EXTRA_CLEAN = $(OBJS:.o=.d) build/cli dbops--*.sql
 
 PGXS := $(shell $(PG_CONFIG) --pgxs)

@@ -3,19 +3,6 @@
 
 # Core that the server module links. No PostgreSQL header may be reachable from it.
 CORE_SOURCES = \
-	src/core/job/batch_controller.cpp \
-	src/core/job/duration_histogram.cpp \
-	src/core/job/error_class.cpp \
-	src/core/job/lag_estimator.cpp \
-	src/core/job/state.cpp \
-	src/core/job/throttle.cpp \
-	src/core/schedule/cron_expression.cpp \
-	src/core/schedule/planner.cpp \
-	src/core/schedule/schedule.cpp \
-	src/core/schedule/window.cpp
-
-# Core that only the command line links for now.
-CORE_TOOL_SOURCES = \
 	src/core/base/bytes.cpp \
 	src/core/base/clock.cpp \
 	src/core/base/error.cpp \
@@ -33,10 +20,19 @@ CORE_TOOL_SOURCES = \
 	src/core/crypto/secret.cpp \
 	src/core/http/curl_client.cpp \
 	src/core/http/http.cpp \
+	src/core/job/batch_controller.cpp \
+	src/core/job/duration_histogram.cpp \
+	src/core/job/error_class.cpp \
+	src/core/job/lag_estimator.cpp \
+	src/core/job/state.cpp \
+	src/core/job/throttle.cpp \
+	src/core/schedule/cron_expression.cpp \
+	src/core/schedule/planner.cpp \
+	src/core/schedule/schedule.cpp \
+	src/core/schedule/window.cpp \
 	src/core/store/credentials.cpp \
 	src/core/store/file_store.cpp \
 	src/core/store/local_credentials.cpp \
-	src/core/store/memory_store.cpp \
 	src/core/store/object_store.cpp \
 	src/core/store/open_store.cpp \
 	src/core/store/remote_credentials.cpp \
@@ -49,6 +45,26 @@ CORE_TOOL_SOURCES = \
 	src/core/store/sigv4.cpp \
 	src/core/store/store_url.cpp \
 	src/core/store/xml.cpp \
+	src/core/wal/archive_pipeline.cpp \
+	src/core/wal/catalogue.cpp \
+	src/core/wal/chunk_schedule.cpp \
+	src/core/wal/fence.cpp \
+	src/core/wal/instance.cpp \
+	src/core/wal/layout.cpp \
+	src/core/wal/object_format.cpp \
+	src/core/wal/page_header.cpp \
+	src/core/wal/ready_files.cpp \
+	src/core/wal/repository.cpp \
+	src/core/wal/restore_plan.cpp \
+	src/core/wal/segment.cpp \
+	src/core/wal/wal_reader.cpp \
+	src/core/wal/wal_shipper.cpp \
+	src/core/wal/wal_writer.cpp \
+	src/core/wal/watermark.cpp
+
+# Core that only the command line and the tests link.
+CORE_TOOL_SOURCES = \
+	src/core/store/memory_store.cpp \
 	src/core/text/bar.cpp \
 	src/core/text/change_filter.cpp \
 	src/core/text/columns.cpp \
@@ -58,24 +74,20 @@ CORE_TOOL_SOURCES = \
 	src/core/text/quantity.cpp \
 	src/core/text/table.cpp \
 	src/core/wal/archive_reader.cpp \
-	src/core/wal/catalogue.cpp \
 	src/core/wal/cluster_identity.cpp \
-	src/core/wal/layout.cpp \
-	src/core/wal/object_format.cpp \
-	src/core/wal/page_header.cpp \
-	src/core/wal/repository.cpp \
 	src/core/wal/restore_file.cpp \
-	src/core/wal/restore_plan.cpp \
-	src/core/wal/segment.cpp \
-	src/core/wal/wal_fetch.cpp \
-	src/core/wal/wal_reader.cpp \
-	src/core/wal/wal_writer.cpp \
-	src/core/wal/watermark.cpp
+	src/core/wal/wal_fetch.cpp
 
 SERVER_SOURCES = \
 	src/server/guard.cpp \
 	src/server/guc.cpp \
 	src/server/module.cpp \
+	src/server/archive/archive_module.cpp \
+	src/server/archive/archiver.cpp \
+	src/server/archive/settings.cpp \
+	src/server/archive/shared.cpp \
+	src/server/archive/streamer.cpp \
+	src/server/archive/threads.cpp \
 	src/server/engine/bookkeeping.cpp \
 	src/server/engine/control.cpp \
 	src/server/engine/dispatch.cpp \

@@ -19,6 +19,17 @@ extern "C" {
 #include "utils/relcache.h"
 }
 
+#if PG_VERSION_NUM >= 160000
+extern "C" {
+#include "archive/archive_module.h"
+}
+#else
+extern "C" {
+#include "postmaster/pgarch.h"
+PGDLLEXPORT void _PG_archive_module_init(ArchiveModuleCallbacks* callbacks);
+}
+#endif
+
 #if PG_VERSION_NUM < 150000
 #error "dbops needs PostgreSQL 15 or later"
 #endif
@@ -135,4 +146,33 @@ inline Oid primary_key_index(Relation relation) {
 #endif
 }
 
+// 17 shows the reason by itself, whenever it asks.
+inline void explain_unconfigured_archive(const char* detail) {
+#if PG_VERSION_NUM >= 170000
+  arch_module_check_errdetail("%s", detail);
+#else
+  ereport(WARNING, (errmsg("dbops: nothing is archived"), errdetail_internal("%s", detail)));
+#endif
+}
+
 } // namespace dbops::server::compat
+
+// The archive module's entry point, from functions bool(), bool(const char* file) and void() that raise nothing.
+// 15 fills a table that it is given; 16 and later are given one, and pass a state along.
+#if PG_VERSION_NUM >= 160000
+#define DBOPS_ARCHIVE_MODULE(is_configured, archive_file, shut_down)                                                   \
+  const ArchiveModuleCallbacks* _PG_archive_module_init(void) {                                                        \
+    static const ArchiveModuleCallbacks callbacks = {                                                                  \
+        nullptr, [](ArchiveModuleState*) { return is_configured(); },                                                  \
+        [](ArchiveModuleState*, const char* file, const char*) { return archive_file(file); },                         \
+        [](ArchiveModuleState*) { shut_down(); }};                                                                     \
+    return &callbacks;                                                                                                 \
+  }
+#else
+#define DBOPS_ARCHIVE_MODULE(is_configured, archive_file, shut_down)                                                   \
+  void _PG_archive_module_init(ArchiveModuleCallbacks* callbacks) {                                                    \
+    callbacks->check_configured_cb = [] { return is_configured(); };                                                   \
+    callbacks->archive_file_cb = [](const char* file, const char*) { return archive_file(file); };                     \
+    callbacks->shutdown_cb = [] { shut_down(); };                                                                      \
+  }
+#endif

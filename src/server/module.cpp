@@ -1,5 +1,7 @@
 // Start-up of the server module.
 
+#include "server/archive/shared.h"
+#include "server/archive/streamer.h"
 #include "server/engine/processes.h"
 #include "server/engine/shared.h"
 #include "server/engine/yield.h"
@@ -21,6 +23,9 @@ void _PG_init(void) {
   install_trigger_filter();
   if (!process_shared_preload_libraries_in_progress) return;
   install_shared_memory();
+  archive::install_archive_memory();
   install_yield_hook();
-  if (!IsBinaryUpgrade) register_launcher();
+  if (IsBinaryUpgrade) return;
+  register_launcher();
+  archive::register_streamer();
 }

@@ -30,13 +30,26 @@ RepositoryInfo open_repository(ObjectStore& store, std::uint64_t system_identifi
 std::optional<RepositoryInfo> read_repository(ObjectStore& store, std::uint64_t system_identifier,
                                               const CallContext& context);
 
-// Who writes a timeline. The first to claim it is its owner for ever: two promoted clones that chose the same number
-// cannot both archive to it.
+// Who writes a timeline. The first to claim it is its owner until an operator lets another instance take it over: two
+// promoted clones that chose the same number cannot both archive to it. Each take-over is an object of its own, of the
+// next epoch; the highest one counts.
 struct TimelineClaim {
   bool ours = false;
   Owner owner;
+  std::uint32_t epoch = 1;
 };
+
+// Claims the timeline when nobody has.
 TimelineClaim claim_timeline(ObjectStore& store, std::uint64_t system_identifier, TimelineId timeline,
                              const Owner& owner, WallTime now, const CallContext& context);
+
+// Absent: nobody has claimed it.
+std::optional<TimelineClaim> read_claim(ObjectStore& store, std::uint64_t system_identifier, TimelineId timeline,
+                                        const Owner& owner, const CallContext& context);
+
+// Makes `owner` the owner of the timeline, whoever it was. Idempotent. Throws Error(conflict) when another instance
+// takes it over at the same moment.
+TimelineClaim take_over_timeline(ObjectStore& store, std::uint64_t system_identifier, TimelineId timeline,
+                                 const Owner& owner, WallTime now, const CallContext& context);
 
 } // namespace dbops::core

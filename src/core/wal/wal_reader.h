@@ -34,15 +34,19 @@ class WalReader {
   // For messages; without secrets.
   [[nodiscard]] std::string describe() const { return store_.describe(); }
 
+  // The chunks of a segment that are there, by name.
+  std::vector<ChunkRange> list_chunks(const WalFileName& segment, const CallContext& context);
+
+  // Whether there is WAL of the same timeline behind the segment.
+  bool has_later_wal(const WalFileName& segment, const CallContext& context);
+
  private:
   bool fetch_object(const std::string& name, ObjectKind kind, std::uint64_t limit, const ByteSink& sink,
                     const CallContext& context);
   Bytes read_object(const std::string& key, Bytes start, const CallContext& context);
-  std::vector<ChunkRange> list_chunks(const WalFileName& segment, const CallContext& context);
   WalFetch fetch_chunks(const WalFileName& segment, const std::vector<ChunkRange>& chunks, const ByteSink& sink,
                         const CallContext& context);
   Bytes fetch_chunk(const WalFileName& segment, const ChunkRange& chunk, const CallContext& context);
-  bool has_later_wal(const WalFileName& segment, const CallContext& context);
   void require_repository(const CallContext& context);
 
   ObjectStore& store_;

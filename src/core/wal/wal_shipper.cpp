@@ -1,0 +1,172 @@
+#include "core/wal/wal_shipper.h"
+
+#include "core/base/file.h"
+#include "core/wal/page_header.h"
+#include "core/wal/wal_reader.h"
+
+#include <algorithm>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+namespace dbops::core {
+
+namespace {
+
+WalWriterOptions with_keys(WalWriterOptions options, const KeyRing* keys) {
+  options.encoding.keys = keys;
+  return options;
+}
+
+} // namespace
+
+Diverged::Diverged(const std::string& message)
+    : Error(ErrorKind::conflict, message,
+            "The data directory was set back (a snapshot, a lying disk, pg_resetwal), or another server has written. "
+            "Nothing is overwritten. Restore the data directory to a new timeline, or give this server a store of its "
+            "own.") {}
+
+WalShipper::WalShipper(ShipperSetup setup)
+    : setup_(std::move(setup)),
+      writer_(*setup_.store, setup_.clock, setup_.random, with_keys(setup_.writer, setup_.keys.get())) {}
+
+CallContext WalShipper::bounded(const CallContext& context) const {
+  const SteadyTime end = setup_.clock.steady_now() + setup_.timeout;
+  return {.stop = context.stop, .deadline = std::min(context.deadline.value_or(end), end)};
+}
+
+// PostgreSQL recycles a segment by renaming it: when the name still leads to the file that was read, then it was not
+// recycled before the reading ended.
+Bytes WalShipper::read(const Segment& segment, const ChunkRange& range) const {
+  const std::filesystem::path path = setup_.directory / segment.name.name;
+  const File file = File::open(path, O_RDONLY);
+  Bytes bytes(range.to - range.from);
+  const bool whole = file.read_at(range.from, bytes) == bytes.size();
+  struct stat opened {
+  }, named{};
+  if (::fstat(file.descriptor(), &opened) != 0)
+    throw system_error(errno, "could not stat file \"" + path.string() + "\"");
+  if (::stat(path.c_str(), &named) != 0 || named.st_ino != opened.st_ino || named.st_dev != opened.st_dev)
+    throw Error(ErrorKind::not_found, "WAL segment " + segment.name.name + " was recycled while it was read");
+  if (!whole) throw Error(ErrorKind::io, "file \"" + path.string() + "\" is shorter than what was flushed to it");
+  if (range.from == 0) check_segment(bytes, opened.st_size, setup_.writer.system_identifier, segment.name.segment);
+  return bytes;
+}
+
+void WalShipper::put(Segment& segment, const ChunkRange& range, const CallContext& context) {
+  const CallContext limited = bounded(context);
+  setup_.fence->require_ours(segment.id.timeline, limited);
+  const Bytes bytes = read(segment, range);
+  const WalPutReport report = writer_.put_chunk(segment.name, range, bytes, limited);
+  segment.schedule.shipped(range);
+  counters_.bytes += report.plaintext_size;
+  counters_.object_bytes += report.object_size;
+}
+
+void WalShipper::ship(Segment& segment, std::uint64_t flushed, const CallContext& context) {
+  while (const auto range = segment.schedule.next(flushed)) {
+    put(segment, *range, context);
+    ++counters_.chunks;
+    publish(segment);
+  }
+}
+
+// A segment begins a new range, unless the one before is covered to its end.
+void WalShipper::publish(const Segment& segment) {
+  const Lsn start = setup_.segment_size.start_of(segment.id.number);
+  const bool goes_on = shipped_.timeline == segment.id.timeline && shipped_.from <= start && shipped_.to >= start;
+  if (!goes_on) shipped_ = {.timeline = segment.id.timeline, .from = start, .to = start};
+  shipped_.to = std::max(shipped_.to, start + segment.schedule.covered());
+}
+
+// The piece that reaches farthest was written last. Whatever happened to the WAL before, its bytes show it: a history
+// that was set back and went on differently differs there.
+void WalShipper::verify_last_piece(const Segment& segment, const std::vector<ChunkRange>& chunks,
+                                   const CallContext& context) {
+  const auto last = std::ranges::max_element(chunks, {}, &ChunkRange::to);
+  if (last == chunks.end()) return;
+  const std::string key = cluster_prefix(setup_.writer.system_identifier) + chunk_key(segment.name, *last);
+  const auto start = setup_.store->get(key, {.offset = 0, .length = max_object_header_size}, context);
+  if (!start)
+    throw Error(ErrorKind::unavailable,
+                "object \"" + key + "\" of " + setup_.store->describe() + " vanished since it was listed");
+  const ObjectHeader theirs = parse_object_header(*start);
+  ContentDigest ours(theirs, setup_.keys.get());
+  ours.update(read(segment, *last));
+  if (ours.finish() != theirs.digest)
+    throw Diverged("the WAL of this server differs from what " + setup_.store->describe() + " has of segment " +
+                   segment.name.name + ", bytes " + std::to_string(last->from) + " to " + std::to_string(last->to));
+}
+
+void WalShipper::require_nothing_later(const Segment& segment, const ShipTarget& target, const CallContext& context) {
+  WalReader reader(*setup_.store, setup_.writer.system_identifier, setup_.keys.get());
+  const std::string key = cluster_prefix(setup_.writer.system_identifier) + wal_file_key(segment.name);
+  if (reader.has_later_wal(segment.name, context) || setup_.store->head(key, context))
+    throw Diverged(setup_.store->describe() + " has WAL of timeline " + std::to_string(target.timeline) +
+                   " that this server, at " + to_string(target.flushed) + ", has not written yet");
+}
+
+WalShipper::Segment WalShipper::open_segment(const SegmentId& id, const ShipTarget& target,
+                                             const CallContext& context) {
+  const CallContext limited = bounded(context);
+  Segment segment{.id = id,
+                  .name = *parse_wal_file_name(segment_name(id, setup_.segment_size)),
+                  .schedule = ChunkSchedule(setup_.segment_size)};
+  setup_.fence->require_ours(id.timeline, limited);
+  require_nothing_later(segment, target, limited);
+  WalReader reader(*setup_.store, setup_.writer.system_identifier, setup_.keys.get());
+  const std::vector<ChunkRange> chunks = reader.list_chunks(segment.name, limited);
+  const Lsn start = setup_.segment_size.start_of(id.number);
+  for (const ChunkRange& chunk : chunks)
+    if (start + chunk.to > target.flushed)
+      throw Diverged(setup_.store->describe() + " has WAL of timeline " + std::to_string(id.timeline) + " up to " +
+                     to_string(start + chunk.to) + ", this server only up to " + to_string(target.flushed));
+  verify_last_piece(segment, chunks, limited);
+  segment.schedule.restart(chunks);
+  return segment;
+}
+
+// The end of a segment is in the whole segment that the archiver stores. When that takes long, the shipper sees to it.
+void WalShipper::finish_previous(const ShipTarget& target, const CallContext& context) {
+  if (!previous_) return;
+  const Lsn end = setup_.segment_size.start_of(previous_->id.number + 1);
+  const bool near = setup_.segment_size.segment_of(target.flushed) <= previous_->id.number + 2;
+  if (target.archived >= end || previous_->id.timeline != target.timeline || !near) {
+    previous_.reset();
+    return;
+  }
+  const SteadyTime now = setup_.clock.steady_now();
+  if (!previous_->ended) previous_->ended = now;
+  if (now - *previous_->ended < setup_.patience) return;
+  ship(*previous_, setup_.segment_size.bytes(), context);
+  previous_.reset();
+}
+
+void WalShipper::advance(const ShipTarget& target, const CallContext& context) {
+  const SegmentId wanted{.timeline = target.timeline, .number = setup_.segment_size.segment_of(target.flushed)};
+  const auto flushed = std::uint64_t(target.flushed - setup_.segment_size.start_of(wanted.number));
+  finish_previous(target, context);
+  if (flushed == 0 || target.flushed <= target.archived) return;
+  if (!current_ || current_->id != wanted) {
+    const bool known = current_ && current_->id.timeline == wanted.timeline && current_->id.number < wanted.number;
+    if (known) {
+      // What this process has followed from the start needs no look into the store.
+      previous_ = std::move(current_);
+      current_ = Segment{.id = wanted,
+                         .name = *parse_wal_file_name(segment_name(wanted, setup_.segment_size)),
+                         .schedule = ChunkSchedule(setup_.segment_size)};
+    } else {
+      previous_.reset();
+      current_.reset();
+      current_ = open_segment(wanted, target, context);
+      publish(*current_);
+    }
+    finish_previous(target, context);
+  }
+  ship(*current_, flushed, context);
+  if (const auto merge = current_->schedule.next_merge()) {
+    put(*current_, *merge, context);
+    ++counters_.merges;
+  }
+}
+
+} // namespace dbops::core

@@ -1,0 +1,64 @@
+// The archiver process's uploads: what archive_module.cpp answers PostgreSQL with.
+#pragma once
+
+#include <array>
+#include <memory>
+
+#include "core/wal/archive_pipeline.h"
+#include "core/wal/ready_files.h"
+#include "server/archive/shared.h"
+#include "server/archive/threads.h"
+
+namespace dbops::server::archive {
+
+class Archiver {
+ public:
+  Archiver();
+  Archiver(const Archiver&) = delete;
+  Archiver& operator=(const Archiver&) = delete;
+
+  // True: the file is durable in the store. Waits for it, while other ready files are uploaded as well. Throws SqlError for
+  // what PostgreSQL raised meanwhile.
+  bool archive(const std::string& name);
+
+  // Ends the threads, within a second or so.
+  void stop();
+
+ private:
+  struct Upload {
+    std::string url;
+    std::optional<RepositoryAccess> access;
+    std::unique_ptr<core::ArchivePipeline> pipeline;
+    std::string open_error, open_hint;
+    core::ErrorKind open_error_kind = core::ErrorKind::configuration;
+    RateLimit warnings;
+    core::PipelineCounters published;
+    std::uint64_t published_retries = 0;
+  };
+
+  void reload();
+  void open(Upload& upload);
+  void close(Upload& upload);
+  void look_ahead(const core::WalFileName& asked);
+  void offer(const core::WalFileName& file);
+  bool finished(const core::WalFileName& file, bool& stored);
+  void complain(int repository, const core::UploadOutcome& outcome);
+  void publish();
+  void acknowledged(const core::WalFileName& file);
+  [[nodiscard]] core::Fencing fencing_of(const core::WalFileName& file) const;
+  [[nodiscard]] bool must_give_up();
+  [[nodiscard]] bool shutdown_time_is_over();
+
+  Cluster cluster_;
+  ThreadEvent event_;
+  Settings settings_;
+  std::array<Upload, repositories> uploads_;
+  std::vector<core::WalFileName> window_; // ready files behind the one that was asked for last
+  std::size_t ready_count_ = 0;
+  core::SteadyTime scanned_{}, control_read_{};
+  std::optional<core::SteadyTime> shut_down_since_;
+  bool in_recovery_ = false;
+  core::TimelineId timeline_ = 0; // 0 in recovery
+};
+
+} // namespace dbops::server::archive

@@ -1,0 +1,30 @@
+// The settings of archiving as plain values, for threads and for noticing a change.
+#pragma once
+
+#include "core/base/clock.h"
+
+#include <cstdint>
+#include <string>
+
+namespace dbops::server::archive {
+
+// Which file is at a path: another one, or one that was written to, has another stamp.
+struct FileStamp {
+  std::uint64_t inode = 0, size = 0;
+  std::int64_t changed = 0; // nanoseconds
+  friend bool operator==(const FileStamp&, const FileStamp&) = default;
+};
+
+struct Settings {
+  std::string store, offsite_store; // URLs; empty: none
+  std::string credentials_file, key_file;
+  FileStamp credentials_stamp, key_stamp;
+  int workers = 0, compression_level = 0;
+  core::milliseconds upload_timeout{};
+  friend bool operator==(const Settings&, const Settings&) = default;
+};
+
+// As they are now. Looks at the two files, not into them.
+Settings current_settings();
+
+} // namespace dbops::server::archive

@@ -1,0 +1,67 @@
+// What the archiver, the streamer and the views share about repositories: counters and positions, never the truth. A crash
+// empties it; the store and pg_wal have the rest.
+#pragma once
+
+#include "core/wal/segment.h"
+#include "server/pg.h"
+
+extern "C" {
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+}
+
+namespace dbops::server::archive {
+
+inline constexpr int primary = 0;
+inline constexpr int offsite = 1;
+inline constexpr int repositories = 2;
+const char* repository_name(int repository) noexcept; // 'primary', 'offsite'
+
+struct RepositoryStatus {
+  // Positions on `timeline`; 0: not known yet.
+  std::uint32_t timeline;
+  std::uint64_t archived;                  // everything before is there as whole segments
+  std::uint64_t streamed_from, streamed_to; // this is there in chunks
+  std::uint64_t durable;                   // everything before is there; never moves back on one timeline
+  TimestampTz caught_up;                   // when the flush position was last seen to be durable
+
+  // Counters since `ArchiveShared::reset`.
+  std::int64_t files, file_bytes, chunks, merges, chunk_bytes, stored_bytes, retries, failures;
+
+  char last_file[64];
+  TimestampTz last_file_at, last_chunk_at;
+  char last_error[512], last_hint[256];
+  TimestampTz last_error_at;
+  bool archiver_failing, streamer_failing, diverged;
+};
+
+struct ArchiveShared {
+  LWLock* lock;
+  TimestampTz reset;
+  int streamer_pid;
+  Latch* streamer; // valid while streamer_pid is not 0
+  int archiver_pid;
+  RepositoryStatus repository[repositories];
+};
+
+// Null when dbops is not in shared_preload_libraries.
+ArchiveShared* archive_shared() noexcept;
+void install_archive_memory(); // in _PG_init of a preloaded library
+
+// Runs fn(ArchiveShared&) under the lock; does nothing when there is no shared memory. fn must not raise or throw.
+template <typename F>
+void with_archive_shared(F&& fn) {
+  ArchiveShared* const memory = archive_shared();
+  if (memory == nullptr) return;
+  LWLockAcquire(memory->lock, LW_EXCLUSIVE);
+  fn(*memory);
+  LWLockRelease(memory->lock);
+}
+
+// Under the lock. A position on another timeline empties the ones of the old timeline.
+void enter_timeline(RepositoryStatus& status, std::uint32_t timeline);
+void note_archived(RepositoryStatus& status, std::uint32_t timeline, std::uint64_t upto);
+void note_streamed(RepositoryStatus& status, std::uint32_t timeline, std::uint64_t from, std::uint64_t to);
+void note_error(RepositoryStatus& status, const char* message, const char* hint);
+
+} // namespace dbops::server::archive

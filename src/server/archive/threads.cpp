@@ -1,0 +1,123 @@
+#include "server/archive/threads.h"
+
+#include <cstdlib>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "core/crypto/random.h"
+#include "core/store/open_store.h"
+#include "core/wal/instance.h"
+#include "server/compat.h"
+
+extern "C" {
+#include "access/xlog.h"
+#include "access/xlog_internal.h"
+#include "pgstat.h"
+#include "postmaster/postmaster.h"
+#include "utils/wait_event.h"
+}
+
+namespace dbops::server::archive {
+
+namespace {
+
+constexpr std::chrono::seconds same_message_interval{60};
+
+std::optional<std::string> environment(const std::string& name) {
+  // The main thread of a PostgreSQL process changes no variable once it runs.
+  const char* const value = std::getenv(name.c_str()); // NOLINT(concurrency-mt-unsafe)
+  if (value == nullptr) return std::nullopt;
+  return std::string(value);
+}
+
+std::string describe_server(const std::string& data_directory) {
+  std::array<char, 256> host{};
+  ::gethostname(host.data(), host.size() - 1);
+  return std::string("host=") + host.data() + " port=" + std::to_string(PostPortNumber) + " data=" + data_directory;
+}
+
+} // namespace
+
+ThreadEvent::ThreadEvent() : fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  if (fd_ < 0) throw SqlError(ERRCODE_INSUFFICIENT_RESOURCES, "dbops: could not create an eventfd");
+}
+
+void ThreadEvent::signal() const noexcept {
+  const std::uint64_t one = 1;
+  (void)!::write(fd_, &one, sizeof one);
+}
+
+bool ThreadEvent::wait(core::milliseconds timeout) const {
+  const int events = call_pg([this, timeout] {
+    const int happened =
+        WaitLatchOrSocket(MyLatch, WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT | WL_POSTMASTER_DEATH, fd_,
+                          static_cast<long>(timeout.count()), PG_WAIT_EXTENSION);
+    if ((happened & WL_LATCH_SET) != 0) ResetLatch(MyLatch);
+    CHECK_FOR_INTERRUPTS();
+    return happened;
+  });
+  std::uint64_t count = 0;
+  (void)!::read(fd_, &count, sizeof count);
+  return (events & WL_POSTMASTER_DEATH) == 0;
+}
+
+core::Clock& thread_clock() {
+  static auto& clock = *new core::SystemClock();
+  return clock;
+}
+
+core::Random& thread_random() {
+  static auto& random = *new core::SystemRandom();
+  return random;
+}
+
+Cluster this_cluster() {
+  Cluster cluster;
+  cluster.system_identifier = GetSystemIdentifier();
+  cluster.segment_size = static_cast<std::uint64_t>(wal_segment_size);
+  cluster.data_directory = DataDir;
+  cluster.owner = {.instance = core::instance_identity(DataDir, thread_random()),
+                   .description = describe_server(cluster.data_directory)};
+  return cluster;
+}
+
+RepositoryAccess open_repository(const std::string& url, const Settings& settings, const Cluster& cluster) {
+  RepositoryAccess access;
+  access.retries = std::make_shared<std::atomic<std::uint64_t>>(0);
+  core::StoreSetup setup{.clock = thread_clock(),
+                         .random = thread_random(),
+                         .environment = environment,
+                         .credentials_file = settings.credentials_file,
+                         .retry = {},
+                         .log = [retries = access.retries](const core::LogMessage&) { ++*retries; }};
+  access.store = core::open_store(core::parse_store_url(url), setup);
+  if (!settings.key_file.empty())
+    access.keys = std::make_shared<const core::KeyRing>(core::KeyRing::read(settings.key_file));
+  access.fence = std::make_shared<core::TimelineFence>(*access.store, cluster.system_identifier, cluster.owner, thread_clock());
+  return access;
+}
+
+void leave_thread_behind() {
+  // Registered last, it runs first.
+  (void)::on_exit([](int status, void*) { ::_exit(status); }, nullptr);
+}
+
+void log_line(bool warning, const std::string& message, const std::string& hint) noexcept {
+  try {
+    call_pg([&] {
+      ereport(warning ? WARNING : LOG, (errmsg_internal("dbops: %s", message.c_str()), hint.empty() ? 0 : errhint("%s", hint.c_str())));
+    });
+  } catch (...) {
+    return; // the log itself does not work
+  }
+}
+
+bool RateLimit::pass(const std::string& message) {
+  const core::SteadyTime now = thread_clock().steady_now();
+  if (message == last_ && now - last_time_ < same_message_interval) return false;
+  last_ = message;
+  last_time_ = now;
+  return true;
+}
+
+} // namespace dbops::server::archive
