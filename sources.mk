@@ -29,6 +29,12 @@ CORE_SOURCES = \
 	src/core/schedule/cron_expression.cpp \
 	src/core/schedule/planner.cpp \
 	src/core/schedule/schedule.cpp \
+	src/core/migrate/checksum.cpp \
+	src/core/migrate/file_name.cpp \
+	src/core/migrate/placeholder.cpp \
+	src/core/migrate/plan.cpp \
+	src/core/migrate/statement.cpp \
+	src/core/migrate/version.cpp \
 	src/core/schedule/window.cpp \
 	src/core/store/credentials.cpp \
 	src/core/store/file_store.cpp \

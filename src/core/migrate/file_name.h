@@ -1,0 +1,53 @@
+// Names of migration files: V1.2__Add_users.sql, U1.2__x.sql, R__views.sql, B10__x.sql, beforeMigrate__x.sql.
+// Flyway's grammar (its ResourceNameParser): prefix version separator description suffix.
+#pragma once
+
+#include "core/migrate/version.h"
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace dbops::core::migrate {
+
+enum class FileKind { versioned, undo, repeatable, baseline, callback };
+
+struct Naming {
+  std::string versioned = "V";
+  std::string undo = "U";
+  std::string repeatable = "R";
+  std::string baseline = "B";
+  std::string separator = "__";
+  std::vector<std::string> suffixes{".sql"}; // compared without regard to case
+};
+
+struct FileName {
+  FileKind kind = FileKind::versioned;
+  std::optional<Version> version; // of versioned, undo and baseline
+  std::string event;              // of callback: beforeMigrate
+  std::string description;        // "_" has become a space; may be empty
+};
+
+// Why a file is not one: those that are not meant to be are nobody's mistake.
+enum class NameProblem {
+  other_suffix,    // not a file for us: README.md
+  unknown_prefix,  // setup.sql
+  no_version,      // V__x.sql
+  not_a_version,   // Vacation.sql, V1a__x.sql
+  version_unasked, // R1__x.sql, beforeMigrate1.sql
+};
+std::string_view to_string(NameProblem problem) noexcept;
+
+struct ParsedName {
+  std::optional<FileName> name; // absent: see problem
+  NameProblem problem = NameProblem::other_suffix;
+};
+
+// file: without folders.
+ParsedName parse_file_name(std::string_view file, const Naming& naming);
+
+// The callback events of Flyway that this tool runs.
+const std::vector<std::string_view>& callback_events();
+
+} // namespace dbops::core::migrate
