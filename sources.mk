@@ -90,8 +90,10 @@ SERVER_SOURCES = \
 	src/server/module.cpp \
 	src/server/archive/archive_module.cpp \
 	src/server/archive/archiver.cpp \
+	src/server/archive/commit_time.cpp \
 	src/server/archive/settings.cpp \
 	src/server/archive/shared.cpp \
+	src/server/archive/status.cpp \
 	src/server/archive/streamer.cpp \
 	src/server/archive/threads.cpp \
 	src/server/engine/bookkeeping.cpp \
@@ -149,4 +151,5 @@ SCHEMA_SOURCES = \
 	src/schema/preamble.sql \
 	src/schema/engine.sql \
 	src/schema/backfill.sql \
-	src/schema/schedule.sql
+	src/schema/schedule.sql \
+	src/schema/archive.sql

@@ -88,6 +88,10 @@ subtest 'segments, history, label, chunks' => sub {
 
 	$node->backup('base');
 	ok(wait_until('a label', sub { has_object($store, qr{\.backup$}) }), 'the label of a base backup is archived');
+	ok(Dbops::wait_for($node, "SELECT state || ' ' || rpo_seconds || ' ' || (durable_lsn = flush_lsn) FROM dbops.archive_status",
+			'up to date 0 true'), 'all is durable, and the view says so');
+	is(Dbops::value($node, 'SELECT repository, backlog_files, last_error FROM dbops.archive_status'),
+		'primary|0|', 'no backlog, no error');
 	$node->stop;
 };
 

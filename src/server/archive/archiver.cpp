@@ -165,7 +165,7 @@ void Archiver::publish() {
       RepositoryStatus& status = memory.repository[i];
       status.files += static_cast<std::int64_t>(now.files - before.files);
       status.file_bytes += static_cast<std::int64_t>(now.bytes - before.bytes);
-      status.stored_bytes += static_cast<std::int64_t>(now.object_bytes - before.object_bytes);
+      note_stored(status, static_cast<std::int64_t>(now.object_bytes - before.object_bytes));
       status.failures += static_cast<std::int64_t>(now.failures - before.failures);
       status.retries += static_cast<std::int64_t>(retries - retries_before);
     });

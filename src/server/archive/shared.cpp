@@ -1,6 +1,7 @@
 #include "server/archive/shared.h"
 
 #include <algorithm>
+#include <cmath>
 
 extern "C" {
 #include "storage/ipc.h"
@@ -10,6 +11,8 @@ extern "C" {
 namespace dbops::server::archive {
 
 namespace {
+
+constexpr double rate_memory = 30; // seconds
 
 ArchiveShared* memory = nullptr;
 shmem_request_hook_type previous_request_hook = nullptr;
@@ -72,6 +75,19 @@ void note_streamed(RepositoryStatus& status, std::uint32_t timeline, std::uint64
   status.streamed_from = from;
   status.streamed_to = to;
   raise_durable(status);
+}
+
+double stored_rate(const RepositoryStatus& status, TimestampTz now) {
+  if (status.rate_at == 0) return 0;
+  const double seconds = std::max<double>(0, static_cast<double>(now - status.rate_at) / 1e6);
+  return status.rate * std::exp(-seconds / rate_memory);
+}
+
+void note_stored(RepositoryStatus& status, std::int64_t bytes) {
+  status.stored_bytes += bytes;
+  const TimestampTz now = GetCurrentTimestamp();
+  status.rate = stored_rate(status, now) + static_cast<double>(bytes) / rate_memory;
+  status.rate_at = now;
 }
 
 void note_error(RepositoryStatus& status, const char* message, const char* hint) {

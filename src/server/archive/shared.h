@@ -28,6 +28,9 @@ struct RepositoryStatus {
   // Counters since `ArchiveShared::reset`.
   std::int64_t files, file_bytes, chunks, merges, chunk_bytes, stored_bytes, retries, failures;
 
+  double rate; // stored bytes a second, with a memory of half a minute, as of rate_at
+  TimestampTz rate_at;
+
   char last_file[64];
   TimestampTz last_file_at, last_chunk_at;
   char last_error[512], last_hint[256];
@@ -37,7 +40,7 @@ struct RepositoryStatus {
 
 struct ArchiveShared {
   LWLock* lock;
-  TimestampTz reset;
+  TimestampTz reset; // of the counters
   int streamer_pid;
   Latch* streamer; // valid while streamer_pid is not 0
   int archiver_pid;
@@ -62,6 +65,8 @@ void with_archive_shared(F&& fn) {
 void enter_timeline(RepositoryStatus& status, std::uint32_t timeline);
 void note_archived(RepositoryStatus& status, std::uint32_t timeline, std::uint64_t upto);
 void note_streamed(RepositoryStatus& status, std::uint32_t timeline, std::uint64_t from, std::uint64_t to);
+void note_stored(RepositoryStatus& status, std::int64_t bytes);
+double stored_rate(const RepositoryStatus& status, TimestampTz now); // bytes a second
 void note_error(RepositoryStatus& status, const char* message, const char* hint);
 
 } // namespace dbops::server::archive

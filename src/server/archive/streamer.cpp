@@ -160,7 +160,7 @@ void Stream::take(const Result& result) {
     status.chunks += static_cast<std::int64_t>(result.counters.chunks - before.chunks);
     status.merges += static_cast<std::int64_t>(result.counters.merges - before.merges);
     status.chunk_bytes += static_cast<std::int64_t>(result.counters.bytes - before.bytes);
-    status.stored_bytes += static_cast<std::int64_t>(result.counters.object_bytes - before.object_bytes);
+    note_stored(status, static_cast<std::int64_t>(result.counters.object_bytes - before.object_bytes));
     status.retries += static_cast<std::int64_t>(retries - retries_before);
     if (!result.failed) status.streamer_failing = status.diverged = false;
   });

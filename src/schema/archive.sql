@@ -1,0 +1,27 @@
+-- WAL archiving: sight and checks. What is archived is in the store; nothing here is a table.
+
+CREATE FUNCTION dbops.archive_repositories(
+    OUT repository text, OUT store text, OUT state text, OUT timeline bigint, OUT flush_lsn pg_lsn, OUT durable_lsn pg_lsn,
+    OUT rpo_seconds double precision, OUT backlog_files bigint, OUT backlog_bytes bigint, OUT oldest_unarchived_wal text,
+    OUT last_archived_wal text, OUT last_archived_at timestamptz, OUT last_streamed_at timestamptz,
+    OUT files bigint, OUT file_bytes bigint, OUT chunks bigint, OUT merges bigint, OUT chunk_bytes bigint,
+    OUT stored_bytes bigint, OUT stored_bytes_per_second double precision, OUT retries bigint, OUT failures bigint,
+    OUT last_error text, OUT last_hint text, OUT last_error_at timestamptz, OUT stats_reset timestamptz)
+  RETURNS SETOF record AS 'MODULE_PATHNAME', 'dbops_archive_repositories' LANGUAGE C VOLATILE ROWS 2;
+COMMENT ON FUNCTION dbops.archive_repositories() IS
+  'What dbops.archive_status shows. Reads shared memory, the directory of files to be archived, and WAL to find the oldest commit that is not durable; no store is asked.';
+
+CREATE VIEW dbops.archive_status AS SELECT * FROM dbops.archive_repositories();
+COMMENT ON VIEW dbops.archive_status IS
+  'One row a repository: how far WAL is durable there, seconds of commits that would be lost with this server (rpo_seconds), backlog, counters since stats_reset, the last error and what to do.';
+
+CREATE FUNCTION dbops.reset_archive_counters() RETURNS void
+  AS 'MODULE_PATHNAME', 'dbops_reset_archive_counters' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION dbops.reset_archive_counters() IS
+  'Sets the counters of dbops.archive_status to zero; positions and errors stay.';
+
+REVOKE ALL ON FUNCTION dbops.archive_repositories(), dbops.reset_archive_counters() FROM PUBLIC;
+REVOKE ALL ON dbops.archive_status FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dbops.archive_repositories() TO dbops_monitor, dbops_admin;
+GRANT SELECT ON dbops.archive_status TO dbops_monitor, dbops_admin;
+GRANT EXECUTE ON FUNCTION dbops.reset_archive_counters() TO dbops_admin;
