@@ -1,3 +1,17 @@
 #!/bin/bash
-# run.sh [--rows N] [--rounds N] [CASE...]: the benchmarks, on a private server. Figures go to docs/performance.md by hand.
-exec "$(dirname "$0")/../setup/private-server.sh" bench/backfill.py "$@"
+# run.sh [backfill|archive [ARGUMENT...]]: the benchmarks, or one of them (--help says with which arguments), on private
+# servers. Figures go to docs/performance.md by hand.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+case ${1:-} in
+'')
+  "$here/../setup/private-server.sh" bench/backfill.py
+  exec "$here/../setup/private-server.sh" bench/archive.py
+  ;;
+backfill | archive)
+  program=bench/$1.py
+  shift
+  exec "$here/../setup/private-server.sh" "$program" "$@"
+  ;;
+*) sed -n '2,3s/^# //p' "$0" >&2; exit 2 ;;
+esac
