@@ -57,12 +57,15 @@ CORE_SOURCES = \
 	src/core/wal/fence.cpp \
 	src/core/wal/instance.cpp \
 	src/core/wal/layout.cpp \
+	src/core/wal/object_decoder.cpp \
+	src/core/wal/object_encoder.cpp \
 	src/core/wal/object_format.cpp \
 	src/core/wal/page_header.cpp \
 	src/core/wal/ready_files.cpp \
 	src/core/wal/repository.cpp \
 	src/core/wal/restore_plan.cpp \
 	src/core/wal/segment.cpp \
+	src/core/wal/timeline_history.cpp \
 	src/core/wal/wal_reader.cpp \
 	src/core/wal/wal_shipper.cpp \
 	src/core/wal/wal_writer.cpp \
@@ -81,7 +84,9 @@ CORE_TOOL_SOURCES = \
 	src/core/text/table.cpp \
 	src/core/wal/archive_reader.cpp \
 	src/core/wal/cluster_identity.cpp \
+	src/core/wal/prefetcher.cpp \
 	src/core/wal/restore_file.cpp \
+	src/core/wal/spool.cpp \
 	src/core/wal/wal_fetch.cpp
 
 SERVER_SOURCES = \
@@ -132,6 +137,7 @@ CLI_SOURCES = \
 	src/cli/command_line.cpp \
 	src/cli/commands/jobs.cpp \
 	src/cli/commands/wal_get.cpp \
+	src/cli/commands/wal_prefetch.cpp \
 	src/cli/commands/watch.cpp \
 	src/cli/connection.cpp \
 	src/cli/json.cpp \

@@ -187,6 +187,16 @@ void add_store_options(CLI::App& app, StoreSettings& settings) {
       ->group("Store options");
 }
 
+void add_spool_options(CLI::App& app, SpoolSettings& settings) {
+  app.add_option("--spool-dir", settings.directory,
+                 "where segments are kept that were fetched ahead; default TMPDIR or /tmp")
+      ->type_name("PATH");
+  app.add_option("--spool-size", settings.size,
+                 "how much is fetched ahead at most, e.g. 1GB; default 256MB, 0 for nothing")
+      ->type_name("SIZE")
+      ->transform(CLI::AsSizeValue(false));
+}
+
 CLI::App* add_wal_get(CLI::App& app, WalGetCommand& command) {
   CLI::App* get = app.add_subcommand("wal-get", "Fetch a WAL file from the archive: restore_command of PostgreSQL");
   get->add_option("FILE", command.file, "name of the file, %f")->type_name("")->required();
@@ -200,8 +210,21 @@ CLI::App* add_wal_get(CLI::App& app, WalGetCommand& command) {
                   "how long to wait for a segment that only later WAL is there of; default 30")
       ->type_name("SECONDS")
       ->check(check_duration);
+  add_spool_options(*get, command.spool);
   get->footer(wal_get_manual);
   return get;
+}
+
+CLI::App* add_wal_prefetch(CLI::App& app, WalPrefetchCommand& command) {
+  CLI::App* prefetch = app.add_subcommand("wal-prefetch", "")->group("");
+  add_store_options(*prefetch, command.stores);
+  add_spool_options(*prefetch, command.spool);
+  prefetch->add_option("--recovery", command.recovery);
+  prefetch->add_option("--recovery-started", command.recovery_started);
+  prefetch->add_option("KEY", command.key)->required();
+  prefetch->add_option("SEGMENT", command.segment)->required();
+  prefetch->add_option("SEGMENT_SIZE", command.segment_size)->required();
+  return prefetch;
 }
 
 // An error in the usage of wal-get must not look like "no such file" to PostgreSQL, which would end recovery; nor must
@@ -232,6 +255,7 @@ std::variant<CommandLine, int> parse_command_line(int count, const char* const* 
   JobsCommand jobs;
   ErrorsCommand errors;
   WalGetCommand wal_get;
+  WalPrefetchCommand wal_prefetch;
   std::array<SteerCommand, steering.size()> steers;
   add_watch(app, watch)->final_callback([&] { line.command = watch; });
   add_jobs_list(app, jobs)->final_callback([&] { line.command = jobs; });
@@ -241,6 +265,7 @@ std::variant<CommandLine, int> parse_command_line(int count, const char* const* 
   }
   add_errors(app, errors)->final_callback([&] { line.command = errors; });
   add_wal_get(app, wal_get)->final_callback([&] { line.command = wal_get; });
+  add_wal_prefetch(app, wal_prefetch)->final_callback([&] { line.command = wal_prefetch; });
   for (CLI::App* command : app.get_subcommands({}))
     command->fallthrough();
 

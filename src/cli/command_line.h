@@ -12,7 +12,7 @@ namespace dbops::cli {
 
 struct CommandLine {
   ConnectionSettings connection;
-  std::variant<WatchCommand, JobsCommand, ErrorsCommand, SteerCommand, WalGetCommand> command;
+  std::variant<WatchCommand, JobsCommand, ErrorsCommand, SteerCommand, WalGetCommand, WalPrefetchCommand> command;
 };
 
 // An exit status when that was all: --help, --version, or wrong usage, which it reports.

@@ -4,6 +4,7 @@
 #include "core/store/open_store.h"
 
 #include <cstdlib>
+#include <mutex>
 
 namespace dbops::cli {
 
@@ -31,10 +32,11 @@ class DeferredStore final : public core::ObjectStore {
     return store().list(request, context);
   }
   void remove(const std::string& key, const core::CallContext& context) override { store().remove(key, context); }
-  [[nodiscard]] std::string describe() const override { return store_ ? store_->describe() : shown_; }
+  [[nodiscard]] std::string describe() const override { return shown_; }
 
  private:
   core::ObjectStore& store() {
+    const std::lock_guard lock(mutex_);
     if (!store_) store_ = core::open_store(url_, setup_);
     return *store_;
   }
@@ -42,6 +44,7 @@ class DeferredStore final : public core::ObjectStore {
   core::StoreUrl url_;
   std::string shown_;
   core::StoreSetup setup_;
+  std::mutex mutex_;
   std::unique_ptr<core::ObjectStore> store_;
 };
 

@@ -91,13 +91,13 @@ TEST_P(ObjectFormat, MoreThanTheLimitIsRefused) {
 TEST_P(ObjectFormat, OneEncoderMakesManyObjects) {
   ObjectEncoder encoder({.codec = GetParam().codec, .compression_level = 1, .keys = keys()}, random_);
   for (int i = 0; i < 3; ++i) {
-    encoder.begin({ObjectKind::wal_segment, 1, "abandoned", ""}, 100, clock_.wall_now());
+    encoder.begin({ObjectKind::wal_segment, 1, "abandoned", ""}, 100, clock_.wall_now(), [](ByteView) {});
     encoder.write(random_bytes(50)); // and given up
     const Bytes plaintext = random_bytes(5000);
     EXPECT_EQ(decode(encode_object(encoder, {ObjectKind::wal_segment, 1, "n", ""}, plaintext, clock_.wall_now())),
               plaintext);
   }
-  encoder.begin({ObjectKind::wal_segment, 1, "n", ""}, 2, clock_.wall_now());
+  encoder.begin({ObjectKind::wal_segment, 1, "n", ""}, 2, clock_.wall_now(), [](ByteView) {});
   encoder.write(random_bytes(1));
   EXPECT_THROW(encoder.finish(), std::logic_error);
 }

@@ -12,10 +12,11 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
-#include <limits>
+#include <thread>
 
 namespace dbops::cli {
 
@@ -47,9 +48,11 @@ void end_quickly_by_signals() {
     sigaction(signal, &action, nullptr);
 }
 
-std::uint64_t system_identifier(const WalGetCommand& command) {
-  if (command.stores.system_identifier) return *command.stores.system_identifier;
-  if (const auto here = core::read_cluster_identity(fs::current_path())) return here->system_identifier;
+core::ClusterIdentity cluster(const WalGetCommand& command) {
+  const auto here = core::read_cluster_identity(fs::current_path());
+  const auto named = command.stores.system_identifier;
+  if (here && (!named || here->system_identifier == *named)) return *here;
+  if (named) return {*named, {}};
   throw Error(ErrorKind::configuration,
               "the system identifier is not known: \"" + fs::current_path().string() + "\" is not a data directory",
               "Run it as restore_command, or give --system-identifier.");
@@ -79,42 +82,141 @@ core::milliseconds milliseconds_of(double seconds) {
   return core::milliseconds(std::int64_t(seconds * 1000));
 }
 
-int get(const WalGetCommand& command, const WalFileName& file, const RecoveryProcess& recovery) {
-  const std::uint64_t identifier = system_identifier(command);
+// One call: what it is for, and what it works with.
+class WalGet {
+ public:
+  WalGet(const WalGetCommand& command, WalFileName file)
+      : command_(command), file_(std::move(file)), cluster_(cluster(command)), out_(command.target) {
+    out_.expect_signals();
+    open_spool();
+  }
+
+  int run() {
+    if (take_from_spool()) return restore_done;
+    const int status = fetch();
+    if (status == restore_done && whole_ && spool_) read_ahead(spool_->tell(file_.segment));
+    return status;
+  }
+
+ private:
+  void open_spool();
+  bool take_from_spool();
+  bool wait_for_segment_under_way();
+  void read_ahead(bool told);
+  int fetch();
+  int commit();
+
+  const WalGetCommand& command_;
+  WalFileName file_;
+  RecoveryProcess recovery_ = RecoveryProcess::of_this_session();
+  core::ClusterIdentity cluster_;
+  core::RestoreFile out_;
+  std::string spool_key_;
+  std::optional<core::Spool> spool_;
+  bool whole_ = false; // as it was archived: there may be more behind it
+};
+
+void WalGet::open_spool() {
+  if (command_.spool.size == 0 || (file_.kind != WalFileKind::segment && file_.kind != WalFileKind::history)) return;
+  try {
+    spool_key_ = core::Spool::key_of(cluster_.system_identifier, fs::current_path(), command_.stores.urls());
+    spool_.emplace(command_.spool.base(), spool_key_);
+  } catch (const Error& error) {
+    // A recovery begins with history files, so it is said about once.
+    if (file_.kind == WalFileKind::history)
+      say(file_.name, std::string("no read-ahead: ") + error.what(), error.hint());
+  }
+}
+
+bool WalGet::take_from_spool() {
+  if (!spool_ || file_.kind != WalFileKind::segment) return false;
+  if (!spool_->has(file_.segment) && !spool_->progress_of(file_.segment)) return false;
+  const bool told = spool_->tell(file_.segment); // before it is taken, or it would be fetched again
+  try {
+    if (!(told ? wait_for_segment_under_way() : spool_->take(file_.segment, out_))) return false;
+    check_content(file_, out_, cluster_.system_identifier);
+  } catch (const Error&) { // the spool's file is damaged, or it cannot be copied: try without
+    return false;
+  }
+  if (commit() != restore_done) return false;
+  whole_ = true;
+  read_ahead(told);
+  return true;
+}
+
+// As long as it grows: it has a lead over a fetch that would begin now.
+bool WalGet::wait_for_segment_under_way() {
+  using std::chrono::steady_clock;
+  std::optional<std::uint64_t> last;
+  auto grown = steady_clock::now();
+  for (;;) {
+    if (spool_->take(file_.segment, out_)) return true;
+    const auto progress = spool_->progress_of(file_.segment);
+    if (!progress) return spool_->take(file_.segment, out_); // finished in between, or given up
+    const auto now = steady_clock::now();
+    if (progress != last) grown = now;
+    if (now - grown > std::chrono::seconds(2)) return false;
+    last = progress;
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+}
+
+void WalGet::read_ahead(bool told) {
+  if (told) return;
+  StoreSettings stores = command_.stores;
+  stores.system_identifier = cluster_.system_identifier;
+  start_prefetch({.stores = std::move(stores),
+                  .spool = command_.spool,
+                  .key = spool_key_,
+                  .segment = file_.segment,
+                  .segment_size = out_.written(),
+                  .recovery = recovery_.pid(),
+                  .recovery_started = recovery_.started()});
+}
+
+int WalGet::commit() {
+  if (recovery_.has_ended()) return restore_local;
+  out_.commit();
+  return restore_done;
+}
+
+int WalGet::fetch() {
   // Few tries for one repository, so that another is asked soon; then all of them again, until the time is up.
-  Stores stores(command.stores, {.max_attempts = 3, .max_delay = core::milliseconds(2000)});
+  Stores stores(command_.stores, {.max_attempts = 3, .max_delay = core::milliseconds(2000)});
   std::vector<std::unique_ptr<core::WalReader>> readers;
   std::vector<core::WalReader*> repositories;
   for (const auto& store : stores.all())
-    repositories.push_back(
-        readers.emplace_back(std::make_unique<core::WalReader>(*store, identifier, stores.keys())).get());
+    repositories.push_back(readers
+                               .emplace_back(std::make_unique<core::WalReader>(*store, cluster_.system_identifier,
+                                                                               stores.keys(), cluster_.segment_size))
+                               .get());
   core::ArchiveReader archive(repositories, stores.clock(), stores.random(),
                               [&](const core::RepositoryFailure& failure) {
-                                say(file.name, fmt::format("taken from another repository: {}", failure.error.what()));
+                                say(file_.name, fmt::format("taken from another repository: {}", failure.error.what()));
                               });
-  core::RestoreFile out(command.target);
-  const core::RecoveryPatience patience{.outage = milliseconds_of(command.retry_time),
-                                        .gap = is_in_pg_wal(file, command.target, identifier)
-                                                   ? core::milliseconds(0)
-                                                   : milliseconds_of(command.gap_time)};
-  switch (archive.fetch_patiently(file, out, patience,
-                                  {.stop = {}, .deadline = stores.clock().steady_now() + patience.outage})) {
+  const bool is_local = is_in_pg_wal(file_, command_.target, cluster_.system_identifier);
+  const core::RecoveryPatience patience{.outage = milliseconds_of(command_.retry_time),
+                                        .gap = is_local ? core::milliseconds(0) : milliseconds_of(command_.gap_time)};
+  // For a transfer that was begun in time, a minute more.
+  const core::CallContext context{.stop = {},
+                                  .deadline = stores.clock().steady_now() + patience.outage + std::chrono::minutes(1)};
+  switch (archive.fetch_patiently(file_, out_, patience, context)) {
   case WalFetchResult::whole:
+    whole_ = file_.kind == WalFileKind::segment;
+    [[fallthrough]];
   case WalFetchResult::padded:
-    check_content(file, out, identifier);
-    if (recovery.has_ended()) return restore_local;
-    out.commit();
-    return restore_done;
+    check_content(file_, out_, cluster_.system_identifier);
+    return commit();
   case WalFetchResult::absent:
     return restore_absent;
   case WalFetchResult::gap:
     break;
   }
-  if (is_in_pg_wal(file, command.target, identifier)) {
-    say(file.name, "the archive has later WAL, but not this segment; PostgreSQL takes its own from pg_wal");
+  if (is_local) {
+    say(file_.name, "the archive has later WAL, but not this segment; PostgreSQL takes its own from pg_wal");
     return restore_absent;
   }
-  say(file.name, "the archive has later WAL, but not all of this segment: recovery would end too early",
+  say(file_.name, "the archive has later WAL, but not all of this segment: recovery would end too early",
       "\"dbops wal-list\" shows what is there; to end recovery here, set a recovery target");
   return restore_gap;
 }
@@ -139,14 +241,13 @@ int status_of(ErrorKind kind) {
 int run(const WalGetCommand& command) noexcept {
   try {
     end_quickly_by_signals();
-    const RecoveryProcess recovery = RecoveryProcess::of_this_session();
     const auto file = core::parse_wal_file_name(command.file);
     if (!file) {
       say(command.file, "this is not the name of a WAL file");
       return restore_misconfigured;
     }
     try {
-      return get(command, *file, recovery);
+      return WalGet(command, *file).run();
     } catch (const Error& error) {
       say(file->name, error.what(), error.hint());
       return status_of(error.kind());

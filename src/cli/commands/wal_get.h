@@ -1,6 +1,7 @@
 // dbops wal-get: PostgreSQL's restore_command
 #pragma once
 
+#include "cli/commands/wal_prefetch.h"
 #include "cli/stores.h"
 
 #include <cstdint>
@@ -10,6 +11,7 @@ namespace dbops::cli {
 
 struct WalGetCommand {
   StoreSettings stores;
+  SpoolSettings spool;
   std::string file;        // %f
   std::string target;      // %p
   double retry_time = 300; // seconds

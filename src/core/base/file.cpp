@@ -74,6 +74,16 @@ void File::write(ByteView bytes) {
   }
 }
 
+void File::write_at(std::uint64_t offset, ByteView bytes) {
+  while (!bytes.empty()) {
+    const ssize_t count = ::pwrite(fd_, bytes.data(), bytes.size(), off_t(offset));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) throw system_error(errno, "could not write file \"" + path_.string() + "\"");
+    bytes = bytes.subspan(std::size_t(count));
+    offset += std::uint64_t(count);
+  }
+}
+
 void File::sync() {
   if (::fsync(fd_) != 0) throw system_error(errno, "could not fsync file \"" + path_.string() + "\"");
 }

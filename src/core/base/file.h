@@ -25,6 +25,7 @@ class File {
   // Number of bytes read: less than buffer.size() only at the end of the file.
   std::size_t read_at(std::uint64_t offset, std::span<std::byte> buffer) const;
   void write(ByteView bytes);
+  void write_at(std::uint64_t offset, ByteView bytes);
   void sync();
   // Closes, and reports what close(2) reports (delayed write errors on network file systems).
   void close();

@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <ctime>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <stdexcept>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,6 +20,8 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::size_t write_size = 1 << 20; // between two looks at the stop token
+constexpr std::string_view temporary_prefix = ".dbops-";
+constexpr std::time_t abandoned_after = 24 * 3600; // seconds; an upload takes much less
 
 void check_stop(const CallContext& context) {
   if (context.stop.stop_requested()) throw Error(ErrorKind::cancelled, "cancelled");
@@ -38,16 +42,19 @@ bool link_exclusively(const fs::path& temporary, const fs::path& path) {
   throw system_error(errno, "could not create file \"" + path.string() + "\"");
 }
 
-class RemoveOnExit {
- public:
-  explicit RemoveOnExit(const fs::path& path) : path_(path) {}
-  ~RemoveOnExit() { ::unlink(path_.c_str()); }
-  RemoveOnExit(const RemoveOnExit&) = delete;
-  RemoveOnExit& operator=(const RemoveOnExit&) = delete;
-
- private:
-  const fs::path& path_;
-};
+// What a crash left of puts into this directory. Nothing depends on it, so errors are of no interest. A clock that
+// jumps may cost a put under way its file: that put fails and is made again.
+void remove_abandoned(const fs::path& directory) {
+  const std::time_t now = std::time(nullptr);
+  std::error_code error;
+  for (fs::directory_iterator entry(directory, error), end; !error && entry != end; entry.increment(error)) {
+    if (!entry->path().filename().native().starts_with(temporary_prefix)) continue;
+    struct stat status {};
+    if (::lstat(entry->path().c_str(), &status) == 0 && S_ISREG(status.st_mode) &&
+        now - status.st_mtime > abandoned_after)
+      ::unlink(entry->path().c_str());
+  }
+}
 
 struct Entry {
   std::string name; // a directory's ends with "/": that is its place in the byte order of keys
@@ -119,40 +126,73 @@ void FileStore::make_directories(const fs::path& directory) {
       throw system_error(errno, "could not create directory \"" + path.string() + "\"");
     sync_directory(parent); // also when it existed: another process may have made it a moment ago
     durable_directories_.insert(path);
+    remove_abandoned(path);
   }
 }
 
-void FileStore::write_temporary(const fs::path& temporary, ByteView body, const CallContext& context) const {
-  File file = File::open(temporary, O_WRONLY | O_CREAT | O_EXCL);
-  while (!body.empty()) {
-    check_stop(context);
-    const ByteView piece = body.first(std::min(body.size(), write_size));
-    file.write(piece);
-    body = body.subspan(piece.size());
+// When the name is taken already, nothing is written.
+class FileStore::Upload final : public ObjectUpload {
+ public:
+  Upload(fs::path path, Random& random, std::size_t head_size, CallContext context)
+      : path_(std::move(path)), head_size_(head_size), position_(head_size), context_(std::move(context)) {
+    if (::access(path_.c_str(), F_OK) == 0) return;
+    std::array<std::byte, 8> suffix{};
+    random.fill(suffix);
+    temporary_ = path_.parent_path() / (std::string(temporary_prefix) + to_hex(suffix));
+    file_.emplace(File::open(temporary_, O_WRONLY | O_CREAT | O_EXCL));
   }
-  file.sync();
-  file.close();
-}
+  ~Upload() override {
+    if (!temporary_.empty()) ::unlink(temporary_.c_str());
+  }
+  Upload(const Upload&) = delete;
+  Upload& operator=(const Upload&) = delete;
 
-PutResult FileStore::put_if_absent(const std::string& key, ByteView body, const CallContext& context) {
+  void write(ByteView bytes) override {
+    while (file_ && !bytes.empty()) {
+      check_stop(context_);
+      const ByteView piece = bytes.first(std::min(bytes.size(), write_size));
+      file_->write_at(position_, piece);
+      position_ += piece.size();
+      bytes = bytes.subspan(piece.size());
+    }
+  }
+
+  PutResult finish(ByteView head) override {
+    if (head.size() != head_size_) throw std::logic_error("an object's head has another size than announced");
+    bool created = false;
+    if (file_) {
+      check_stop(context_);
+      file_->write_at(0, head);
+      file_->sync();
+      file_->close();
+      created = link_exclusively(temporary_, path_);
+    }
+    // Also when it was there: its writer may not have come to its own fsync of the directory yet.
+    sync_directory(path_.parent_path());
+    return created ? PutResult::created : PutResult::exists;
+  }
+
+ private:
+  fs::path path_, temporary_;
+  std::size_t head_size_;
+  std::uint64_t position_; // where the next bytes go
+  CallContext context_;
+  std::optional<File> file_;
+};
+
+std::unique_ptr<ObjectUpload> FileStore::begin_upload(const std::string& key, std::size_t head_size,
+                                                      const CallContext& context) {
   check_stop(context);
   const fs::path path = path_of(key);
   require_root();
   make_directories(path.parent_path());
-  if (::access(path.c_str(), F_OK) != 0) {
-    std::array<std::byte, 8> suffix{};
-    random_.fill(suffix);
-    const fs::path temporary = path.parent_path() / (".dbops-" + to_hex(suffix));
-    const RemoveOnExit remove_temporary(temporary);
-    write_temporary(temporary, body, context);
-    if (link_exclusively(temporary, path)) {
-      sync_directory(path.parent_path());
-      return PutResult::created;
-    }
-  }
-  // Its writer may not have come to its own fsync of the directory yet.
-  sync_directory(path.parent_path());
-  return PutResult::exists;
+  return std::make_unique<Upload>(path, random_, head_size, context);
+}
+
+PutResult FileStore::put_if_absent(const std::string& key, ByteView body, const CallContext& context) {
+  const auto upload = begin_upload(key, 0, context);
+  upload->write(body);
+  return upload->finish({});
 }
 
 std::optional<Bytes> FileStore::get(const std::string& key, const ByteRange& range, const CallContext& context) {

@@ -11,7 +11,8 @@
 namespace dbops::core {
 
 // A put writes a file of a temporary name, fsyncs it, links it to its name (which fails when the name is taken) and
-// fsyncs the directory. What a crash leaves behind is files whose name begins with ".dbops-".
+// fsyncs the directory. What a crash leaves behind is files whose name begins with ".dbops-"; one that is older than a
+// day is removed when something is put beside it.
 class FileStore final : public ObjectStore {
  public:
   // root: an existing directory, absolute. It is never created: an unmounted file system must be an error.
@@ -19,6 +20,8 @@ class FileStore final : public ObjectStore {
   FileStore(std::filesystem::path root, Random& random);
 
   PutResult put_if_absent(const std::string& key, ByteView body, const CallContext& context) override;
+  std::unique_ptr<ObjectUpload> begin_upload(const std::string& key, std::size_t head_size,
+                                             const CallContext& context) override;
   std::optional<Bytes> get(const std::string& key, const ByteRange& range, const CallContext& context) override;
   std::optional<ObjectInfo> head(const std::string& key, const CallContext& context) override;
   ListPage list(const ListRequest& request, const CallContext& context) override;
@@ -26,10 +29,10 @@ class FileStore final : public ObjectStore {
   [[nodiscard]] std::string describe() const override { return "file://" + root_.string(); }
 
  private:
+  class Upload;
   [[nodiscard]] std::filesystem::path path_of(const std::string& key) const;
   void require_root() const;
   void make_directories(const std::filesystem::path& directory);
-  void write_temporary(const std::filesystem::path& temporary, ByteView body, const CallContext& context) const;
 
   std::filesystem::path root_;
   Random& random_;

@@ -3,6 +3,7 @@
 #include "core/base/error.h"
 
 #include <algorithm>
+#include <stdexcept>
 
 namespace dbops::core {
 
@@ -15,7 +16,31 @@ bool valid_component(std::string_view component) {
          std::ranges::all_of(component, [](char c) { return c >= ' ' && c <= '~'; });
 }
 
+class GatheredUpload final : public ObjectUpload {
+ public:
+  GatheredUpload(ObjectStore& store, std::string key, std::size_t head_size, CallContext context)
+      : store_(store), key_(std::move(key)), context_(std::move(context)), head_size_(head_size), body_(head_size) {}
+  void write(ByteView bytes) override { append(body_, bytes); }
+  PutResult finish(ByteView head) override {
+    if (head.size() != head_size_) throw std::logic_error("an object's head has another size than announced");
+    std::ranges::copy(head, body_.begin());
+    return store_.put_if_absent(key_, body_, context_);
+  }
+
+ private:
+  ObjectStore& store_;
+  std::string key_;
+  CallContext context_;
+  std::size_t head_size_;
+  Bytes body_;
+};
+
 } // namespace
+
+std::unique_ptr<ObjectUpload> ObjectStore::begin_upload(const std::string& key, std::size_t head_size,
+                                                        const CallContext& context) {
+  return std::make_unique<GatheredUpload>(*this, key, head_size, context);
+}
 
 void validate_key(std::string_view key) {
   bool valid = !key.empty() && key.size() <= max_key_length;

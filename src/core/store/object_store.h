@@ -4,6 +4,7 @@
 #include "core/base/bytes.h"
 #include "core/base/clock.h"
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -41,6 +42,21 @@ enum class PutResult {
            // retry it may be the caller's own.
 };
 
+// An object that is written piece by piece. Nothing of it can be seen before finish(), and nothing is left of it when
+// it is destroyed before that. For one thread at a time; throws what ObjectStore throws.
+class ObjectUpload {
+ public:
+  ObjectUpload() = default;
+  virtual ~ObjectUpload() = default;
+  ObjectUpload(const ObjectUpload&) = delete;
+  ObjectUpload& operator=(const ObjectUpload&) = delete;
+
+  // What follows the head, in order.
+  virtual void write(ByteView bytes) = 0;
+  // As put_if_absent(). head: of exactly the size announced; what goes in front of all that was written.
+  virtual PutResult finish(ByteView head) = 0;
+};
+
 // Every call may be made from several threads, waits at most until context.deadline, and throws Error: cancelled,
 // unavailable (retries exhausted), access_denied, configuration, corrupt, no_space or io.
 class ObjectStore {
@@ -49,6 +65,11 @@ class ObjectStore {
 
   // Never changes an object that exists. Returns only when the object is durable.
   virtual PutResult put_if_absent(const std::string& key, ByteView body, const CallContext& context) = 0;
+
+  // The same for an object that is not in memory as a whole. Here it is gathered in memory; a store that can do better
+  // does. context: for all calls of the upload.
+  virtual std::unique_ptr<ObjectUpload> begin_upload(const std::string& key, std::size_t head_size,
+                                                     const CallContext& context);
 
   // Absent: the store says that there is no such object. A range at or beyond the end gives no bytes, one that reaches
   // beyond it gives what there is.

@@ -8,45 +8,54 @@ namespace dbops::core {
 
 namespace {
 
-constexpr std::uint64_t max_parts = 10000;
+constexpr std::size_t max_parts = 10000;
+constexpr std::size_t parts_at_once = 2;
 constexpr milliseconds abort_time(5000); // what an abort may add to a shutdown
+constexpr std::size_t compared_size = 4096;
 
-struct Part {
-  std::string etag;
-  std::string checksum; // base 64; empty when none is sent
-};
+} // namespace
 
-class Upload {
- public:
-  Upload(S3Client& client, const std::string& key, const CallContext& context);
-  void put_part(ByteView body, const CallContext& context);
-  S3Answer complete(bool conditional, const CallContext& context);
-  void abort() noexcept;
+bool begins_with(S3Client& client, const std::string& key, ByteView start, const CallContext& context) {
+  const ByteView wanted = start.first(std::min(start.size(), compared_size));
+  S3Call call{.method = "GET", .key = key};
+  call.max_response = compared_size;
+  // An empty object has no range; of another one, one byte more than its size asks for no more than there is.
+  call.headers.push_back({"Range", "bytes=0-" + std::to_string(compared_size - 1)});
+  const S3Answer answer = client.call(call, context);
+  if (answer.verdict == S3Verdict::beyond_end) return start.empty();
+  if (answer.verdict != S3Verdict::success) return false;
+  const ByteView there = answer.http.body;
+  return std::ranges::equal(there.first(std::min(there.size(), wanted.size())), wanted);
+}
 
- private:
-  [[nodiscard]] bool checksums() const { return client_.url().send_checksum; }
-  [[nodiscard]] std::string part_list() const;
-
-  S3Client& client_;
-  const std::string& key_;
-  std::string id_;
-  std::vector<Part> parts_;
-};
-
-Upload::Upload(S3Client& client, const std::string& key, const CallContext& context) : client_(client), key_(key) {
-  S3Call call{.method = "POST", .key = key, .query = {{"uploads", ""}}};
-  if (checksums()) call.headers.push_back({"x-amz-checksum-algorithm", "SHA256"});
-  const S3Answer answer = client_.call(call, context);
+S3PartUpload::S3PartUpload(S3Client& client, std::string key, bool conditional, CallContext context)
+    : client_(client), key_(std::move(key)), conditional_(conditional), context_(std::move(context)),
+      threads_(parts_at_once) {
+  S3Call call{.method = "POST", .key = key_, .query = {{"uploads", ""}}};
+  if (client_.url().send_checksum) call.headers.push_back({"x-amz-checksum-algorithm", "SHA256"});
+  const S3Answer answer = client_.call(call, context_);
   if (answer.verdict == S3Verdict::success) id_ = parse_xml(as_text(answer.http.body)).child_text("UploadId");
   if (id_.empty())
     throw Error(ErrorKind::configuration, client_.where(key_) + ": the store does not begin a multipart upload");
 }
 
-void Upload::put_part(ByteView body, const CallContext& context) {
-  const std::string number = std::to_string(parts_.size() + 1);
-  S3Call call{.method = "PUT", .key = key_, .query = {{"partNumber", number}, {"uploadId", id_}}, .body = body};
+S3PartUpload::~S3PartUpload() {
+  if (ended_) return;
+  stop_sending();
+  abort();
+}
+
+// The threads refer to this object: none may be left when it goes. A request under way ends at once when it is stopped.
+void S3PartUpload::stop_sending() noexcept {
+  threads_.shutdown(SteadyTime::max());
+  sending_.clear();
+}
+
+S3PartUpload::Part S3PartUpload::send(std::size_t number, ByteView body, const CallContext& context) {
+  S3Call call{
+      .method = "PUT", .key = key_, .query = {{"partNumber", std::to_string(number)}, {"uploadId", id_}}, .body = body};
   Part part;
-  if (checksums()) {
+  if (client_.url().send_checksum) {
     call.body_digest = sha256(body);
     part.checksum = to_base64(*call.body_digest);
     call.headers.push_back({"x-amz-checksum-sha256", part.checksum});
@@ -55,11 +64,38 @@ void Upload::put_part(ByteView body, const CallContext& context) {
   const S3Answer answer = client_.call(call, context);
   part.etag = answer.http.header("ETag").value_or("");
   if (answer.verdict != S3Verdict::success || part.etag.empty())
-    throw Error(ErrorKind::unavailable, client_.where(key_) + ": the store did not take part " + number);
-  parts_.push_back(std::move(part));
+    throw Error(ErrorKind::unavailable,
+                client_.where(key_) + ": the store did not take part " + std::to_string(number));
+  return part;
 }
 
-std::string Upload::part_list() const {
+void S3PartUpload::wait_for_one() {
+  Sending oldest = std::move(sending_.front());
+  sending_.pop_front();
+  parts_.at(oldest.number - 1) = oldest.result.get();
+}
+
+void S3PartUpload::add_part(Bytes body) {
+  if (parts_.size() >= max_parts)
+    throw Error(ErrorKind::configuration, client_.where(key_) + ": the object has more parts than S3 allows",
+                "Raise part-size in the URL of the store.");
+  parts_.emplace_back();
+  if (parts_.size() == 1) {
+    first_ = std::move(body);
+    return;
+  }
+  if (sending_.size() >= parts_at_once) wait_for_one();
+  const std::size_t number = parts_.size();
+  sending_.push_back({number, threads_.submit([this, number, body = std::move(body)](const std::stop_token& stop) {
+                        // Either the caller stops, or this object is given up.
+                        std::stop_source either;
+                        const std::stop_callback by_caller(context_.stop, [&] { either.request_stop(); });
+                        const std::stop_callback by_owner(stop, [&] { either.request_stop(); });
+                        return send(number, body, {.stop = either.get_token(), .deadline = context_.deadline});
+                      })});
+}
+
+std::string S3PartUpload::part_list() const {
   std::string xml = "<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">";
   for (std::size_t i = 0; i < parts_.size(); ++i) {
     xml += "<Part><PartNumber>" + std::to_string(i + 1) + "</PartNumber><ETag>" + parts_[i].etag + "</ETag>";
@@ -69,7 +105,16 @@ std::string Upload::part_list() const {
   return xml + "</CompleteMultipartUpload>";
 }
 
-S3Answer Upload::complete(bool conditional, const CallContext& context) {
+bool S3PartUpload::is_there() {
+  return client_.call({.method = "HEAD", .key = key_}, context_).verdict == S3Verdict::success;
+}
+
+bool S3PartUpload::is_ours() {
+  return begins_with(client_, key_, first_, context_);
+}
+
+PutResult S3PartUpload::complete() {
+  if (is_there()) return PutResult::exists; // and the upload is aborted
   const std::string xml = part_list();
   S3Call call{.method = "POST",
               .key = key_,
@@ -77,54 +122,29 @@ S3Answer Upload::complete(bool conditional, const CallContext& context) {
               .headers = {{"Content-Type", "application/xml"}},
               .body = as_bytes(xml),
               .error_in_success = true};
-  if (conditional) call.headers.push_back({"If-None-Match", "*"});
-  return client_.call(call, context);
+  if (conditional_) call.headers.push_back({"If-None-Match", "*"});
+  const S3Verdict verdict = client_.call(call, context_).verdict;
+  if (verdict == S3Verdict::exists) return PutResult::exists;
+  ended_ = true;
+  if (verdict == S3Verdict::success) return is_ours() ? PutResult::created : PutResult::exists;
+  // Completed before, and the answer was lost; or somebody aborted it.
+  if (is_there()) return PutResult::exists;
+  throw Error(ErrorKind::unavailable, client_.where(key_) + ": the store lost a multipart upload before its end");
 }
 
-void Upload::abort() noexcept {
+PutResult S3PartUpload::finish(ByteView head) {
+  std::ranges::copy(head, first_.begin());
+  parts_.front() = send(1, first_, context_);
+  while (!sending_.empty())
+    wait_for_one();
+  return complete();
+}
+
+void S3PartUpload::abort() noexcept {
   try {
     // Also after a stop of the caller.
     client_.call({.method = "DELETE", .key = key_, .query = {{"uploadId", id_}}}, client_.bounded(abort_time));
   } catch (...) { // NOLINT(bugprone-empty-catch): the caller is told of what went wrong first
-  }
-}
-
-bool is_there(S3Client& client, const std::string& key, const CallContext& context) {
-  return client.call({.method = "HEAD", .key = key}, context).verdict == S3Verdict::success;
-}
-
-PutResult finish(Upload& upload, S3Client& client, const std::string& key, bool conditional,
-                 const CallContext& context) {
-  if (is_there(client, key, context)) {
-    upload.abort();
-    return PutResult::exists;
-  }
-  const S3Answer answer = upload.complete(conditional, context);
-  if (answer.verdict == S3Verdict::success) return PutResult::created;
-  if (answer.verdict == S3Verdict::exists) upload.abort();
-  // Completed before, and the answer was lost; or somebody aborted it.
-  if (answer.verdict == S3Verdict::exists || is_there(client, key, context)) return PutResult::exists;
-  throw Error(ErrorKind::unavailable, client.where(key) + ": the store lost a multipart upload before its end");
-}
-
-} // namespace
-
-PutResult put_in_parts(S3Client& client, const std::string& key, ByteView body, bool conditional,
-                       const CallContext& context) {
-  if (is_there(client, key, context)) return PutResult::exists;
-  const std::uint64_t part_size =
-      std::max<std::uint64_t>(client.url().part_size, (body.size() + max_parts - 1) / max_parts);
-  Upload upload(client, key, context);
-  try {
-    for (ByteView rest = body; !rest.empty();) {
-      const ByteView part = rest.first(std::size_t(std::min<std::uint64_t>(part_size, rest.size())));
-      upload.put_part(part, context);
-      rest = rest.subspan(part.size());
-    }
-    return finish(upload, client, key, conditional, context);
-  } catch (...) {
-    upload.abort();
-    throw;
   }
 }
 

@@ -3,7 +3,9 @@
 #include "core/store/s3_list.h"
 #include "core/store/s3_multipart.h"
 
+#include <algorithm>
 #include <charconv>
+#include <stdexcept>
 
 namespace dbops::core {
 
@@ -83,18 +85,88 @@ PutResult S3Store::put_whole(const std::string& full_key, ByteView body, bool co
     if (client_.call(look, context).verdict == S3Verdict::success) return PutResult::exists;
   }
   const S3Answer answer = client_.call(put_call(full_key, body, conditional), context);
-  if (answer.verdict == S3Verdict::success) return PutResult::created;
   if (answer.verdict == S3Verdict::exists) return PutResult::exists;
-  throw Error(ErrorKind::unavailable,
-              client_.where(full_key) + ": the store answers a put with status " + std::to_string(answer.http.status));
+  if (answer.verdict != S3Verdict::success)
+    throw Error(ErrorKind::unavailable, client_.where(full_key) + ": the store answers a put with status " +
+                                            std::to_string(answer.http.status));
+  return conditional || begins_with(client_, full_key, body, context) ? PutResult::created : PutResult::exists;
+}
+
+// Gathered in memory up to the threshold, then in parts.
+class S3Store::Upload final : public ObjectUpload {
+ public:
+  Upload(S3Store& store, std::string full_key, std::size_t head_size, CallContext context)
+      : store_(store), key_(std::move(full_key)), head_size_(head_size), context_(std::move(context)),
+        buffer_(head_size) {}
+
+  void write(ByteView bytes) override {
+    if (exists_) return;
+    // Growing by doubling would take half as much again for a moment. What is reserved takes no memory until it is
+    // used.
+    if (!parts_ && buffer_.size() + bytes.size() > std::max<std::size_t>(buffer_.capacity(), 1 << 20))
+      buffer_.reserve(url().multipart_threshold + bytes.size());
+    append(buffer_, bytes);
+    if (!parts_ && buffer_.size() > url().multipart_threshold) begin_parts();
+    if (parts_) send_parts();
+  }
+
+  PutResult finish(ByteView head) override {
+    if (head.size() != head_size_) throw std::logic_error("an object's head has another size than announced");
+    if (exists_) return PutResult::exists;
+    if (parts_) {
+      parts_->add_part(std::exchange(buffer_, {}));
+      return parts_->finish(head);
+    }
+    std::ranges::copy(head, buffer_.begin());
+    return store_.put_whole(key_, buffer_, is_conditional(), context_);
+  }
+
+ private:
+  [[nodiscard]] const S3Url& url() const { return store_.client_.url(); }
+  [[nodiscard]] bool is_conditional() { return store_.conditional_put(context_) == ConditionalPut::honoured; }
+
+  void begin_parts() {
+    exists_ = store_.client_.call({.method = "HEAD", .key = key_}, context_).verdict == S3Verdict::success;
+    if (!exists_) parts_.emplace(store_.client_, key_, is_conditional(), context_);
+  }
+
+  // What stays in the buffer is never empty: it becomes the last part, which may be small.
+  void send_parts() {
+    const std::size_t size = url().part_size;
+    if (buffer_.size() <= size) return;
+    ByteView rest = buffer_;
+    for (; rest.size() > size; rest = rest.subspan(size))
+      parts_->add_part({rest.begin(), rest.begin() + std::ptrdiff_t(size)});
+    buffer_ = Bytes(rest.begin(), rest.end()); // gives the memory back
+    buffer_.reserve(size + (1 << 20));
+  }
+
+  S3Store& store_;
+  std::string key_;
+  std::size_t head_size_;
+  CallContext context_;
+  Bytes buffer_;
+  bool exists_ = false;
+  std::optional<S3PartUpload> parts_;
+};
+
+std::unique_ptr<ObjectUpload> S3Store::begin_upload(const std::string& key, std::size_t head_size,
+                                                    const CallContext& context) {
+  validate_key(key);
+  return std::make_unique<Upload>(*this, full(key), head_size, context);
 }
 
 PutResult S3Store::put_if_absent(const std::string& key, ByteView body, const CallContext& context) {
   validate_key(key);
-  const bool conditional = conditional_put(context) == ConditionalPut::honoured;
-  if (body.size() > client_.url().multipart_threshold)
-    return put_in_parts(client_, full(key), body, conditional, context);
-  return put_whole(full(key), body, conditional, context);
+  if (body.size() <= client_.url().multipart_threshold)
+    return put_whole(full(key), body, conditional_put(context) == ConditionalPut::honoured, context);
+  Upload upload(*this, full(key), 0, context);
+  for (ByteView rest = body; !rest.empty();) {
+    const ByteView piece = rest.first(std::min<std::size_t>(rest.size(), client_.url().part_size));
+    upload.write(piece);
+    rest = rest.subspan(piece.size());
+  }
+  return upload.finish({});
 }
 
 std::optional<Bytes> S3Store::get(const std::string& key, const ByteRange& range, const CallContext& context) {

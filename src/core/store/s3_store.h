@@ -12,8 +12,8 @@ namespace dbops::core {
 // How far a store can be trusted not to overwrite.
 enum class ConditionalPut {
   honoured, // If-None-Match: * on an existing key is answered with 412
-  ignored,  // it overwrites, or does not know the header. Then the key is looked at before each put, which leaves a
-            // window of one request in which another writer is not seen.
+  ignored,  // it overwrites, or does not know the header. Then the key is looked at before each put, and what is there
+            // is compared after it, so that of two writers at the same moment the one that was overwritten knows.
 };
 
 class S3Store final : public ObjectStore {
@@ -22,6 +22,8 @@ class S3Store final : public ObjectStore {
   S3Store(S3Url url, S3ClientSetup setup);
 
   PutResult put_if_absent(const std::string& key, ByteView body, const CallContext& context) override;
+  std::unique_ptr<ObjectUpload> begin_upload(const std::string& key, std::size_t head_size,
+                                             const CallContext& context) override;
   std::optional<Bytes> get(const std::string& key, const ByteRange& range, const CallContext& context) override;
   std::optional<ObjectInfo> head(const std::string& key, const CallContext& context) override;
   ListPage list(const ListRequest& request, const CallContext& context) override;
@@ -34,6 +36,7 @@ class S3Store final : public ObjectStore {
   [[nodiscard]] const S3Counters& counters() const noexcept { return client_.counters(); }
 
  private:
+  class Upload;
   [[nodiscard]] std::string full(const std::string& key) const { return root_ + key; }
   [[nodiscard]] S3Call put_call(const std::string& full_key, ByteView body, bool conditional) const;
   PutResult put_whole(const std::string& full_key, ByteView body, bool conditional, const CallContext& context);

@@ -2,7 +2,7 @@
 //
 //   file:///path
 //   s3://bucket[/prefix][?endpoint=https://host[:port]&region=...&style=path|virtual&ca-file=/path&verify-tls=on|off
-//                        &checksum=sha256|none&conditional-put=auto|off&part-size=16MB&multipart-threshold=64MB]
+//                        &checksum=sha256|none&conditional-put=auto|off&part-size=8MB&multipart-threshold=20MB]
 #pragma once
 
 #include <cstdint>
@@ -24,10 +24,12 @@ struct S3Url {
   enum class Style { automatic, path, virtual_host } style = Style::automatic; // automatic: path with an endpoint
   std::string ca_file;                                                         // empty: the system's certificates
   bool verify_tls = true;
-  bool send_checksum = true;                    // x-amz-checksum-sha256 besides the signed payload hash
-  bool probe_conditional_put = true;            // false: never rely on If-None-Match
-  std::uint64_t part_size = 16 << 20;           // bytes, 5 MiB to 1 GiB
-  std::uint64_t multipart_threshold = 64 << 20; // bytes; larger objects go in parts
+  bool send_checksum = true;         // x-amz-checksum-sha256 besides the signed payload hash
+  bool probe_conditional_put = true; // false: never rely on If-None-Match
+  // Bytes, 5 MiB to 1 GiB. An upload in parts has up to five of them in memory.
+  std::uint64_t part_size = 8 << 20;
+  // Bytes; larger objects go in parts. A segment of 16 MiB that does not compress is below, and goes in one request.
+  std::uint64_t multipart_threshold = 20 << 20;
 };
 
 using StoreUrl = std::variant<FileUrl, S3Url>;

@@ -7,7 +7,7 @@ namespace dbops::core {
 
 namespace {
 
-constexpr int attempts_at_damage = 2;
+constexpr int attempts_at_damage = 3;
 
 // The higher, the less another try helps.
 int gravity(ErrorKind kind) {

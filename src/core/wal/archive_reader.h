@@ -34,7 +34,7 @@ class ArchiveReader {
   // repositories: at least one, asked in this order; must outlive the reader, as must clock and random.
   ArchiveReader(std::vector<WalReader*> repositories, Clock& clock, Random& random, FailureSink on_failure = {});
 
-  // Asks each repository until one has the whole file. One that fails, or whose copy is damaged (which is fetched once
+  // Asks each repository until one has the whole file. One that fails, or whose copy is damaged (which is fetched twice
   // more), does not matter when another has the file. "absent", "padded" and "gap" are the word of all of them: padded
   // takes the longest beginning that one has, and later WAL in any of them makes a gap.
   // The content is in `out`, not committed. Throws the gravest failure, naming all.

@@ -69,10 +69,11 @@ class ObjectEncoder {
   ObjectEncoder(const ObjectEncoder&) = delete;
   ObjectEncoder& operator=(const ObjectEncoder&) = delete;
 
-  // plaintext_size: exactly what will be written.
-  void begin(ObjectIdentity identity, std::uint64_t plaintext_size, WallTime created);
+  // plaintext_size: exactly what will be written. payload: is given what follows the header. The header comes last, as
+  // it says what all the rest is; its size is returned here.
+  std::size_t begin(ObjectIdentity identity, std::uint64_t plaintext_size, WallTime created, ByteSink payload);
   void write(ByteView plaintext);
-  // The whole object, header included. Throws std::logic_error when the size announced was not met.
+  // Returns the header, which goes in front. Throws std::logic_error when the size announced was not met.
   Bytes finish();
 
  private:
@@ -91,10 +92,41 @@ Bytes encode_object(ObjectEncoder& encoder, ObjectIdentity identity, ByteView pl
 // Error(configuration) for a format version, codec or cipher that this program does not know.
 ObjectHeader parse_object_header(ByteView object);
 
-// Hands the verified plaintext of an object to `sink`, piece by piece, and returns its header. The digest is known only
-// at the end: until this returns, the caller must not give what it got to anyone.
-// limit: largest plaintext accepted, bytes. keys may be null. Throws Error: corrupt, configuration, key_missing,
-// key_wrong.
+// Reads one object that comes in pieces, in memory that does not depend on its size.
+class ObjectDecoder {
+ public:
+  // Told of the header before any plaintext is given out; may throw.
+  using HeaderCheck = std::function<void(const ObjectHeader&)>;
+
+  // limit: largest plaintext accepted, bytes. keys may be null, and must outlive the decoder. check may be empty.
+  // The digest is known only at the end: until finish() returns, the caller must not give to anyone what sink got.
+  // Each call throws Error: corrupt, configuration, key_missing, key_wrong.
+  ObjectDecoder(const KeyRing* keys, std::uint64_t limit, ByteSink sink, HeaderCheck check = {});
+  ~ObjectDecoder();
+  ObjectDecoder(const ObjectDecoder&) = delete;
+  ObjectDecoder& operator=(const ObjectDecoder&) = delete;
+
+  void write(ByteView piece);
+  // The object has ended. Returns its header; all that sink got is verified now.
+  ObjectHeader finish();
+
+ private:
+  struct Object;
+  void take_header(bool is_all);
+  void take_payload(ByteView bytes);
+  void take_records(ByteView bytes);
+  void open_record(bool last);
+  void decompress(ByteView bytes);
+  void take_plaintext(ByteView bytes);
+  const KeyRing* keys_;
+  std::uint64_t limit_;
+  ByteSink sink_;
+  HeaderCheck check_;
+  Bytes pending_; // of the header, then of the record that is being filled
+  std::unique_ptr<Object> object_;
+};
+
+// All in one call.
 ObjectHeader decode_object(ByteView object, const KeyRing* keys, std::uint64_t limit, const ByteSink& sink);
 
 // The digest of a plaintext as an object with `header` would carry it; tells whether content is the same without

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace dbops::core {
@@ -25,13 +26,6 @@ std::array<char, 4096> temporary_name{};
 std::atomic<bool> has_temporary{false};
 static_assert(std::atomic<bool>::is_always_lock_free);
 
-void remember(const fs::path& path) noexcept {
-  has_temporary = false;
-  if (path.native().size() >= temporary_name.size()) return;
-  std::memcpy(temporary_name.data(), path.c_str(), path.native().size() + 1);
-  has_temporary = true;
-}
-
 fs::path temporary_for(const fs::path& target) {
   std::array<std::byte, 8> suffix{};
   if (::getrandom(suffix.data(), suffix.size(), 0) != ssize_t(suffix.size()))
@@ -41,11 +35,10 @@ fs::path temporary_for(const fs::path& target) {
 
 // What processes left that did not come to their end. Nothing depends on it, so errors are of no interest.
 void remove_abandoned(const fs::path& target) {
-  const std::string prefix = target.filename().string() + std::string(infix);
   const fs::path directory = target.has_parent_path() ? target.parent_path() : fs::path(".");
   std::error_code error;
   for (fs::directory_iterator entry(directory, error), end; !error && entry != end; entry.increment(error)) {
-    if (!entry->path().filename().string().starts_with(prefix)) continue;
+    if (!RestoreFile::is_temporary_of(entry->path().filename().string(), target.filename().string())) continue;
     const int fd = ::open(entry->path().c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0) continue;
     if (::flock(fd, LOCK_EX | LOCK_NB) == 0) ::unlink(entry->path().c_str());
@@ -57,15 +50,25 @@ void remove_abandoned(const fs::path& target) {
 
 RestoreFile::RestoreFile(fs::path target)
     : target_(std::move(target)), temporary_(temporary_for(target_)),
-      file_((remove_abandoned(target_), remember(temporary_),
-             File::open(temporary_, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW))) {
+      file_((remove_abandoned(target_), File::open(temporary_, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW))) {
   // Where locks do not exist nobody else gets one either, and the file of a process that died stays.
   (void)::flock(file_.descriptor(), LOCK_EX | LOCK_NB);
 }
 
 RestoreFile::~RestoreFile() {
   if (!temporary_.empty()) ::unlink(temporary_.c_str());
-  has_temporary = false;
+  if (registered_) has_temporary = false;
+}
+
+bool RestoreFile::is_temporary_of(std::string_view name, std::string_view target) {
+  return name.starts_with(target) && name.substr(target.size()).starts_with(infix);
+}
+
+void RestoreFile::expect_signals() noexcept {
+  if (temporary_.native().size() >= temporary_name.size()) return;
+  std::memcpy(temporary_name.data(), temporary_.c_str(), temporary_.native().size() + 1);
+  registered_ = true;
+  has_temporary = true;
 }
 
 void RestoreFile::restart() {
@@ -85,10 +88,22 @@ Bytes RestoreFile::start(std::size_t length) const {
   return bytes;
 }
 
+bool RestoreFile::adopt(const fs::path& finished) {
+  if (::rename(finished.c_str(), temporary_.c_str()) != 0) return false;
+  file_ = File::open(temporary_, O_RDWR | O_NOFOLLOW);
+  written_ = file_.size();
+  return true;
+}
+
 void RestoreFile::commit() {
+  // A data directory that the group may read has files that it may read.
+  struct stat directory {};
+  const fs::path parent = target_.has_parent_path() ? target_.parent_path() : fs::path(".");
+  if (::stat(parent.c_str(), &directory) == 0 && (directory.st_mode & S_IRGRP) != 0)
+    (void)::fchmod(file_.descriptor(), S_IRUSR | S_IWUSR | S_IRGRP);
   if (::rename(temporary_.c_str(), target_.c_str()) != 0)
     throw system_error(errno, "could not rename a file to \"" + target_.string() + "\"");
-  has_temporary = false;
+  if (registered_) has_temporary = false;
   temporary_.clear();
 }
 

@@ -15,6 +15,8 @@ class RestoreFile {
  public:
   // Throws Error from errno.
   explicit RestoreFile(std::filesystem::path target);
+  // Is `name` that of a temporary file for a target of name `target`?
+  static bool is_temporary_of(std::string_view name, std::string_view target);
   ~RestoreFile();
   RestoreFile(const RestoreFile&) = delete;
   RestoreFile& operator=(const RestoreFile&) = delete;
@@ -25,16 +27,23 @@ class RestoreFile {
   [[nodiscard]] std::uint64_t written() const noexcept { return written_; }
   // The first bytes, at most `length`.
   [[nodiscard]] Bytes start(std::size_t length) const;
+  // Takes a finished file instead of what was written. False, and nothing has changed: it is not there, or on another
+  // file system.
+  bool adopt(const std::filesystem::path& finished);
   // Gives the file its name, over whatever has it.
   void commit();
 
-  // For a signal handler that ends the process: removes the temporary file, if there is one. Async-signal-safe.
+  // From now on the process may be ended by a signal whose handler calls the other function, which removes the
+  // temporary file. For one object a process.
+  void expect_signals() noexcept;
+  // Async-signal-safe.
   static void remove_in_signal_handler() noexcept;
 
  private:
   std::filesystem::path target_, temporary_;
   File file_;
   std::uint64_t written_ = 0;
+  bool registered_ = false; // with the signal handler
 };
 
 } // namespace dbops::core

@@ -4,9 +4,9 @@
 
 namespace dbops::core {
 
-RestorePlan plan_chunks(std::vector<ChunkRange> chunks, std::uint32_t limit) {
+RestorePlan plan_chunks(std::vector<ChunkRange> chunks, std::uint32_t limit, std::uint32_t covered) {
   std::ranges::sort(chunks, {}, &ChunkRange::from);
-  RestorePlan plan;
+  RestorePlan plan{.pieces = {}, .covered = covered};
   auto next = chunks.begin();
   while (plan.covered < limit) {
     // Of the chunks that touch what is covered, the one that reaches farthest.

@@ -13,13 +13,14 @@ struct ChunkPiece {
 };
 
 struct RestorePlan {
-  std::vector<ChunkPiece> pieces; // to be concatenated, from the start of the segment
-  std::uint32_t covered = 0;      // bytes of the segment that they give, without a gap
+  std::vector<ChunkPiece> pieces; // to be concatenated, one behind the other
+  std::uint32_t covered = 0;      // bytes from the start of the segment that are known then, without a gap
 };
 
 // The longest contiguous beginning with the fewest objects. chunks: in any order, may overlap (a streamer that was
 // restarted begins where it knows that it was).
 // limit: bytes of the segment that belong to the history being restored; what lies behind it is ignored.
-RestorePlan plan_chunks(std::vector<ChunkRange> chunks, std::uint32_t limit);
+// covered: bytes of its start that are known already.
+RestorePlan plan_chunks(std::vector<ChunkRange> chunks, std::uint32_t limit, std::uint32_t covered = 0);
 
 } // namespace dbops::core

@@ -3,6 +3,7 @@
 #include "core/base/error.h"
 #include "core/wal/page_header.h"
 #include "core/wal/repository.h"
+#include "core/wal/timeline_history.h"
 
 #include <algorithm>
 
@@ -10,8 +11,10 @@ namespace dbops::core {
 
 namespace {
 
-constexpr std::uint64_t read_size = 16 << 20; // one request gets a compressed segment of 16 MiB
+constexpr std::uint64_t read_size = 8 << 20; // bytes in one request: most compressed segments of 16 MiB
 constexpr std::uint64_t max_file_size = 1 << 30;
+constexpr std::uint64_t max_object_size = max_file_size + max_file_size / 8;
+constexpr std::uint64_t max_history_size = 1 << 20;
 
 // Zeros: recovery takes them for the end of WAL.
 void pad(std::uint64_t bytes, const ByteSink& sink) {
@@ -20,39 +23,48 @@ void pad(std::uint64_t bytes, const ByteSink& sink) {
     sink(ByteView(zeros).first(std::size_t(std::min<std::uint64_t>(bytes, zeros.size()))));
 }
 
+TimelineId timeline_of(const WalFileName& file) {
+  std::uint64_t value = 0;
+  parse_hex_field(file.timeline, value);
+  return TimelineId(value);
+}
+
 } // namespace
 
-WalReader::WalReader(ObjectStore& store, std::uint64_t system_identifier, const KeyRing* keys)
-    : store_(store), system_identifier_(system_identifier), keys_(keys) {}
+WalReader::WalReader(ObjectStore& store, std::uint64_t system_identifier, const KeyRing* keys,
+                     std::optional<SegmentSize> segment_size)
+    : store_(store), system_identifier_(system_identifier), keys_(keys), segment_size_(segment_size) {}
 
-// The rest of an object whose first read_size bytes are in `start`.
-Bytes WalReader::read_object(const std::string& key, Bytes start, const CallContext& context) {
-  while (start.size() % read_size == 0) {
-    const auto more = store_.get(key, {.offset = start.size(), .length = read_size}, context);
-    if (!more)
-      throw Error(ErrorKind::unavailable,
-                  "object \"" + key + "\" of " + store_.describe() + " vanished while it was read");
-    if (more->empty()) break;
-    append(start, *more);
-    if (start.size() > max_file_size + max_file_size / 8)
-      throw Error(ErrorKind::corrupt,
-                  "object \"" + key + "\" of " + store_.describe() + " is larger than any WAL file");
+// False: there is no such object.
+bool WalReader::read_object(const std::string& key, ObjectDecoder& decoder, const CallContext& context) {
+  for (std::uint64_t offset = 0; offset <= max_object_size;) {
+    const auto piece = store_.get(key, {.offset = offset, .length = read_size}, context);
+    if (!piece && offset == 0) return false;
+    if (!piece) throw Error(ErrorKind::unavailable, "it vanished while it was read");
+    decoder.write(*piece);
+    offset += piece->size();
+    if (piece->size() < read_size) return true;
   }
-  return start;
+  throw Error(ErrorKind::corrupt, "it is larger than any WAL file");
 }
 
 bool WalReader::fetch_object(const std::string& name, ObjectKind kind, std::uint64_t limit, const ByteSink& sink,
                              const CallContext& context) {
   const std::string key = cluster_prefix(system_identifier_) + name;
-  auto start = store_.get(key, {.offset = 0, .length = read_size}, context);
-  if (!start) return false;
-  const Bytes object = start->size() < read_size ? std::move(*start) : read_object(key, std::move(*start), context);
-  const ObjectHeader header = parse_object_header(object);
-  if (header.name != name || header.system_identifier != system_identifier_ || header.kind != kind)
-    throw Error(ErrorKind::corrupt, "object \"" + key + "\" of " + store_.describe() + " was written as \"" +
-                                        cluster_prefix(header.system_identifier) + header.name + "\"");
-  decode_object(object, keys_, limit, sink);
-  return true;
+  ObjectDecoder decoder(keys_, limit, sink, [&](const ObjectHeader& header) {
+    if (header.name != name || header.system_identifier != system_identifier_ || header.kind != kind)
+      throw Error(ErrorKind::corrupt,
+                  "it was written as \"" + cluster_prefix(header.system_identifier) + header.name + "\"");
+  });
+  try {
+    if (!read_object(key, decoder, context)) return false;
+    decoder.finish();
+    return true;
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::corrupt) throw;
+    throw Error(ErrorKind::corrupt, "object \"" + key + "\" of " + store_.describe() + ": " + error.what(),
+                error.hint());
+  }
 }
 
 std::vector<ChunkRange> WalReader::list_chunks(const WalFileName& segment, const CallContext& context) {
@@ -103,37 +115,120 @@ bool WalReader::has_later_wal(const WalFileName& segment, const CallContext& con
   return false;
 }
 
-WalFetch WalReader::fetch_chunks(const WalFileName& segment, const std::vector<ChunkRange>& chunks,
-                                 const ByteSink& sink, const CallContext& context) {
-  const RestorePlan whole_plan = plan_chunks(chunks, max_file_size);
-  if (whole_plan.pieces.empty()) return {WalFetchResult::gap};
-  const Bytes first = fetch_chunk(segment, whole_plan.pieces.front().chunk, context);
-  const std::uint64_t size = parse_segment_header(first).segment_size;
-  check_segment(first, size, system_identifier_, segment.segment);
-  const RestorePlan plan = plan_chunks(chunks, std::uint32_t(size));
-  if (plan.covered < size && has_later_wal(segment, context)) return {WalFetchResult::gap};
+bool WalReader::fetch_whole(const WalFileName& file, const ByteSink& sink, const CallContext& context) {
+  return fetch_object(wal_file_key(file), object_kind(file.kind), max_file_size, sink, context);
+}
+
+// Absent: it was not given, and the store has no beginning of the segment that says it.
+std::optional<SegmentSize> WalReader::size_of(const WalFileName& segment, const CallContext& context) {
+  if (segment_size_) return segment_size_;
+  const RestorePlan plan = plan_chunks(list_chunks(segment, context), max_file_size);
+  if (plan.pieces.empty()) return {};
+  const Bytes bytes = fetch_chunk(segment, plan.pieces.front().chunk, context);
+  const SegmentHeader header = parse_segment_header(bytes);
+  check_segment(bytes, header.segment_size, system_identifier_, segment.segment);
+  return SegmentSize(header.segment_size);
+}
+
+std::optional<WalReader::Inherited> WalReader::inherited(const WalFileName& segment, const CallContext& context) {
+  const TimelineId timeline = timeline_of(segment);
+  if (!segment_size_ || timeline < 2) return {};
+  const auto id = parse_segment_name(segment.segment, *segment_size_);
+  if (!id) return {};
+  const auto history = parse_wal_file_name(segment.timeline + ".history");
+  Bytes text;
+  const bool found = fetch_object(
+      wal_file_key(*history), ObjectKind::wal_history, max_history_size, [&](ByteView piece) { append(text, piece); },
+      context);
+  if (!found) return {};
+  const auto ancestors = parse_timeline_history(as_text(text), timeline);
+  if (ancestors.empty() || segment_size_->segment_of(ancestors.back().end) != id->number) return {};
+  return Inherited{*parse_wal_file_name(segment_name({ancestors.back().timeline, id->number}, *segment_size_)),
+                   std::uint32_t(ancestors.back().end - segment_size_->start_of(id->number))};
+}
+
+// False: there is no such object. True: it has `limit` bytes at least, and these were handed on.
+bool WalReader::fetch_limited(const WalFileName& file, std::uint32_t limit, const ByteSink& sink,
+                              const CallContext& context) {
   std::uint64_t sent = 0;
-  for (const ChunkPiece& piece : plan.pieces) {
-    const Bytes bytes = &piece == plan.pieces.data() ? first : fetch_chunk(segment, piece.chunk, context);
-    const ByteView wanted = ByteView(bytes).subspan(piece.skip);
-    const ByteView taken = wanted.first(std::size_t(std::min<std::uint64_t>(wanted.size(), size - sent)));
-    sink(taken);
-    sent += taken.size();
+  const bool found = fetch_whole(
+      file,
+      [&](ByteView piece) {
+        const auto wanted = piece.first(std::size_t(std::min<std::uint64_t>(piece.size(), limit - sent)));
+        if (!wanted.empty()) sink(wanted);
+        sent += wanted.size();
+      },
+      context);
+  if (found && sent < limit)
+    throw Error(ErrorKind::corrupt,
+                "object \"" + wal_file_key(file) + "\" of " + store_.describe() + " is shorter than a segment");
+  return found;
+}
+
+WalReader::Beginning WalReader::find_beginning(const WalFileName& segment, std::uint32_t limit,
+                                               const CallContext& context) {
+  const std::vector<ChunkRange> chunks = list_chunks(segment, context);
+  Beginning own{.inherited = {}, .plan = plan_chunks(chunks, limit), .has_chunks = !chunks.empty()};
+  const bool all_used = std::ranges::all_of(chunks, [&](const ChunkRange& c) { return c.to <= own.plan.covered; });
+  if (own.plan.covered == limit || (own.plan.covered > 0 && all_used)) return own;
+  auto parent = inherited(segment, context);
+  if (!parent) return own;
+  parent->bytes = std::min(parent->bytes, limit);
+  RestorePlan behind = plan_chunks(chunks, limit, parent->bytes);
+  if (behind.covered < own.plan.covered) return own;
+  return {.inherited = std::move(parent), .plan = std::move(behind), .has_chunks = own.has_chunks};
+}
+
+// Hands on what `beginning` promises, and returns how much of it there was: the parent may lack some of its part.
+std::uint64_t WalReader::send_beginning(const WalFileName& segment, const Beginning& beginning, const ByteSink& sink,
+                                        const CallContext& context) {
+  std::uint64_t sent = 0;
+  if (beginning.inherited) {
+    sent = send_start(beginning.inherited->segment, beginning.inherited->bytes, sink, context);
+    if (sent < beginning.inherited->bytes) return sent;
   }
-  pad(size - sent, sink);
-  return {sent == size ? WalFetchResult::whole : WalFetchResult::padded, sent};
+  for (const ChunkPiece& piece : beginning.plan.pieces) {
+    const Bytes bytes = fetch_chunk(segment, piece.chunk, context);
+    if (sent == 0) check_segment(bytes, parse_segment_header(bytes).segment_size, system_identifier_, segment.segment);
+    const ByteView wanted = ByteView(bytes).subspan(piece.skip);
+    const auto left = std::size_t(beginning.plan.covered - sent);
+    sink(wanted.first(std::min(wanted.size(), left)));
+    sent += std::min(wanted.size(), left);
+  }
+  return sent;
+}
+
+// Hands on the first `limit` bytes of a segment, or as many as there are, and returns how many.
+std::uint64_t WalReader::send_start(const WalFileName& segment, std::uint32_t limit, const ByteSink& sink,
+                                    const CallContext& context) {
+  if (limit == 0 || fetch_limited(segment, limit, sink, context)) return limit;
+  // What a server that was promoted had of the old timeline: all up to the switch, and that is the limit here.
+  if (const auto partial = parse_wal_file_name(segment.segment + ".partial");
+      fetch_limited(*partial, limit, sink, context))
+    return limit;
+  return send_beginning(segment, find_beginning(segment, limit, context), sink, context);
+}
+
+WalFetch WalReader::fetch_tail(const WalFileName& segment, const ByteSink& sink, const CallContext& context) {
+  const auto size = size_of(segment, context);
+  const auto limit = std::uint32_t(size ? size->bytes() : max_file_size);
+  const Beginning beginning = find_beginning(segment, limit, context);
+  const std::uint32_t covered = beginning.plan.covered;
+  if (covered < limit && has_later_wal(segment, context)) return {WalFetchResult::gap};
+  if (covered == 0 && !beginning.inherited)
+    return {beginning.has_chunks ? WalFetchResult::gap : WalFetchResult::absent};
+  if (!size) return {WalFetchResult::gap}; // it was there a moment ago, and is not now
+  if (send_beginning(segment, beginning, sink, context) < covered) return {WalFetchResult::gap};
+  pad(limit - covered, sink);
+  return {covered == limit ? WalFetchResult::whole : WalFetchResult::padded, covered};
 }
 
 WalFetch WalReader::fetch(const WalFileName& file, const ByteSink& sink, const CallContext& context) {
-  if (fetch_object(wal_file_key(file), object_kind(file.kind), max_file_size, sink, context))
-    return {WalFetchResult::whole};
-  if (file.kind == WalFileKind::segment) {
-    if (const auto chunks = list_chunks(file, context); !chunks.empty())
-      return fetch_chunks(file, chunks, sink, context);
-    if (has_later_wal(file, context)) return {WalFetchResult::gap};
-  }
-  require_repository(context);
-  return {WalFetchResult::absent};
+  if (fetch_whole(file, sink, context)) return {WalFetchResult::whole};
+  WalFetch fetched{WalFetchResult::absent};
+  if (file.kind == WalFileKind::segment) fetched = fetch_tail(file, sink, context);
+  if (fetched.result == WalFetchResult::absent) require_repository(context);
+  return fetched;
 }
 
 void WalReader::require_repository(const CallContext& context) {

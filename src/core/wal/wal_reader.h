@@ -24,15 +24,20 @@ struct WalFetch {
 
 class WalReader {
  public:
-  // keys may be null. All arguments must outlive the reader. May be used by several threads.
-  WalReader(ObjectStore& store, std::uint64_t system_identifier, const KeyRing* keys);
+  // keys may be null. segment_size: of the cluster; without it, a segment in which a timeline begins is not completed
+  // from the timeline before it. What is given must outlive the reader. May be used by several threads.
+  WalReader(ObjectStore& store, std::uint64_t system_identifier, const KeyRing* keys,
+            std::optional<SegmentSize> segment_size = {});
 
-  // Hands the file to `sink` piece by piece. When this throws, what the sink got must be thrown away.
-  // Throws Error: not_found when the store holds no repository of this cluster at all (a wrong URL must not end
-  // recovery), corrupt, key_missing, key_wrong, and what ObjectStore throws.
+  // Hands the file to `sink` piece by piece. When this throws, or returns absent or gap, what the sink got must be
+  // thrown away. The segment in which a timeline begins starts with WAL of the one before it, up to the point of the
+  // switch and no further. As long as the store has it under the new timeline in part or not at all, it is put together
+  // in the same way. Throws Error: not_found when the store holds no repository of this cluster at all (a wrong URL
+  // must not end recovery), corrupt, key_missing, key_wrong, and what ObjectStore throws.
   WalFetch fetch(const WalFileName& file, const ByteSink& sink, const CallContext& context);
-  // For messages; without secrets.
-  [[nodiscard]] std::string describe() const { return store_.describe(); }
+
+  // Only as it was archived. False: it is not there as a whole.
+  bool fetch_whole(const WalFileName& file, const ByteSink& sink, const CallContext& context);
 
   // The chunks of a segment that are there, by name.
   std::vector<ChunkRange> list_chunks(const WalFileName& segment, const CallContext& context);
@@ -40,18 +45,40 @@ class WalReader {
   // Whether there is WAL of the same timeline behind the segment.
   bool has_later_wal(const WalFileName& segment, const CallContext& context);
 
+  // For messages; without secrets.
+  [[nodiscard]] std::string describe() const { return store_.describe(); }
+
  private:
+  // The part of a segment that is the parent timeline's.
+  struct Inherited {
+    WalFileName segment; // of the parent
+    std::uint32_t bytes = 0;
+  };
+  // How a segment begins that is not there as a whole.
+  struct Beginning {
+    std::optional<Inherited> inherited;
+    RestorePlan plan; // its own chunks, behind that; `covered` counts both
+    bool has_chunks = false;
+  };
   bool fetch_object(const std::string& name, ObjectKind kind, std::uint64_t limit, const ByteSink& sink,
                     const CallContext& context);
-  Bytes read_object(const std::string& key, Bytes start, const CallContext& context);
-  WalFetch fetch_chunks(const WalFileName& segment, const std::vector<ChunkRange>& chunks, const ByteSink& sink,
-                        const CallContext& context);
+  bool read_object(const std::string& key, ObjectDecoder& decoder, const CallContext& context);
   Bytes fetch_chunk(const WalFileName& segment, const ChunkRange& chunk, const CallContext& context);
+  std::optional<SegmentSize> size_of(const WalFileName& segment, const CallContext& context);
+  std::optional<Inherited> inherited(const WalFileName& segment, const CallContext& context);
+  bool fetch_limited(const WalFileName& file, std::uint32_t limit, const ByteSink& sink, const CallContext& context);
+  Beginning find_beginning(const WalFileName& segment, std::uint32_t limit, const CallContext& context);
+  std::uint64_t send_beginning(const WalFileName& segment, const Beginning& beginning, const ByteSink& sink,
+                               const CallContext& context);
+  std::uint64_t send_start(const WalFileName& segment, std::uint32_t limit, const ByteSink& sink,
+                           const CallContext& context);
+  WalFetch fetch_tail(const WalFileName& segment, const ByteSink& sink, const CallContext& context);
   void require_repository(const CallContext& context);
 
   ObjectStore& store_;
   std::uint64_t system_identifier_;
   const KeyRing* keys_;
+  std::optional<SegmentSize> segment_size_;
   std::atomic<bool> repository_seen_{false};
 };
 

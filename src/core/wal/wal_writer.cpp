@@ -59,13 +59,19 @@ WalPutReport WalWriter::put_chunk(const WalFileName& segment, const ChunkRange& 
 
 WalPutReport WalWriter::put(const std::string& name, ObjectKind kind, std::uint64_t size, const Source& source,
                             const CallContext& context) {
-  encoder_.begin({kind, options_.system_identifier, name, options_.origin}, size, clock_.wall_now());
-  source([this](ByteView piece) { encoder_.write(piece); });
-  const Bytes object = encoder_.finish();
   const std::string key = cluster_prefix(options_.system_identifier) + name;
-  const PutResult result = store_.put_if_absent(key, object, context);
-  if (result == PutResult::exists) require_same_content(key, source, context);
-  return {.result = result, .plaintext_size = size, .object_size = object.size()};
+  std::unique_ptr<ObjectUpload> upload;
+  WalPutReport report{.plaintext_size = size};
+  report.object_size = encoder_.begin({kind, options_.system_identifier, name, options_.origin}, size,
+                                      clock_.wall_now(), [&](ByteView payload) {
+                                        report.object_size += payload.size();
+                                        upload->write(payload);
+                                      });
+  upload = store_.begin_upload(key, std::size_t(report.object_size), context);
+  source([this](ByteView piece) { encoder_.write(piece); });
+  report.result = upload->finish(encoder_.finish());
+  if (report.result == PutResult::exists) require_same_content(key, source, context);
+  return report;
 }
 
 void WalWriter::require_same_content(const std::string& key, const Source& source, const CallContext& context) const {

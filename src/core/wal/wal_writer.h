@@ -23,7 +23,8 @@ struct WalPutReport {
   std::uint64_t object_size = 0;         // bytes
 };
 
-// One for each thread: it keeps the memory of its compressor. All arguments must outlive it.
+// One for each thread: it keeps the memory of its compressor. A file is read, compressed and sent piece by piece; what
+// is in memory meanwhile is up to the store (see ObjectStore::begin_upload, S3Url). All arguments must outlive it.
 class WalWriter {
  public:
   WalWriter(ObjectStore& store, const Clock& clock, Random& random, WalWriterOptions options);
