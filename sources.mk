@@ -51,6 +51,7 @@ CORE_SOURCES = \
 	src/core/store/sigv4.cpp \
 	src/core/store/store_url.cpp \
 	src/core/store/xml.cpp \
+	src/core/text/json_text.cpp \
 	src/core/wal/archive_pipeline.cpp \
 	src/core/wal/catalogue.cpp \
 	src/core/wal/chunk_schedule.cpp \
@@ -120,6 +121,7 @@ SERVER_SOURCES = \
 	src/server/backfill/bisect.cpp \
 	src/server/backfill/claim.cpp \
 	src/server/backfill/create.cpp \
+	src/server/backfill/deadlock_watch.cpp \
 	src/server/backfill/input.cpp \
 	src/server/backfill/pace.cpp \
 	src/server/backfill/spec.cpp \

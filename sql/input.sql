@@ -180,6 +180,28 @@ CALL accepted('full_name = gen_random_uuid()::text || clock_timestamp()', 'full_
 CALL accepted('full_name = ''x''', 'random() < 0');
 CALL accepted('born = now()', 'born IS NULL');
 
+-- What only this session sees, however it is named
+CREATE TEMPORARY TABLE mine (id integer, name text);
+CREATE TEMPORARY VIEW view_of_mine AS SELECT * FROM mine;
+CREATE TEMPORARY SEQUENCE my_numbers;
+CREATE FUNCTION pg_temp.my_function(text) RETURNS text LANGUAGE sql IMMUTABLE RETURN upper($1);
+CREATE DOMAIN pg_temp.my_domain AS text;
+CREATE TYPE pg_temp.my_mood AS ENUM ('ok');
+SELECT refused_backfill('people', 'full_name = (SELECT m.name FROM mine m WHERE m.id = people.id)');
+SELECT refused_backfill('people', 'full_name = ''x''', 'EXISTS (SELECT FROM pg_temp.mine m WHERE m.id = people.id)');
+SELECT refused_backfill('people', 'full_name = (WITH w AS (SELECT name FROM view_of_mine) SELECT min(name) FROM w)');
+SELECT refused_backfill('people', 'id = nextval(''my_numbers'')');
+SELECT refused_backfill('people', 'full_name = pg_temp.my_function(name)');
+SELECT refused_backfill('people', 'full_name = name::pg_temp.my_domain');
+SELECT refused_backfill('people', 'full_name = name', 'name = ''ok''::pg_temp.my_mood::text');
+SELECT refused('SELECT dbops.batch_delete(''people'', ''id IN (SELECT id FROM mine)'')');
+SELECT refused('SELECT dbops.backfill_preview(''people'', ''full_name = (SELECT name FROM mine)'')');
+-- A table of the same name that is not temporary is meant, where there is one
+CREATE TABLE public.mine (id integer, name text);
+INSERT INTO public.mine VALUES (3, 'public');
+CALL accepted('full_name = (SELECT m.name FROM mine m WHERE m.id = people.id)', 'id = 3');
+SELECT full_name FROM people WHERE id = 3;
+
 DROP PROCEDURE accepted;
-DROP TABLE people, other;
+DROP TABLE people, other, public.mine;
 DROP TYPE mood, place;

@@ -120,6 +120,19 @@ SELECT dbops.backfill('unkeyed', 'n = n + 1, k = -k', max_batch_rows => 7) AS jo
 CALL dbops.run(:job);
 SELECT n, count(*), max(k) FROM unkeyed GROUP BY n;
 
+-- A generated column that follows what is assigned is no key; one that does not is
+CREATE TABLE following (g bigint GENERATED ALWAYS AS (n * 1000::bigint + id) STORED UNIQUE NOT NULL, id integer, n integer NOT NULL DEFAULT 0,
+  h integer GENERATED ALWAYS AS (id * 2) STORED);
+INSERT INTO following (id) SELECT i FROM generate_series(1, 100) i;
+SELECT refused_backfill('following', 'n = n + 1');
+SELECT walks_by FROM dbops.backfill_preview('following', 'n = n + 1', 'n < 1');
+ALTER TABLE following ALTER h SET NOT NULL, ADD UNIQUE (h);
+SELECT strategy_used, walks_by FROM dbops.backfill_preview('following', 'n = n + 1');
+SELECT dbops.backfill('following', 'n = n + 1', max_batch_rows => 7) AS job \gset
+CALL dbops.run(:job);
+SELECT n, count(*) FROM following GROUP BY n;
+DROP TABLE following;
+
 -- Two rows that a collation takes for equal are one key
 CREATE COLLATION ignoring_case (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
 CALL check_key('k text COLLATE ignoring_case PRIMARY KEY', '', 'SELECT chr(65 + i % 26 + i % 2 * 32) || i FROM generate_series(1, 100) i');

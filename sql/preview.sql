@@ -42,6 +42,23 @@ SELECT array_length(warnings, 1), warnings[1] FROM dbops.backfill_preview('t', '
 CREATE TABLE referring (t integer REFERENCES t);
 SELECT warnings FROM dbops.batch_delete_preview('t', 'true');
 
+-- Locks of rows: as the server will choose them
+CREATE TABLE locked (id integer PRIMARY KEY, u integer UNIQUE, e integer, p integer, parent integer REFERENCES t, g integer GENERATED ALWAYS AS (e) STORED);
+CREATE UNIQUE INDEX ON locked (p) WHERE p > 0;
+CREATE UNIQUE INDEX ON locked ((e + 1));
+SELECT locks FROM dbops.backfill_preview('locked', 'e = 1, p = 1', 'false');
+SELECT locks FROM dbops.backfill_preview('locked', 'u = 1', 'false');
+SELECT locks FROM dbops.backfill_preview('locked', 'parent = 1', 'false');
+CREATE UNIQUE INDEX ON locked (g);
+SELECT locks FROM dbops.backfill_preview('locked', 'e = 1', 'false');
+CREATE TABLE cascading (t integer REFERENCES t ON DELETE CASCADE ON UPDATE CASCADE);
+SELECT locks FROM dbops.batch_delete_preview('t', 'true');
+-- An update that is done twice is another one than done once, and nothing tells
+SELECT warnings FROM dbops.backfill_preview('locked', 'e = e + 1');
+SELECT warnings FROM dbops.backfill_preview('locked', 'e = (SELECT max(n) + locked.e FROM generate_series(1, 3) n)', 'id > 3');
+SELECT warnings FROM dbops.backfill_preview('locked', 'e = e + 1', 'e < 0');
+SELECT warnings FROM dbops.backfill_preview('locked', 'e = id');
+
 -- The statement is one that can be explained, if not run as it is
 SELECT dbops.backfill_preview('t', 'b = a', 'b IS NULL') IS NOT NULL;
 
@@ -53,5 +70,5 @@ COMMIT;
 
 SELECT count(*) FROM dbops.jobs;
 SELECT count(*), count(b) FROM t;
-DROP TABLE referring, t, empty, bare;
+DROP TABLE cascading, locked, referring, t, empty, bare;
 DROP FUNCTION "odd, ""name"" {of} \ function";

@@ -158,3 +158,27 @@ DROP TABLE details, t, colours, log, parts;
 DROP FUNCTION touch, note, suppress, take_back, commits;
 DROP PROCEDURE do_backfill;
 DROP ROLE regress_dbops_user;
+
+-- A trigger that changes the key that the job walks by: the row would be met again
+SET client_min_messages = error;
+CREATE TABLE moving (id integer PRIMARY KEY, n integer NOT NULL DEFAULT 0);
+INSERT INTO moving SELECT i FROM generate_series(1, 100) i;
+CREATE FUNCTION move() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.id := NEW.id + TG_ARGV[0]::integer; RETURN NEW; END $$;
+CREATE TRIGGER move BEFORE UPDATE ON moving FOR EACH ROW EXECUTE FUNCTION move(1000);
+SELECT dbops.backfill('moving', 'n = n + 1') AS job \gset
+CALL dbops.run(:job);
+SELECT dbops.backfill('moving', 'n = n + 1', 'n < 5', strategy => 'key') AS job \gset
+CALL dbops.run(:job);
+SELECT sum(n), max(id) FROM moving;
+-- A row that is done wherever it goes, or stays among those of its batch, is not
+SELECT dbops.backfill('moving', 'n = 7', 'n <> 7', strategy => 'key') AS job \gset
+CALL dbops.run(:job);
+SELECT min(n), max(n), min(id), max(id) FROM moving;
+SELECT dbops.backfill('moving', 'n = n + 1', skip_triggers => true) AS job \gset
+CALL dbops.run(:job);
+CREATE OR REPLACE TRIGGER move BEFORE UPDATE ON moving FOR EACH ROW EXECUTE FUNCTION move(0);
+SELECT dbops.backfill('moving', 'n = n + 1') AS job \gset
+CALL dbops.run(:job);
+SELECT min(n), max(n), min(id), max(id) FROM moving;
+DROP TABLE moving;
+DROP FUNCTION move;

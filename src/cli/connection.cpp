@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <charconv>
+#include <cstring>
 #include <system_error>
 
 namespace dbops::cli {
@@ -159,7 +160,11 @@ Connection Connector::attempt() const {
   add("client_encoding", "UTF8");
   add(nullptr, nullptr);
   Connection connection(PQconnectdbParams(keywords.data(), values.data(), 1));
-  if (connection.connection_ == nullptr) throw std::bad_alloc();
+  PGconn* handle = connection.connection_.get();
+  if (handle == nullptr) throw std::bad_alloc();
+  // Such a database has bytes of no known encoding, and the server refuses to give those as UTF-8.
+  const char* encoding = PQstatus(handle) == CONNECTION_OK ? PQparameterStatus(handle, "server_encoding") : nullptr;
+  if (encoding != nullptr && std::strcmp(encoding, "SQL_ASCII") == 0) PQsetClientEncoding(handle, "SQL_ASCII");
   return connection;
 }
 

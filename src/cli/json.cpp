@@ -18,8 +18,11 @@ Json value_as_json(const Result& result, int row, int column) {
   case float8_oid:
     return result.maybe_real(row, column).value_or(0);
   case json_oid:
-  case jsonb_oid:
-    return Json::parse(result.text(row, column));
+  case jsonb_oid: {
+    // A database in SQL_ASCII may have bytes in it that are no UTF-8: then it is shown as a text.
+    Json parsed = Json::parse(result.text(row, column), nullptr, false);
+    return parsed.is_discarded() ? Json(result.text(row, column)) : parsed;
+  }
   default:
     return result.text(row, column);
   }

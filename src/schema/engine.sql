@@ -146,17 +146,46 @@ CREATE FUNCTION dbops.has_launcher() RETURNS boolean
 COMMENT ON FUNCTION dbops.has_launcher() IS
   'Whether the launcher runs: dbops is in shared_preload_libraries and the server is not in recovery.';
 
-CREATE FUNCTION dbops.family_size(target oid) RETURNS bigint
+-- The next four take no lock on a user's table: who looks at dbops.progress never waits behind an ALTER TABLE.
+CREATE FUNCTION dbops.relation_bytes(relation oid) RETURNS bigint
+  AS 'MODULE_PATHNAME', 'dbops_relation_bytes' LANGUAGE C VOLATILE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION dbops.relation_bytes(oid) IS
+  'Bytes of one relation''s files in all their forks, without a lock on it; 0 when there are none.';
+
+CREATE FUNCTION dbops.family(target oid) RETURNS SETOF oid
   LANGUAGE sql STABLE STRICT
   BEGIN ATOMIC
     WITH RECURSIVE family(relid) AS (
       SELECT target
       UNION
       SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN family f ON i.inhparent = f.relid)
-    SELECT coalesce(sum(pg_catalog.pg_total_relation_size(relid)), 0)::bigint FROM family;
+    SELECT relid FROM family;
+  END;
+COMMENT ON FUNCTION dbops.family(oid) IS 'A table and all its partitions and inheritance children, of every level.';
+
+CREATE FUNCTION dbops.family_size(target oid) RETURNS bigint
+  LANGUAGE sql STABLE STRICT
+  BEGIN ATOMIC
+    WITH heap AS (
+      SELECT c.oid FROM dbops.family(target) f JOIN pg_catalog.pg_class c ON c.oid = f
+      UNION ALL
+      SELECT c.reltoastrelid FROM dbops.family(target) f JOIN pg_catalog.pg_class c ON c.oid = f WHERE c.reltoastrelid <> 0),
+    part AS (
+      SELECT oid FROM heap
+      UNION ALL
+      SELECT i.indexrelid FROM heap JOIN pg_catalog.pg_index i ON i.indrelid = heap.oid)
+    SELECT coalesce(sum(dbops.relation_bytes(oid)), 0)::bigint FROM part;
   END;
 COMMENT ON FUNCTION dbops.family_size(oid) IS
-  'Bytes of a table with its indexes and TOAST, partitions and inheritance children included.';
+  'Bytes of a table with its indexes and TOAST, partitions and inheritance children included. Takes no lock on them.';
+
+CREATE FUNCTION dbops.family_dead_tuples(target oid) RETURNS bigint
+  LANGUAGE sql STABLE STRICT
+  BEGIN ATOMIC
+    SELECT coalesce(sum(pg_catalog.pg_stat_get_dead_tuples(f)), 0)::bigint FROM dbops.family(target) f;
+  END;
+COMMENT ON FUNCTION dbops.family_dead_tuples(oid) IS
+  'The server''s count of dead rows in a table, partitions and inheritance children included.';
 
 CREATE VIEW dbops.jobs WITH (security_barrier) AS
   SELECT j.job_id, j.kind,
@@ -205,7 +234,7 @@ CREATE VIEW dbops.progress WITH (security_barrier) AS
               THEN round(least(100.0 * s.rows_done / nullif(greatest(j.rows_total, s.rows_done), 0), 99.9)::numeric, 1)
          END AS percent,
          round(s.rate::numeric, 1) AS rows_per_second,
-         CASE WHEN j.state = 'running' AND s.rate > 0
+         CASE WHEN j.state = 'running' AND s.rate > 1e-6
               THEN make_interval(secs => least(greatest(j.rows_total - s.rows_done, 0) / s.rate, 1e9)) END AS eta,
          CASE j.state
            WHEN 'queued' THEN CASE
@@ -226,13 +255,17 @@ CREATE VIEW dbops.progress WITH (security_barrier) AS
          s.hindrances, s.lock_waits, s.wal_bytes,
          (SELECT count(*) FROM dbops.job_revisit v WHERE v.job_id = j.job_id) AS ranges_to_revisit,
          s.busy_ms / 1000.0 AS busy_seconds, s.workers,
-         pg_catalog.pg_stat_get_dead_tuples(j.target_oid) AS dead_tuples,
+         dbops.family_dead_tuples(j.target_oid) AS dead_tuples,
          CASE WHEN j.spec ? 'bytes_before' AND EXISTS (SELECT FROM pg_catalog.pg_class k WHERE k.oid = j.target_oid)
               THEN dbops.family_size(j.target_oid) - (j.spec ->> 'bytes_before')::bigint END AS bytes_grown
   FROM dbops.job j
   LEFT JOIN dbops.job_cursor c USING (job_id)
   LEFT JOIN LATERAL (
-    SELECT sum(rows_done)::bigint AS rows_done, sum(rate) AS rate, sum(batches)::bigint AS batches,
+    SELECT sum(rows_done)::bigint AS rows_done,
+           -- Smoothed over some 15 s, as of the last batch (work.cpp): it fades from when another batch would have been due.
+           sum(rate * exp(-least(50, greatest(0, (extract(epoch FROM clock_timestamp() - rate_at)::float8
+                                                  - 1 - 2 * busy_ms / 1000 / greatest(batches, 1)) / 15)))) AS rate,
+           sum(batches)::bigint AS batches,
            max(batch_rows) AS batch_rows, sum(hindrances)::bigint AS hindrances, sum(lock_waits)::bigint AS lock_waits,
            sum(wal_bytes)::bigint AS wal_bytes, sum(busy_ms) AS busy_ms, count(*) FILTER (WHERE NOT done) AS workers,
            (SELECT array_agg(total ORDER BY i) FROM (

@@ -14,6 +14,18 @@ std::string SqlError::sqlstate() const {
   return text;
 }
 
+void rethrow_as_sql_error() {
+  try {
+    throw;
+  } catch (const SqlError&) {
+    throw;
+  } catch (const std::bad_alloc&) {
+    throw SqlError(ERRCODE_OUT_OF_MEMORY, "out of memory");
+  } catch (const std::exception& error) {
+    throw SqlError(ERRCODE_INTERNAL_ERROR, error.what());
+  }
+}
+
 namespace detail {
 
 namespace {

@@ -25,6 +25,10 @@ struct SqlError : std::exception {
   [[nodiscard]] std::string sqlstate() const;
 };
 
+// Inside a catch block: throws the current exception on. What the C++ library has thrown (bad_alloc, an exception of
+// nlohmann-json) goes on as an SqlError, so that it is handled, recorded and shown like any other.
+[[noreturn]] void rethrow_as_sql_error();
+
 namespace detail {
 
 // Saves what an ERROR unwinds by hand, and puts it back when the frame ends, however it ends.

@@ -3,7 +3,10 @@ use strict;
 use warnings;
 use Test::More;
 use Time::HiRes qw(sleep);
+use IO::Socket::UNIX;
+use IPC::Run ();
 use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
 use Dbops;
 
 my $primary = Dbops::node('primary', init => [ allows_streaming => 1 ], conf => "autovacuum = off\n");
@@ -47,6 +50,42 @@ is(Dbops::value($primary, 'SELECT count(*) FROM t WHERE n <> 1'), 0, 'each row o
 $primary->wait_for_catchup($standby);
 is(Dbops::value($standby, "SELECT state FROM dbops.jobs WHERE job_id = $job"), 'succeeded', 'the standby shows the jobs as well');
 is(Dbops::value($standby, "SELECT rows_done FROM dbops.progress WHERE job_id = $job"), 20000, 'and their progress');
+
+# --- replication connections that are no standby, and one of which nothing is known -----------------------------------------
+# A client that streams and reports nothing: pg_stat_replication has no position of it.
+sub mute_client
+{
+	my ($command) = @_;
+	my $socket = IO::Socket::UNIX->new(Peer => $primary->host . '/.s.PGSQL.' . $primary->port) or die "socket: $!";
+	my $parameters = join '', map { "$_\0" } (user => Dbops::default_role(), replication => 'true', application_name => 'mute', '');
+	print $socket pack('NN', 8 + length $parameters, 196608) . $parameters;
+	print $socket 'Q' . pack('N', 5 + length $command) . "$command\0" if $command;
+	$socket->flush;
+	return $socket;
+}
+sub senders { my ($where) = @_; return "SELECT count(*) FROM pg_stat_replication WHERE $where"; }
+$primary->wait_for_catchup($standby);
+my $lsn = Dbops::value($primary, 'SELECT pg_current_wal_flush_lsn()');
+
+my $idle = mute_client();
+ok(Dbops::wait_for($primary, senders(q{application_name = 'mute' AND state = 'startup'}), 1), 'a replication connection that streams nothing');
+my $wal = PostgreSQL::Test::Utils::tempdir();
+my $receiver = IPC::Run::start([ 'pg_receivewal', '-D', $wal, '-d', $primary->connstr('postgres'), '-s', '1' ], '>', \my $receiver_out, '2>', \my $receiver_err);
+ok(Dbops::wait_for($primary, senders(q{state = 'streaming' AND write_lsn IS NOT NULL AND replay_lsn IS NULL}), 1), 'pg_receivewal');
+$job = Dbops::backfill($primary, q{'u', 'n = n + 1', max_replica_lag => '5 s'});
+is(Dbops::wait_job($primary, $job, 60), 'succeeded', 'neither holds a job back');
+$receiver->signal('INT');
+$receiver->finish;
+close $idle;
+
+my $mute = mute_client("START_REPLICATION PHYSICAL $lsn");
+ok(Dbops::wait_for($primary, senders(q{application_name = 'mute' AND state IN ('streaming', 'catchup') AND write_lsn IS NULL}), 1), 'a standby that has not reported');
+$job = Dbops::backfill($primary, q{'u', 'n = n - 1', max_replica_lag => '5 s'});
+ok(Dbops::wait_for($primary, "SELECT waiting_for FROM dbops.progress WHERE job_id = $job", 'replica lag cannot be read', 60), 'holds the job back');
+is(Dbops::value($primary, "SELECT rows_done FROM dbops.jobs WHERE job_id = $job"), 0, 'from the start');
+close $mute;
+is(Dbops::wait_job($primary, $job, 60), 'succeeded', 'until it is gone');
+is(Dbops::value($primary, 'SELECT count(*) FROM u WHERE n <> 0'), 0, 'each row once');
 
 # --- failover --------------------------------------------------------------------------------------------------------------
 $job = Dbops::backfill($primary, q{'t', 'n = n + 1', max_batch_rows => 100, max_rows_per_second => 4000, max_replica_lag => NULL, parallel => 2});

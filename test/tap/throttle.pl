@@ -68,6 +68,12 @@ waits($job, 'no signal', '^archive backlog cannot be read');
 untouched($job, 'no signal');
 chmod 0700, $status or die "chmod: $!";
 goes_on($job, 'no signal');
+rename $status, "$status.away" or die "rename: $!";
+$job = make('max_archive_backlog => 1000');
+waits($job, 'no directory', '^archive backlog cannot be read');
+untouched($job, 'no directory');
+rename "$status.away", $status or die "rename: $!";
+goes_on($job, 'no directory');
 
 # --- active sessions ----------------------------------------------------------------------------------------------------
 my @busy = map { Dbops::start_sql($node, 'SELECT pg_sleep(300)') } 1 .. 2;
@@ -133,7 +139,22 @@ $job = make('max_rows_per_second => 200, max_batch_rows => 20');
 ok(Dbops::wait_for($node, "SELECT rows_done > 0 FROM dbops.jobs WHERE job_id = $job", 't'), 'it runs');
 goes_on($job, 'max_rows_per_second');
 my $took = Dbops::value($node, "SELECT extract(epoch FROM finished_at - started_at) FROM dbops.jobs WHERE job_id = $job");
-cmp_ok($took, '>', ($rows - 200) / 200 * 0.9, "max_rows_per_second: $rows rows at 200 a second took $took s");
+cmp_ok($took, '>', $rows / 200 * 0.99, "max_rows_per_second: $rows rows at 200 a second took $took s");
+# Tokens are taken before a batch: no row is for free, not in the first batch either, and no batch has more than a second brings.
+for my $strategy (qw(key block))
+{
+	$node->safe_psql('postgres', 'DROP TABLE IF EXISTS few; CREATE TABLE few (id int PRIMARY KEY, n int); INSERT INTO few SELECT generate_series(1, 300); ANALYZE few');
+	$job = Dbops::backfill($node, "'few', 'n = id', 'n IS NULL', strategy => '$strategy', max_rows_per_second => 100, max_archive_backlog => NULL, max_replica_lag => NULL, nice_ratio => 0");
+	goes_on($job, "300 rows at 100 a second, by $strategy");
+	cmp_ok(Dbops::value($node, "SELECT extract(epoch FROM finished_at - started_at) FROM dbops.jobs WHERE job_id = $job"), '>', 2.97, "by $strategy: it took its time");
+	is(Dbops::value($node, 'SELECT max(count) <= 100 FROM (SELECT count(*) FROM few GROUP BY xmin::text) b'), 't', "by $strategy: no batch had more than 100 rows") if $strategy eq 'key';
+	is(Dbops::value($node, 'SELECT count(*) FROM few WHERE n = id'), 300, "by $strategy: every row");
+}
+# Rows that are looked at and do not match cost nothing.
+$node->safe_psql('postgres', 'UPDATE few SET n = -1 WHERE id <> 300');
+$job = Dbops::backfill($node, q{'few', 'n = 0', 'n > 0', strategy => 'key', max_rows_per_second => 20, max_archive_backlog => NULL, max_replica_lag => NULL, nice_ratio => 0});
+goes_on($job, '1 row of 300 at 20 a second');
+cmp_ok(Dbops::value($node, "SELECT extract(epoch FROM finished_at - started_at) FROM dbops.jobs WHERE job_id = $job"), '<', 13, 'without the time of 300');
 $job = make('max_bytes_per_second => 2000, max_batch_rows => 50');
 waits($job, 'max_bytes_per_second', '^max_bytes_per_second');
 stop_job($job, 'max_bytes_per_second');

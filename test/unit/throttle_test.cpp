@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <limits>
 #include <random>
 
@@ -125,109 +127,136 @@ TEST(Throttle, ExtremeNumbers) {
   EXPECT_GT(throttle.reasons({.replica_lag = std::numeric_limits<double>::max(), .wal_rate = 0})[0].size(), 300U);
 }
 
-TEST(TokenBucket, StartsEmptyButFree) {
+TEST(TokenBucket, TokensAreWaitedForBeforeTheyAreTaken) {
   TokenBucket bucket(100, begin);
-  EXPECT_EQ(bucket.wait(begin), 0s);
-  bucket.spend(50, begin);
-  EXPECT_DOUBLE_EQ(in_seconds(bucket.wait(begin)), 0.5);
+  EXPECT_DOUBLE_EQ(in_seconds(bucket.wait(50, begin)), 0.5); // it starts empty
+  EXPECT_EQ(bucket.wait(50, begin + 500ms), 0s);
+  bucket.take(50, begin + 500ms);
+  EXPECT_DOUBLE_EQ(in_seconds(bucket.wait(50, begin + 500ms)), 0.5);
+  EXPECT_EQ(bucket.wait(0, begin + 500ms), 0s);
 }
 
-TEST(TokenBucket, DebtIsWaitedFor) {
+TEST(TokenBucket, WhatABatchDidNotCostIsGivenBack) {
   TokenBucket bucket(100, begin);
-  bucket.spend(1'000, begin); // ten seconds' worth in one batch
-  EXPECT_DOUBLE_EQ(in_seconds(bucket.wait(begin)), 10);
-  EXPECT_DOUBLE_EQ(in_seconds(bucket.wait(begin + 4s)), 6);
-  bucket.spend(100, begin + 4s);
-  EXPECT_DOUBLE_EQ(in_seconds(bucket.wait(begin + 4s)), 7);
-  EXPECT_EQ(bucket.wait(begin + 11s), 0s);
+  bucket.take(100, begin + 1s);
+  bucket.settle(100, 30, begin + 1s);
+  EXPECT_EQ(bucket.wait(70, begin + 1s), 0s);
+  EXPECT_DOUBLE_EQ(in_seconds(bucket.wait(80, begin + 1s)), 0.1);
+}
+
+TEST(TokenBucket, WhatABatchCostMoreIsADebt) {
+  TokenBucket bucket(100, begin);
+  bucket.take(100, begin + 1s);
+  bucket.settle(100, 1'000, begin + 1s);
+  EXPECT_DOUBLE_EQ(in_seconds(bucket.wait(50, begin + 1s)), 9.5);
+  EXPECT_DOUBLE_EQ(in_seconds(bucket.wait(50, begin + 5s)), 5.5);
+  EXPECT_EQ(bucket.wait(50, begin + 10500ms), 0s);
 }
 
 TEST(TokenBucket, SavesUpToTheBurst) {
   TokenBucket default_burst(100, begin);
-  EXPECT_EQ(default_burst.wait(begin + 1h), 0s);
-  default_burst.spend(100, begin + 1h); // one second's worth
-  EXPECT_EQ(default_burst.wait(begin + 1h), 0s);
-  default_burst.spend(1, begin + 1h);
-  EXPECT_DOUBLE_EQ(in_seconds(default_burst.wait(begin + 1h)), 0.01);
+  EXPECT_EQ(default_burst.wait(100, begin + 1h), 0s); // one second's worth
+  default_burst.take(100, begin + 1h);
+  EXPECT_DOUBLE_EQ(in_seconds(default_burst.wait(1, begin + 1h)), 0.01);
 
   TokenBucket bucket(100, begin, 700);
-  bucket.spend(750, begin + 1h);
-  EXPECT_DOUBLE_EQ(in_seconds(bucket.wait(begin + 1h)), 0.5);
+  bucket.take(700, begin + 1h);
+  EXPECT_DOUBLE_EQ(in_seconds(bucket.wait(50, begin + 1h)), 0.5);
 }
 
-TEST(TokenBucket, AskingDoesNotSpend) {
+TEST(TokenBucket, MoreThanTheBurstIsSavedUpWhenItIsAskedFor) {
+  TokenBucket bucket(10, begin);
+  EXPECT_DOUBLE_EQ(in_seconds(bucket.wait(100, begin)), 10);
+  EXPECT_DOUBLE_EQ(in_seconds(bucket.wait(100, begin + 4s)), 6);
+  EXPECT_EQ(bucket.wait(100, begin + 10s), 0s);
+  bucket.take(100, begin + 10s);
+  EXPECT_DOUBLE_EQ(in_seconds(bucket.wait(1, begin + 10s)), 0.1);
+  // Given back for a batch that came to nothing: there for the next of that size, not for a smaller one.
+  bucket.settle(100, 0, begin + 10s);
+  EXPECT_EQ(bucket.wait(100, begin + 10s), 0s);
+}
+
+TEST(TokenBucket, AskingDoesNotTake) {
   TokenBucket bucket(100, begin);
-  bucket.spend(100, begin);
   for (int i = 0; i < 10; ++i)
-    EXPECT_DOUBLE_EQ(in_seconds(bucket.wait(begin + 500ms)), 0.5);
+    EXPECT_DOUBLE_EQ(in_seconds(bucket.wait(100, begin + 500ms)), 0.5);
 }
 
 TEST(TokenBucket, AClockThatGoesBackEarnsNothing) {
   TokenBucket bucket(100, begin);
-  bucket.spend(100, begin);
+  bucket.take(100, begin);
   for (int i = 0; i < 10; ++i) { // to and fro over the same second
-    bucket.spend(0.001, begin - 1s);
-    bucket.spend(0.001, begin);
+    bucket.take(0.001, begin - 1s);
+    bucket.take(0.001, begin);
   }
-  EXPECT_GT(in_seconds(bucket.wait(begin)), 1.0);
-  EXPECT_GT(in_seconds(bucket.wait(begin - 5s)), 6.0); // five until the clock is back, one of debt
+  EXPECT_GT(in_seconds(bucket.wait(0, begin)), 1.0);
+  EXPECT_GT(in_seconds(bucket.wait(0, begin - 5s)), 6.0); // five until the clock is back, one of debt
 }
 
-TEST(TokenBucket, NonsenseIsNotSpent) {
+TEST(TokenBucket, NonsenseIsNotTaken) {
   TokenBucket bucket(100, begin);
-  for (const double tokens : {-50.0, unreadable, std::numeric_limits<double>::infinity(), 0.0})
-    bucket.spend(tokens, begin);
-  EXPECT_EQ(bucket.wait(begin), 0s);
-  bucket.spend(10, begin);
-  EXPECT_DOUBLE_EQ(in_seconds(bucket.wait(begin)), 0.1);
+  for (const double tokens : {-50.0, unreadable, std::numeric_limits<double>::infinity(), 0.0}) {
+    bucket.take(tokens, begin);
+    bucket.settle(tokens, tokens, begin);
+    bucket.settle(0, std::isfinite(tokens) ? 0 : tokens, begin);
+    EXPECT_EQ(bucket.wait(std::isfinite(tokens) ? std::min(tokens, 0.0) : 0, begin), 0s);
+  }
+  EXPECT_EQ(bucket.wait(unreadable, begin), 0s);
+  EXPECT_DOUBLE_EQ(in_seconds(bucket.wait(10, begin)), 0.1);
 }
 
 TEST(TokenBucket, ARateOfNothingWaitsWithoutOverflow) {
   for (const double rate : {0.0, -1.0, unreadable, 1e-300}) {
     TokenBucket bucket(rate, begin);
-    bucket.spend(1e300, begin);
-    EXPECT_EQ(bucket.wait(begin), 1'000'000'000s) << rate;
+    bucket.take(1e300, begin);
+    EXPECT_EQ(bucket.wait(1, begin), 1'000'000'000s) << rate;
   }
 }
 
-// At every start of a batch what was spent is at most what the rate allowed, plus the burst.
-TEST(TokenBucket, TheLongRunRateIsKept) {
+// At every moment what was spent is at most what the rate has brought, as long as no batch costs more than was taken.
+TEST(TokenBucket, TheRateIsKeptAtEveryMoment) {
   std::mt19937_64 random(5);
   for (int round = 0; round < 50; ++round) {
     const double rate = 1 + static_cast<double>(random() % 100'000);
     const double burst = round % 2 == 0 ? 0 : static_cast<double>(random() % 1'000'000);
     TokenBucket bucket(rate, begin, burst);
-    const double saved = burst > 0 ? burst : rate;
     double spent = 0;
     auto now = begin;
     auto latest = begin;
     for (int i = 0; i < 500; ++i) {
       if (random() % 10 == 0) now += std::chrono::milliseconds(random() % 60'000); // idle
       if (random() % 10 == 0) now -= std::chrono::milliseconds(random() % 5'000);  // a clock that is set back
-      for (int again = 0; bucket.wait(now) > 0s; ++again) {
+      const double tokens = static_cast<double>(random() % 1'000'000) / 10;
+      for (int again = 0; bucket.wait(tokens, now) > 0s; ++again) {
         ASSERT_LT(again, 4); // waiting as long as was said is enough, but for rounding
-        now += bucket.wait(now);
+        now += bucket.wait(tokens, now);
       }
       latest = std::max(latest, now);
-      ASSERT_LE(spent, rate * in_seconds(latest - begin) + saved + 1e-3);
-      const double tokens = static_cast<double>(random() % 1'000'000) / 10;
-      now += std::chrono::milliseconds(random() % 200);
-      bucket.spend(tokens, now);
-      latest = std::max(latest, now);
+      bucket.take(tokens, now);
       spent += tokens;
+      ASSERT_LE(spent, rate * in_seconds(latest - begin) + 1e-3);
+      now += std::chrono::milliseconds(random() % 200);
+      latest = std::max(latest, now);
+      const double cost = random() % 2 == 0 ? tokens : tokens / 3;
+      bucket.settle(tokens, cost, now);
+      spent -= tokens - cost;
     }
   }
 }
 
-// The other side: a job that always has work gets its rate, not less.
+// The other side: a job that always has work gets its rate, not less, whether its batches cost what was expected or
+// not.
 TEST(TokenBucket, TheRateIsReached) {
-  TokenBucket bucket(1'000, begin);
-  auto now = begin;
-  double spent = 0;
-  for (int i = 0; i < 1'000; ++i) {
-    now += bucket.wait(now);
-    bucket.spend(300, now);
-    spent += 300;
+  for (const double factor : {1.0, 0.2, 3.0}) {
+    TokenBucket bucket(1'000, begin);
+    auto now = begin;
+    double spent = 0;
+    for (int i = 0; i < 1'000; ++i) {
+      now += bucket.wait(300, now);
+      bucket.take(300, now);
+      bucket.settle(300, 300 * factor, now);
+      spent += 300 * factor;
+    }
+    EXPECT_NEAR(spent / in_seconds(now - begin), 1'000, 5) << factor;
   }
-  EXPECT_NEAR(spent / in_seconds(now - begin), 1'000, 2);
 }

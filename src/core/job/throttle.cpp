@@ -80,28 +80,35 @@ std::vector<std::string> Throttle::reasons(const ThrottleSignals& signals) {
 }
 
 TokenBucket::TokenBucket(double rate, Clock::time_point now, double burst)
-    : rate_(std::max(1e-9, rate)), burst_(burst > 0 ? burst : rate_), tokens_(0), last_(now) {}
+    : rate_(std::max(1e-9, rate)), burst_(burst > 0 ? burst : rate_), last_(now) {}
 
-TokenBucket::Clock::duration TokenBucket::wait(Clock::time_point now) const {
+TokenBucket::Clock::duration TokenBucket::wait(double tokens, Clock::time_point now) const {
   TokenBucket then = *this;
-  then.refill(now);
-  if (then.tokens_ >= 0) return Clock::duration::zero();
+  then.refill(now, tokens);
+  const double missing = tokens - then.tokens_;
+  if (!(missing > 0)) return Clock::duration::zero();
   constexpr double longest = 1e9; // seconds, 31 years: fits in a duration
-  const std::chrono::duration<double> debt(std::min(longest, -then.tokens_ / rate_));
+  const std::chrono::duration<double> time(std::min(longest, missing / rate_));
   // Nothing comes in until the clock is back at last_, when it went backwards.
-  return std::chrono::ceil<Clock::duration>(debt) + (then.last_ - std::min(now, then.last_));
+  return std::chrono::ceil<Clock::duration>(time) + (then.last_ - std::min(now, then.last_));
 }
 
-void TokenBucket::spend(double tokens, Clock::time_point now) {
-  refill(now);
-  if (std::isfinite(tokens) && tokens > 0) tokens_ -= tokens;
+void TokenBucket::take(double tokens, Clock::time_point now) {
+  if (!std::isfinite(tokens) || tokens < 0) return;
+  refill(now, tokens);
+  tokens_ -= tokens;
 }
 
-void TokenBucket::refill(Clock::time_point now) {
-  if (now <= last_) return; // last_ stays: the same second is not paid out twice
-  const double idle = std::chrono::duration<double>(now - last_).count();
-  tokens_ = std::min(burst_, tokens_ + rate_ * idle);
-  last_ = now;
+void TokenBucket::settle(double taken, double cost, Clock::time_point now) {
+  if (!std::isfinite(taken) || !std::isfinite(cost)) return;
+  refill(now, 0);
+  tokens_ += taken - cost; // above the burst for a moment: the next refill cuts it, unless so much is asked for
+}
+
+void TokenBucket::refill(Clock::time_point now, double room) {
+  const double idle = now > last_ ? std::chrono::duration<double>(now - last_).count() : 0;
+  tokens_ = std::min(std::max(burst_, room), tokens_ + rate_ * idle);
+  last_ = std::max(last_, now); // when the clock went back, the same second is not paid out twice
 }
 
 } // namespace dbops::core

@@ -46,21 +46,26 @@ class Throttle {
   std::array<bool, 6> stopped_{};
 };
 
-// A token bucket that is paid for afterwards: a batch's cost is known only when it has run, so the bucket may go into
-// debt and `wait` says how long until it is paid. Tokens are waited for before a transaction starts.
+// A token bucket. What a batch is expected to cost is waited for and taken before its transaction starts; the
+// difference to what it did cost is settled afterwards: given back, or taken as a debt that has to be paid before the
+// next one.
 class TokenBucket {
  public:
   using Clock = std::chrono::steady_clock;
-  // rate: tokens a second, > 0. burst: what may be saved up while idle, in tokens (default: one second's worth);
-  // the bucket starts empty, and so free of debt.
+  // rate: tokens a second, > 0. burst: what may be saved up while idle, in tokens (default: one second's worth). The
+  // bucket starts empty.
   TokenBucket(double rate, Clock::time_point now, double burst = 0);
-  // A clock that goes backwards earns nothing until it is past where it was.
-  [[nodiscard]] Clock::duration wait(Clock::time_point now) const; // zero: start now
-  void spend(double tokens, Clock::time_point now);
+  // How long until so many are there; zero: now. More than the burst are saved up for when they are asked for. A clock
+  // that goes backwards earns nothing until it is past where it was.
+  [[nodiscard]] Clock::duration wait(double tokens, Clock::time_point now) const;
+  void take(double tokens, Clock::time_point now);
+  // cost: of what `taken` had been taken for.
+  void settle(double taken, double cost, Clock::time_point now);
+  [[nodiscard]] double burst() const noexcept { return burst_; }
 
  private:
-  void refill(Clock::time_point now);
-  double rate_, burst_, tokens_;
+  void refill(Clock::time_point now, double room);
+  double rate_, burst_, tokens_ = 0;
   Clock::time_point last_;
 };
 

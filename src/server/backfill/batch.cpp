@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "server/backfill/deadlock_watch.h"
 #include "server/backfill/trigger_filter.h"
 #include "server/compat.h"
 
@@ -25,12 +26,15 @@ namespace {
 struct KeptCounter {
   DestReceiver receiver;
   std::int64_t kept;
+  std::int64_t moved;
 };
 
 bool count_row(TupleTableSlot* slot, DestReceiver* self) {
-  bool isnull = true;
-  const Datum kept = slot_getattr(slot, 1, &isnull);
-  if (!isnull && DatumGetBool(kept)) ++reinterpret_cast<KeptCounter*>(self)->kept;
+  auto* counter = reinterpret_cast<KeptCounter*>(self);
+  bool isnull = false;
+  if (!DatumGetBool(slot_getattr(slot, 1, &isnull))) return true; // done, wherever it is now
+  ++counter->kept;
+  if (slot->tts_tupleDescriptor->natts > 1 && !DatumGetBool(slot_getattr(slot, 2, &isnull))) ++counter->moved;
   return true;
 }
 
@@ -72,11 +76,14 @@ void watch_relations() {
   call_pg([] { CacheRegisterRelcacheCallback([](Datum, Oid) { ++invalidations; }, static_cast<Datum>(0)); });
 }
 
-void execute(SPIPlanPtr plan, ParamListInfo parameters, DestReceiver* destination) {
-  call_pg([plan, parameters, destination] {
+enum class Snapshot { newest, active };
+
+void execute(SPIPlanPtr plan, ParamListInfo parameters, DestReceiver* destination, Snapshot snapshot = Snapshot::newest) {
+  call_pg([plan, parameters, destination, snapshot] {
     SPIExecuteOptions options{};
     options.params = parameters;
     options.dest = destination;
+    options.read_only = snapshot == Snapshot::active;
     const int code = SPI_execute_plan_extended(plan, &options);
     if (code < 0) elog(ERROR, "SPI_execute_plan_extended: %s", SPI_result_code_string(code));
   });
@@ -116,7 +123,7 @@ BatchRunner::BatchRunner(const Spec& spec, Oid owner, std::int64_t job)
     : spec_(spec), owner_(owner), batch_settings_(spec.settings), range_settings_(canonical_text()) {
   const Settings common{{"row_security", "off"},
                         {"lock_timeout", std::to_string(spec.lock_timeout_ms)},
-                        {"deadlock_timeout", "50ms"}, // the job is the victim, never the application
+                        {"log_lock_waits", "off"}, // with watch_for_deadlocks() there would be a line every 10 ms
                         {"statement_timeout", "0"},
                         {"jit", "off"},
                         {"max_parallel_workers_per_gather", "0"},
@@ -189,6 +196,7 @@ const Table* BatchRunner::table(Oid relation) {
 }
 
 const Table* BatchRunner::lock_table(Oid relation) {
+  watch_for_deadlocks();
   as_owner(batch_settings_, [relation] {
     call_pg([relation] { LockRelationOid(relation, RowExclusiveLock); });
     return true;
@@ -203,7 +211,6 @@ BatchResult BatchRunner::run(const Table& table, const Unit& unit) {
   if (GetUserId() != owner_) query("SET CONSTRAINTS ALL IMMEDIATE");
   KeptCounter counter = make_counter();
   const std::uint64_t wal_before = pgWalUsage.wal_bytes;
-  const bool returns = !spec_.erase && !spec_.condition.empty();
   ParamListInfo parameters = as_owner(range_settings_, [&] { return bind_values(statement, values_of(unit)); });
   as_owner(batch_settings_, [&] {
     SPIPlanPtr plan = kept_plan(statement);
@@ -214,7 +221,7 @@ BatchResult BatchRunner::run(const Table& table, const Unit& unit) {
       arm_trigger_filter(table.oid);
     }
     try {
-      execute(plan, parameters, returns ? &counter.receiver : nullptr);
+      execute(plan, parameters, statement.returns ? &counter.receiver : nullptr);
     } catch (...) {
       disarm_trigger_filter();
       throw;
@@ -223,7 +230,8 @@ BatchResult BatchRunner::run(const Table& table, const Unit& unit) {
     return true;
   });
   result.rows = static_cast<std::int64_t>(SPI_processed);
-  result.kept = counter.kept;
+  result.kept = spec_.condition.empty() ? 0 : counter.kept;
+  result.moved = counter.moved;
   result.wal_bytes = pgWalUsage.wal_bytes - wal_before;
   result.waiters = count_waiters();
   return result;
@@ -257,8 +265,12 @@ std::optional<Key> BatchRunner::nth_key(const Table& table, const Key& after, co
 
 std::optional<Key> BatchRunner::last_key(const Table& table) { return first_key(select(last_key_statement(table), {})); }
 
-std::int64_t BatchRunner::count(const Table& table, const Unit& unit) {
-  return select(count_range_statement(table, shape_of(unit)), values_of(unit)).integer(0, 0);
+std::optional<BatchRunner::Middle> BatchRunner::middle(const Table& table, const Unit& unit) {
+  const Rows found = select(middle_statement(table, shape_of(unit)), values_of(unit));
+  std::optional<Key> key = first_key(found);
+  if (!key) return std::nullopt;
+  key->pop_back();
+  return Middle{*key, found.integer(0, key->size())};
 }
 
 std::string BatchRunner::first_row(const Table& table, const Unit& unit) {
@@ -273,7 +285,7 @@ std::string BatchRunner::first_row(const Table& table, const Unit& unit) {
 std::int64_t BatchRunner::matching(const Table& table, std::int64_t limit) {
   const Statement statement = matching_statement(table, spec_, limit);
   return as_owner(batch_settings_, [&] {
-    execute(kept_plan(statement), bind_values(statement, {}), nullptr);
+    execute(kept_plan(statement), bind_values(statement, {}), nullptr, Snapshot::active);
     return take_result().integer(0, 0);
   });
 }

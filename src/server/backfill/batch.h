@@ -8,6 +8,7 @@
 
 extern "C" {
 #include "executor/spi.h"
+#include "utils/snapmgr.h"
 }
 
 namespace dbops::server::backfill {
@@ -15,6 +16,7 @@ namespace dbops::server::backfill {
 struct BatchResult {
   std::int64_t rows = 0;     // changed
   std::int64_t kept = 0;     // of these, rows that still match the condition
+  std::int64_t moved = 0;    // of these, rows whose key has left the range
   std::uint64_t wal_bytes = 0;
   int waiters = 0; // sessions that wait for a row that this batch has locked
 };
@@ -41,8 +43,14 @@ class BatchRunner {
   // The key n rows on (0: the first) in (after, upto]; nothing when there are not so many.
   std::optional<Key> nth_key(const Table& table, const Key& after, const Key& upto, std::int64_t n);
   std::optional<Key> last_key(const Table& table);
-  std::int64_t count(const Table& table, const Unit& unit); // rows in the range, condition or not
+  // The row that halves the range, condition or not, and how many rows are in it; nothing when it has one row or none.
+  struct Middle {
+    Key key;
+    std::int64_t rows;
+  };
+  std::optional<Middle> middle(const Table& table, const Unit& unit);
   std::string first_row(const Table& table, const Unit& unit); // as text: "(42)", or a ctid; empty: no row
+  // Rows that match, as the active snapshot shows them: see under_one_snapshot().
   std::int64_t matching(const Table& table, std::int64_t limit);
 
  private:
@@ -60,5 +68,14 @@ class BatchRunner {
   std::uint64_t tables_as_of_ = 0; // invalidations of the relation cache
   std::unordered_map<std::string, SPIPlanPtr> plans_; // by statement
 };
+
+// Runs fn with a snapshot of this moment as the active one; an exception leaves it to the rollback.
+template <typename F>
+auto under_one_snapshot(F&& fn) {
+  call_pg([] { PushActiveSnapshot(GetTransactionSnapshot()); });
+  auto result = fn();
+  call_pg([] { PopActiveSnapshot(); });
+  return result;
+}
 
 } // namespace dbops::server::backfill

@@ -35,13 +35,11 @@ std::optional<Halves> bisect(BatchRunner& runner, const Table& table, const Unit
   } else {
     Unit whole = unit; // every stripe: the middle of the range needs no hash
     whole.stripes = 1;
-    const std::int64_t rows = runner.count(table, whole);
-    if (rows <= 1) return std::nullopt;
-    const std::optional<Key> mid = runner.nth_key(table, unit.after, unit.upto, rows / 2 - 1);
-    if (!mid) return std::nullopt;
-    halves.left.upto = *mid;
-    halves.right.after = *mid;
-    halves.left.rows = halves.right.rows = rows / 2;
+    const std::optional<BatchRunner::Middle> middle = runner.middle(table, whole);
+    if (!middle) return std::nullopt;
+    halves.left.upto = middle->key;
+    halves.right.after = middle->key;
+    halves.left.rows = halves.right.rows = (middle->rows + 1) / 2;
   }
   halves.left.tries = halves.right.tries = 0;
   return halves;

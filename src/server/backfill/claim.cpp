@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/text/json_text.h"
 #include "server/compat.h"
 
 extern "C" {
@@ -96,7 +97,7 @@ Cursor lock_cursor(std::int64_t job) {
   Cursor cursor;
   cursor.pass = static_cast<int>(found.integer(0, 0));
   cursor.strategy = found.text(0, 1);
-  cursor.position = json::parse(found.text(0, 2));
+  cursor.position = core::parse_json_text(found.text(0, 2));
   cursor.order = cursor.position.value("order", "key") == "key" ? Order::key : Order::block;
   cursor.pass_rows = found.integer(0, 3);
   return cursor;
@@ -107,7 +108,7 @@ void store_cursor(std::int64_t job, const Cursor& cursor) {
   position["order"] = cursor.order == Order::key ? "key" : "block";
   bookkeep("UPDATE dbops.job_cursor SET pass = $2::integer, strategy = $3, position = $4::jsonb, pass_rows = $5::bigint"
            " WHERE job_id = $1::bigint",
-           {to_text(job), to_text(cursor.pass), cursor.strategy, position.dump(), to_text(cursor.pass_rows)});
+           {to_text(job), to_text(cursor.pass), cursor.strategy, core::json_text(position), to_text(cursor.pass_rows)});
 }
 
 std::optional<Unit> claim(BatchRunner& runner, const Job& job, Cursor& cursor, const ChunkWish& wish) {

@@ -5,6 +5,7 @@
 
 #include "core/job/error_class.h"
 #include "core/schedule/window.h"
+#include "core/text/json_text.h"
 #include "server/arguments.h"
 #include "server/backfill/input.h"
 #include "server/backfill/statement.h"
@@ -19,7 +20,6 @@ extern "C" {
 #include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
 #include "funcapi.h"
-#include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/lsyscache.h"
 #include "utils/regproc.h"
@@ -174,10 +174,25 @@ Settings session_settings() {
   return settings;
 }
 
+// As the type text[] reads it.
+std::string array_literal(const std::vector<std::string>& texts) {
+  std::string literal = "{";
+  for (const std::string& text : texts) {
+    literal += literal.size() > 1 ? ",\"" : "\"";
+    for (const char c : text) {
+      if (c == '"' || c == '\\') literal += '\\';
+      literal += c;
+    }
+    literal += '"';
+  }
+  return literal + "}";
+}
+
 struct Plan {
   std::vector<Table> tables;
   double matching = 0; // rows, estimated
   double width = 0;    // bytes a row, estimated
+  bool cumulative = false; // to change a row twice is not the same as once
   std::vector<std::string> warnings;
 };
 
@@ -231,8 +246,6 @@ double row_width(const Table& table) {
 void warn_about(const CheckedInput& checked, const Request& request, Plan& plan) {
   for (const std::string& function : checked.volatile_functions)
     plan.warnings.push_back("calls the volatile function " + function + "(): its value differs from row to row and from try to try");
-  if (request.spec.lock_timeout_ms >= DeadlockTimeout)
-    plan.warnings.emplace_back("lock_timeout is not below deadlock_timeout: in a deadlock the application may be the victim");
   if (checked.condition_is_volatile)
     plan.warnings.emplace_back("the condition is volatile, so no pass can prove that nothing is left");
   if (request.spec.erase) {
@@ -283,6 +296,7 @@ Plan prepare(Request& request) {
     plan.matching += estimate_matching(plan.tables[i], spec, !checked.condition_is_volatile && i < sampled_tables);
     if (i == 0) plan.width = row_width(plan.tables[i]);
   }
+  plan.cumulative = checked.cumulative;
   warn_about(checked, request, plan);
   return plan;
 }
@@ -312,7 +326,7 @@ std::int64_t insert_job(const Request& request, Oid owner, const Plan& plan) {
       "INSERT INTO dbops.job (kind, target_oid, target_name, owner_oid, owner_name, created_by, label, priority, parallel, spec, rows_total)"
       " VALUES ($1, $2::oid, $3, $4::oid, $5, $6, $7, $8::integer, $9::integer, $10::jsonb, $11::bigint) RETURNING job_id",
       {spec.erase ? "batch_delete" : "backfill", to_text(request.target), qualified_name(request.target), to_text(owner), role_name(owner),
-       role_name(GetUserId()), request.label, to_text(request.priority), to_text(request.parallel), to_json(spec).dump(),
+       role_name(GetUserId()), request.label, to_text(request.priority), to_text(request.parallel), core::json_text(to_json(spec)),
        to_text(static_cast<std::int64_t>(std::llround(plan.matching)))});
   const std::string id = inserted.text(0, 0);
   bookkeep("INSERT INTO dbops.job_slice (job_id, slice) SELECT $1::bigint, generate_series(0, $2::integer - 1)", {id, to_text(request.parallel)});
@@ -371,10 +385,32 @@ RowCost row_cost(const Spec& spec, const Plan& plan) {
   return {1.4 * plan.width + 120.0 + not_hot * indexes * 130.0, 1e-6 * (5.0 + not_hot * indexes * 3.0)};
 }
 
-std::string locks_text(const Spec& spec) {
-  return std::string(spec.erase ? "ROW EXCLUSIVE on each table, FOR UPDATE on the rows of one batch"
-                                : "ROW EXCLUSIVE on each table, FOR NO KEY UPDATE on the rows of one batch") +
-         ", for about " + to_text(spec.target_ms) + " ms; lock_timeout " + to_text(spec.lock_timeout_ms) + " ms";
+// What the foreign keys lock: rows that deleted ones are referred to by, and rows that assigned columns refer to.
+std::string foreign_key_locks(const Request& request) {
+  const Rows found = request.spec.erase
+      ? ask_catalog("SELECT DISTINCT 'on the rows of ' || conrelid::regclass || ' that refer to them (ON DELETE ' ||"
+                    " CASE confdeltype WHEN 'c' THEN 'CASCADE' WHEN 'n' THEN 'SET NULL' ELSE 'SET DEFAULT' END || ')'"
+                    " FROM pg_catalog.pg_constraint WHERE contype = 'f' AND confrelid = $1::oid AND confdeltype IN ('c', 'n', 'd')"
+                    " AND conparentid = 0 ORDER BY 1",
+                    {to_text(request.target)})
+      : ask_catalog("SELECT DISTINCT 'FOR KEY SHARE on the rows of ' || confrelid::regclass || ' that they refer to'"
+                    " FROM pg_catalog.pg_constraint k WHERE contype = 'f' AND conrelid = $1::oid AND conparentid = 0 AND EXISTS"
+                    " (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)"
+                    " AND a.attname = ANY ($2::text[])) ORDER BY 1",
+                    {to_text(request.target), array_literal(request.spec.columns)});
+  std::string text;
+  for (std::size_t i = 0; i < found.size(); ++i) text += ", " + found.text(i, 0);
+  return text;
+}
+
+std::string locks_text(const Request& request, const Plan& plan) {
+  const Spec& spec = request.spec;
+  const bool key = std::any_of(plan.tables.begin(), plan.tables.end(), [](const Table& table) { return table.changes_key; });
+  const char* rows = spec.erase ? "FOR UPDATE on the rows of one batch"
+                     : key ? "FOR UPDATE on the rows of one batch (an assigned column is in a unique index that a foreign key can refer to)"
+                           : "FOR NO KEY UPDATE on the rows of one batch";
+  return std::string("ROW EXCLUSIVE on each table, ") + rows + foreign_key_locks(request) + ", for about " + to_text(spec.target_ms) +
+         " ms; lock_timeout " + to_text(spec.lock_timeout_ms) + " ms";
 }
 
 std::string statement_text(const Spec& spec, const Plan& plan) {
@@ -387,17 +423,18 @@ Datum preview(FunctionCallInfo fcinfo, bool erase) {
   Request request = read_request(fcinfo, erase);
   request.spec.settings = session_settings();
   const Oid owner = choose_owner(request);
-  const Plan plan = as_job_owner(owner, request.spec.settings, [&] { return prepare(request); });
+  Plan plan = as_job_owner(owner, request.spec.settings, [&] { return prepare(request); });
   const Spec& spec = request.spec;
+  if (plan.cumulative && !spec.falsifiable)
+    plan.warnings.emplace_back("the assignments read what they assign, and no condition tells a changed row from another: a row whose "
+                               "key or partition the application changes meanwhile may be changed twice or not at all");
   const RowCost cost = row_cost(spec, plan);
   double visited = 0;
   for (const Table& table : plan.tables) visited += table.rows;
-  const double rows_per_batch = std::clamp(spec.target_ms / 1000.0 / cost.seconds, 50.0, static_cast<double>(spec.max_batch_rows));
+  double rows_per_batch = std::min(std::max(spec.target_ms / 1000.0 / cost.seconds, 50.0), static_cast<double>(spec.max_batch_rows));
+  if (spec.max_rows_per_second) rows_per_batch = std::min(rows_per_batch, std::max(1.0, *spec.max_rows_per_second / request.parallel));
   double seconds = plan.matching * cost.seconds * (1.0 + spec.nice_ratio) / request.parallel + visited * 1e-7;
   if (spec.max_rows_per_second) seconds = std::max(seconds, plan.matching / *spec.max_rows_per_second);
-  std::string warnings = "{";
-  for (const std::string& warning : plan.warnings) warnings += (warnings.size() > 1 ? "," : "") + json(warning).dump();
-  warnings += "}";
   const std::vector<std::string> values{spec.strategy,
                                         spec.order == Order::key && !plan.tables.empty() ? key_text(plan.tables.front()) : "ctid",
                                         role_name(owner),
@@ -406,9 +443,9 @@ Datum preview(FunctionCallInfo fcinfo, bool erase) {
                                         to_text(static_cast<std::int64_t>(std::ceil(visited / rows_per_batch))),
                                         to_text(static_cast<std::int64_t>(plan.matching * cost.wal_bytes)),
                                         std::to_string(seconds) + " seconds",
-                                        locks_text(spec),
+                                        locks_text(request, plan),
                                         statement_text(spec, plan),
-                                        warnings};
+                                        array_literal(plan.warnings)};
   spi.close();
   return call_pg([fcinfo, &values] {
     TupleDesc columns = nullptr;

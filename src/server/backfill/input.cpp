@@ -8,9 +8,12 @@ extern "C" {
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/sysattr.h"
+#include "catalog/namespace.h"
 #include "catalog/partition.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
@@ -113,9 +116,85 @@ bool walk_volatile(Node* node, void* context) {
   return compat::walk_expression(node, walk_volatile, context);
 }
 
+// Describes the first thing that is temporary, in a palloc'ed text.
+struct Temporary {
+  const char* what;
+};
+
+bool is_temporary_relation(Oid relation, Temporary& found) {
+  if (get_rel_persistence(relation) != RELPERSISTENCE_TEMP) return false;
+  found.what = psprintf("temporary %s %s", get_rel_relkind(relation) == RELKIND_SEQUENCE ? "sequence" : "table",
+                        quote_identifier(get_rel_name(relation)));
+  return true;
+}
+
+bool is_temporary_function(Oid function, void* context) {
+  if (!isAnyTempNamespace(get_func_namespace(function))) return false;
+  static_cast<Temporary*>(context)->what = psprintf("temporary function %s", quote_identifier(get_func_name(function)));
+  return true;
+}
+
+bool is_temporary_type(Oid type, Temporary& found) {
+  HeapTuple tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
+  if (!HeapTupleIsValid(tuple)) return false;
+  const bool temporary = isAnyTempNamespace(reinterpret_cast<Form_pg_type>(GETSTRUCT(tuple))->typnamespace);
+  ReleaseSysCache(tuple);
+  if (temporary) found.what = psprintf("temporary type %s", format_type_be(type));
+  return temporary;
+}
+
+// Relations, functions and types: what a text can name that only this session sees.
+bool walk_temporary(Node* node, void* context) {
+  if (node == nullptr) return false;
+  auto& found = *static_cast<Temporary*>(context);
+  if (IsA(node, Query)) {
+    ListCell* cell = nullptr;
+    foreach (cell, reinterpret_cast<Query*>(node)->rtable) {
+      auto* entry = lfirst_node(RangeTblEntry, cell);
+      if (entry->rtekind == RTE_RELATION && is_temporary_relation(entry->relid, found)) return true;
+    }
+    return compat::walk_query(reinterpret_cast<Query*>(node), walk_temporary, context);
+  }
+  if (check_functions_in_node(node, is_temporary_function, context)) return true;
+  switch (nodeTag(node)) {
+  case T_Const: {
+    auto* constant = reinterpret_cast<Const*>(node);
+    if (constant->consttype == REGCLASSOID && !constant->constisnull &&
+        is_temporary_relation(DatumGetObjectId(constant->constvalue), found))
+      return true;
+    if (is_temporary_type(constant->consttype, found)) return true;
+    break;
+  }
+  case T_RelabelType:
+  case T_CoerceViaIO:
+  case T_ArrayCoerceExpr:
+  case T_CoerceToDomain:
+  case T_RowExpr:
+    if (is_temporary_type(exprType(node), found)) return true;
+    break;
+  default:
+    break;
+  }
+  return compat::walk_expression(node, walk_temporary, context);
+}
+
+// Columns of that table that are read, in subqueries as well.
+Bitmapset* columns_read(Node* node, int relation) {
+  Bitmapset* read = nullptr;
+  ListCell* cell = nullptr;
+  foreach (cell, pull_vars_of_level(node, 0)) {
+    auto* var = static_cast<Var*>(lfirst(cell));
+    if (IsA(var, Var) && static_cast<int>(var->varno) == relation)
+      read = bms_add_member(read, var->varattno - FirstLowInvalidHeapAttributeNumber);
+  }
+  return read;
+}
+
 struct Analysis {
   bool subqueries;
   bool depends;            // the condition reads a column that is assigned or generated
+  bool cumulative;         // the assignments read a column that they assign
+  const char* temporary;   // what only this session sees
   bool condition_volatile;
   bool rewritten;          // rules make something else of it
   Volatile functions;
@@ -128,26 +207,30 @@ Analysis analyze(Oid relation, const std::string& text) {
     Query* query = parse_analyze_fixedparams(linitial_node(RawStmt, statements), text.c_str(), nullptr, 0, nullptr);
     result.subqueries = query->hasSubLinks || query->hasModifyingCTE;
     Bitmapset* assigned = nullptr;
-    Bitmapset* read = nullptr;
     Relation table = relation_open(relation, AccessShareLock);
     ListCell* cell = nullptr;
     foreach (cell, query->targetList) {
       auto* target = lfirst_node(TargetEntry, cell);
       if (!target->resjunk) assigned = bms_add_member(assigned, target->resno - FirstLowInvalidHeapAttributeNumber);
     }
+    const int whole_row = 0 - FirstLowInvalidHeapAttributeNumber;
+    const Bitmapset* used = columns_read(reinterpret_cast<Node*>(query->targetList), query->resultRelation);
+    result.cumulative = bms_overlap(used, assigned) || bms_is_member(whole_row, used);
     TupleDesc columns = RelationGetDescr(table);
     for (int i = 0; i < columns->natts; ++i)
       if (TupleDescAttr(columns, i)->attgenerated != '\0')
         assigned = bms_add_member(assigned, i + 1 - FirstLowInvalidHeapAttributeNumber);
     relation_close(table, AccessShareLock);
-    pull_varattnos(query->jointree->quals, static_cast<Index>(query->resultRelation), &read);
-    result.depends = bms_overlap(read, assigned) || bms_is_member(0 - FirstLowInvalidHeapAttributeNumber, read);
+    const Bitmapset* read = columns_read(query->jointree->quals, query->resultRelation);
+    result.depends = bms_overlap(read, assigned) || bms_is_member(whole_row, read);
     if (query->jointree->quals != nullptr) {
       Volatile in_condition{};
       walk_volatile(query->jointree->quals, &in_condition);
       result.condition_volatile = in_condition.count > 0;
     }
     compat::walk_query(query, walk_volatile, &result.functions);
+    Temporary temporary{nullptr};
+    if (walk_temporary(reinterpret_cast<Node*>(query), &temporary)) result.temporary = temporary.what;
     List* rewritten = pg_rewrite_query(query);
     result.rewritten = list_length(rewritten) != 1 || linitial_node(Query, rewritten)->commandType != query->commandType ||
                        linitial_node(Query, rewritten)->querySource != QSRC_ORIGINAL;
@@ -207,8 +290,13 @@ CheckedInput check_input(Oid relation, bool erase, const std::string& assignment
   }
   if (analysis.rewritten)
     throw SqlError(ERRCODE_FEATURE_NOT_SUPPORTED, table + " has rules that rewrite the statement", "Drop the rules, or use a trigger.");
+  if (analysis.temporary != nullptr)
+    throw SqlError(ERRCODE_FEATURE_NOT_SUPPORTED,
+                   std::string("assignments or condition refer to ") + analysis.temporary + ", which no other session can see",
+                   "The job runs in other sessions. Use one that is not temporary.");
   refuse_partition_keys(relation, checked.columns);
   checked.subqueries = analysis.subqueries;
+  checked.cumulative = analysis.cumulative;
   checked.condition_is_volatile = analysis.condition_volatile;
   checked.falsifiable = !condition.empty() && !analysis.condition_volatile && (erase || analysis.depends);
   for (int i = 0; i < analysis.functions.count; ++i) {

@@ -11,6 +11,7 @@ struct CheckedInput {
   bool subqueries = false;
   bool falsifiable = false;         // the condition looks at a column that is assigned, and calls nothing volatile
   bool condition_is_volatile = false;
+  bool cumulative = false;          // the assignments read a column that they assign: twice is not the same as once
   std::vector<std::string> volatile_functions; // called by the assignments or the condition
 };
 

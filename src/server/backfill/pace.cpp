@@ -1,5 +1,8 @@
 #include "server/backfill/pace.h"
 
+#include <algorithm>
+#include <limits>
+
 #include "server/engine/run.h"
 #include "server/engine/wait.h"
 
@@ -14,6 +17,7 @@ constexpr milliseconds signal_age{1'000};  // signals are read that often
 constexpr milliseconds shown_after{500};   // a shorter wait is not worth a row version
 constexpr seconds shown_again{5};          // the numbers in the reason change; the row need not, each time
 constexpr milliseconds lock_wait_memory{500};
+constexpr double bytes_smoothing = 0.4;    // weight of the newest batch
 
 std::string joined(const std::vector<std::string>& parts) {
   std::string text;
@@ -59,7 +63,7 @@ std::optional<std::string> Pace::outside_window() {
 }
 
 // Empty: go on. at_most: look again after that time.
-std::string Pace::reason_to_wait(milliseconds& at_most) {
+std::string Pace::reason_to_wait(const Tokens& wanted, milliseconds& at_most) {
   at_most = milliseconds(1'000);
   if (std::optional<std::string> closed = outside_window()) return *closed;
   if (has_limits_) {
@@ -75,26 +79,61 @@ std::string Pace::reason_to_wait(milliseconds& at_most) {
     at_most = std::min(at_most, std::chrono::ceil<milliseconds>(wait));
     return reason;
   };
-  if (rows_ && rows_->wait(now) > Clock::duration::zero()) return wait_for(rows_->wait(now), "max_rows_per_second");
-  if (bytes_ && bytes_->wait(now) > Clock::duration::zero()) return wait_for(bytes_->wait(now), "max_bytes_per_second");
+  const auto missing = [now](const std::optional<core::TokenBucket>& bucket, double tokens) {
+    return bucket && tokens > 0 ? bucket->wait(tokens, now) : Clock::duration::zero();
+  };
+  if (const auto wait = missing(rows_, wanted.rows); wait > Clock::duration::zero()) return wait_for(wait, "max_rows_per_second");
+  if (const auto wait = missing(bytes_, wanted.bytes); wait > Clock::duration::zero()) return wait_for(wait, "max_bytes_per_second");
   if (not_before_ > now) return wait_for(not_before_ - now, "nice_ratio");
   return {};
 }
 
-bool Pace::wait_for_turn() {
+Pace::Tokens Pace::cost_of(std::int64_t rows) const {
+  const auto count = static_cast<double>(rows);
+  return {count, count * bytes_a_row_};
+}
+
+void Pace::take(const Tokens& tokens) {
+  const Clock::time_point now = Clock::now();
+  if (rows_) rows_->take(tokens.rows, now);
+  if (bytes_) bytes_->take(tokens.bytes, now);
+  taken_ = tokens;
+}
+
+void Pace::settle(const Tokens& cost) {
+  const Clock::time_point now = Clock::now();
+  if (rows_) rows_->settle(taken_.rows, cost.rows, now);
+  if (bytes_) bytes_->settle(taken_.bytes, cost.bytes, now);
+  taken_ = {};
+}
+
+std::int64_t Pace::most_rows() const {
+  double most = std::numeric_limits<std::int32_t>::max();
+  if (rows_) most = std::min(most, rows_->burst());
+  if (bytes_) most = std::min(most, bytes_->burst() / bytes_a_row_);
+  return std::max<std::int64_t>(1, static_cast<std::int64_t>(most));
+}
+
+bool Pace::wait_for_turn(std::optional<std::int64_t> rows) {
+  settle({}); // the batch that the tokens were for was rolled back
+  const Tokens wanted = rows ? cost_of(*rows) : Tokens{};
   const Clock::time_point start = Clock::now();
   Clock::time_point shown{};
   Clock::time_point asked = start;
   for (;;) {
     if (asked_to_leave()) return true; // the caller looks as well
     milliseconds at_most{};
-    const std::string reason = reason_to_wait(at_most);
-    if (reason.empty()) return true;
+    const std::string reason = reason_to_wait(wanted, at_most);
+    if (reason.empty()) {
+      take(wanted);
+      return true;
+    }
     const Clock::time_point now = Clock::now();
     if (now - start >= shown_after && (shown == Clock::time_point{} || now - shown >= shown_again)) {
       say_waiting(reason);
       shown = now;
     }
+    if (shown == Clock::time_point{}) at_most = std::min(at_most, std::chrono::ceil<milliseconds>(start + shown_after - now));
     if (now - asked >= seconds(1)) {
       asked = now;
       const bool running =
@@ -119,12 +158,12 @@ void Pace::batch_took(Clock::duration time) {
   not_before_ = Clock::now() + std::chrono::duration_cast<Clock::duration>(time * spec_.nice_ratio);
 }
 
-void Pace::batch_done(const BatchResult& result) {
-  const Clock::time_point now = Clock::now();
-  if (rows_) rows_->spend(static_cast<double>(result.rows), now);
-  if (bytes_) bytes_->spend(static_cast<double>(result.wal_bytes), now);
+void Pace::batch_done(const BatchResult& result, std::int64_t visited) {
+  const auto bytes = static_cast<double>(result.wal_bytes);
+  settle({static_cast<double>(result.rows), bytes});
+  if (visited > 0) bytes_a_row_ += bytes_smoothing * (std::max(1.0, bytes / static_cast<double>(visited)) - bytes_a_row_);
   last_waiters_ = result.waiters;
-  batch_at_ = now;
+  batch_at_ = Clock::now();
 }
 
 void Pace::say_waiting(const std::string& reason) {

@@ -15,18 +15,31 @@ class Pace {
  public:
   Pace(Session& session, const Job& job, int slice, const Spec& spec);
 
-  // Returns when the next transaction may start; false when the job is not to run any more.
-  bool wait_for_turn();
+  // Returns when the next transaction may start; false when the job is not to run any more. rows: what its batch will look
+  // at, for which tokens are taken; nothing when it runs none.
+  bool wait_for_turn(std::optional<std::int64_t> rows);
+
+  // Most rows that a batch should look at, so that it never costs more tokens than a second brings.
+  [[nodiscard]] std::int64_t most_rows() const;
+  // Whether batches are paid for beforehand: then the size of a batch has to be known before its transaction.
+  [[nodiscard]] bool prepays() const noexcept { return rows_ || bytes_; }
 
   void batch_took(std::chrono::steady_clock::duration time); // the whole transaction, for the nice ratio
-  void batch_done(const BatchResult& result);                // for the buckets
+  void batch_done(const BatchResult& result, std::int64_t visited); // for the buckets
 
   // dbops.progress.waiting_for, until the next batch is committed.
   void say_waiting(const std::string& reason);
 
  private:
   using Clock = std::chrono::steady_clock;
-  std::string reason_to_wait(std::chrono::milliseconds& at_most);
+  struct Tokens {
+    double rows = 0;
+    double bytes = 0;
+  };
+  std::string reason_to_wait(const Tokens& wanted, std::chrono::milliseconds& at_most);
+  [[nodiscard]] Tokens cost_of(std::int64_t rows) const;
+  void take(const Tokens& tokens);
+  void settle(const Tokens& cost);
   std::optional<std::string> outside_window();
   void read_signals();
 
@@ -36,6 +49,8 @@ class Pace {
   const Spec& spec_;
   core::Throttle throttle_;
   std::optional<core::TokenBucket> rows_, bytes_;
+  Tokens taken_;              // for the batch that is to come
+  double bytes_a_row_ = 1'024; // WAL for a row that is looked at, smoothed; at first a guess on the safe side
   std::optional<core::Windows> windows_;
   SignalReader reader_;
   core::ThrottleSignals signals_;

@@ -86,8 +86,11 @@ Statement batch_statement(const Table& table, const Spec& spec, const RangeShape
                                 : "UPDATE ONLY " + table.name + " SET " + spec.assignments + "\n";
   text += " WHERE " + range.text();
   if (!spec.condition.empty()) text += " AND " + in_parentheses(spec.condition);
-  if (!spec.erase && !spec.condition.empty()) text += " RETURNING " + in_parentheses(spec.condition) + " IS TRUE";
-  return {text, range.types()};
+  const bool may_move = shape.order == Order::key && table.row_triggers;
+  const bool returns = !spec.erase && (!spec.condition.empty() || may_move);
+  if (returns) text += " RETURNING " + (spec.condition.empty() ? "true" : in_parentheses(spec.condition) + " IS TRUE");
+  if (returns && may_move) text += ", (" + range.text() + ") IS TRUE";
+  return {text, range.types(), returns};
 }
 
 Statement nth_key_statement(const Table& table, bool bounded_below, bool bounded_above) {
@@ -97,32 +100,38 @@ Statement nth_key_statement(const Table& table, bool bounded_below, bool bounded
   std::string text = "SELECT " + key_list(table) + " FROM ONLY " + table.name;
   if (!range.text().empty()) text += " WHERE " + range.text();
   text += " ORDER BY " + key_list(table) + " OFFSET " + range.parameter(INT8OID) + " LIMIT 1";
-  return {text, range.types()};
+  return {text, range.types(), false};
 }
 
 Statement last_key_statement(const Table& table) {
   std::string order;
   for (const KeyColumn& column : table.key.columns) order += (order.empty() ? "" : ", ") + column.name + " DESC";
-  return {"SELECT " + key_list(table) + " FROM ONLY " + table.name + " ORDER BY " + order + " LIMIT 1", {}};
+  return {"SELECT " + key_list(table) + " FROM ONLY " + table.name + " ORDER BY " + order + " LIMIT 1", {}, false};
 }
 
-Statement count_range_statement(const Table& table, const RangeShape& shape) {
+// One statement, so that the count and the middle are of one snapshot.
+Statement middle_statement(const Table& table, const RangeShape& shape) {
   Range range(table);
   range.of(shape);
-  return {"SELECT pg_catalog.count(*) FROM ONLY " + table.name + " WHERE " + range.text(), range.types()};
+  std::string names;
+  for (std::size_t i = 0; i < table.key.columns.size(); ++i) names += "k" + std::to_string(i) + ", ";
+  return {"SELECT " + names + "n FROM (SELECT " + key_list(table) + ", pg_catalog.row_number() OVER (ORDER BY " + key_list(table) +
+              "), pg_catalog.count(*) OVER () FROM ONLY " + table.name + " WHERE " + range.text() + ") AS m(" + names +
+              "i, n) WHERE n OPERATOR(pg_catalog.>) 1 AND i OPERATOR(pg_catalog.=) (n OPERATOR(pg_catalog./) 2)",
+          range.types(), false};
 }
 
 Statement first_row_statement(const Table& table, const RangeShape& shape) {
   Range range(table);
   range.of(shape);
   const std::string what = table.key.usable() ? key_list(table) : "ctid";
-  return {"SELECT " + what + " FROM ONLY " + table.name + " WHERE " + range.text() + " LIMIT 1", range.types()};
+  return {"SELECT " + what + " FROM ONLY " + table.name + " WHERE " + range.text() + " LIMIT 1", range.types(), false};
 }
 
 Statement matching_statement(const Table& table, const Spec& spec, std::int64_t limit) {
   return {"SELECT pg_catalog.count(*) FROM (SELECT 1 FROM ONLY " + table.name + " WHERE " + in_parentheses(spec.condition) + " LIMIT " +
               std::to_string(limit) + ") m",
-          {}};
+          {}, false};
 }
 
 } // namespace dbops::server::backfill

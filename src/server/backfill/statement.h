@@ -9,6 +9,7 @@ namespace dbops::server::backfill {
 struct Statement {
   std::string text;
   std::vector<Oid> types; // of $1, $2, ...
+  bool returns = false;   // of an UPDATE: see batch_statement()
 };
 
 // The range of a unit: "id OPERATOR(pg_catalog.>) $1 AND id OPERATOR(pg_catalog.<=) $2 [AND stripe]".
@@ -20,13 +21,15 @@ struct RangeShape {
 };
 RangeShape shape_of(const Unit& unit);
 
-// One UPDATE or DELETE of one range. An UPDATE with a condition returns whether each new row still matches it.
+// One UPDATE or DELETE of one range. An UPDATE returns of each new row whether it still matches, where there is a condition,
+// and in a second column whether its key is still in the range, where a trigger may have changed that.
 Statement batch_statement(const Table& table, const Spec& spec, const RangeShape& shape);
 
 // SELECT of the n-th key ($last parameter: offset) in a key range, in order; fewer columns never, no row when there are fewer.
 Statement nth_key_statement(const Table& table, bool bounded_below, bool bounded_above);
 Statement last_key_statement(const Table& table);
-Statement count_range_statement(const Table& table, const RangeShape& shape);
+// The key columns of the row in the middle of the range, and how many rows there are; no row when there is one or none.
+Statement middle_statement(const Table& table, const RangeShape& shape);
 // The key columns of the first row in a range, or its ctid where there is no key.
 Statement first_row_statement(const Table& table, const RangeShape& shape);
 // How many rows match the condition, at most `limit`.

@@ -10,6 +10,7 @@ extern "C" {
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/stratnum.h"
+#include "access/sysattr.h"
 #include "access/table.h"
 #include "catalog/catalog.h"
 #include "catalog/namespace.h"
@@ -18,6 +19,8 @@ extern "C" {
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_operator.h"
 #include "commands/defrem.h"
+#include "nodes/nodes.h"
+#include "optimizer/optimizer.h"
 #include "storage/bufmgr.h"
 #include "utils/lsyscache.h"
 #include "utils/rls.h"
@@ -47,6 +50,8 @@ struct RawTable {
   RawKey key;
   const char* key_names[INDEX_MAX_KEYS];
   bool hot;
+  bool changes_key;
+  bool row_triggers;
   int indexes;
   double tuples;
   std::uint32_t pages;
@@ -56,6 +61,26 @@ struct RawTable {
 bool is_assigned(Relation relation, AttrNumber column, const char* const* names, int count) {
   const char* name = NameStr(TupleDescAttr(RelationGetDescr(relation), column - 1)->attname);
   return std::any_of(names, names + count, [name](const char* assigned) { return std::strcmp(assigned, name) == 0; });
+}
+
+// A stored generated column is computed anew from the columns that it refers to.
+bool is_generated_from(Relation relation, AttrNumber column, const char* const* assigned, int assigned_count) {
+  const TupleConstr* constraints = RelationGetDescr(relation)->constr;
+  if (constraints == nullptr || TupleDescAttr(RelationGetDescr(relation), column - 1)->attgenerated == '\0') return false;
+  for (int i = 0; i < constraints->num_defval; ++i) {
+    if (constraints->defval[i].adnum != column) continue;
+    Bitmapset* used = nullptr;
+    pull_varattnos(static_cast<Node*>(stringToNode(constraints->defval[i].adbin)), 1, &used);
+    for (int member = -1; (member = bms_next_member(used, member)) >= 0;) {
+      const auto number = static_cast<AttrNumber>(member + FirstLowInvalidHeapAttributeNumber);
+      if (number <= 0 || is_assigned(relation, number, assigned, assigned_count)) return true; // 0: the whole row
+    }
+  }
+  return false;
+}
+
+bool is_changed(Relation relation, AttrNumber column, const char* const* assigned, int assigned_count) {
+  return is_assigned(relation, column, assigned, assigned_count) || is_generated_from(relation, column, assigned, assigned_count);
 }
 
 const char* operator_of(Relation index, int column, int strategy) {
@@ -80,7 +105,7 @@ bool read_key(Relation relation, Relation index, const char* const* assigned, in
   key.count = row->indnkeyatts;
   for (int i = 0; i < key.count; ++i) {
     const AttrNumber column = row->indkey.values[i];
-    if (column <= 0 || is_assigned(relation, column, assigned, assigned_count)) return false;
+    if (column <= 0 || is_changed(relation, column, assigned, assigned_count)) return false;
     Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(relation), column - 1);
     // All ascending or all descending: only then is a row comparison one range of the index.
     if ((index->rd_indoption[i] & INDOPTION_DESC) != (index->rd_indoption[0] & INDOPTION_DESC)) return false;
@@ -124,17 +149,15 @@ void choose_key(Relation relation, const char* const* assigned, int assigned_cou
     out.key_names[i] = pstrdup(quote_identifier(NameStr(TupleDescAttr(RelationGetDescr(relation), out.key.columns[i] - 1)->attname)));
 }
 
-bool no_indexed_column(Relation relation, const char* const* assigned, int assigned_count) {
-  Bitmapset* blocking = compat::hot_blocking_columns(relation);
-  TupleDesc columns = RelationGetDescr(relation);
-  for (int i = 0; i < columns->natts; ++i) {
-    Form_pg_attribute column = TupleDescAttr(columns, i);
-    if (column->attisdropped) continue;
-    // A stored generated column is computed anew; it may depend on what is assigned.
-    const bool changed = column->attgenerated != '\0' || is_assigned(relation, column->attnum, assigned, assigned_count);
-    if (changed && bms_is_member(column->attnum - FirstLowInvalidHeapAttributeNumber, blocking)) return false;
+bool changes_one_of(Relation relation, const Bitmapset* columns, const char* const* assigned, int assigned_count) {
+  TupleDesc descriptor = RelationGetDescr(relation);
+  for (int i = 0; i < descriptor->natts; ++i) {
+    const AttrNumber column = TupleDescAttr(descriptor, i)->attnum;
+    if (!TupleDescAttr(descriptor, i)->attisdropped && bms_is_member(column - FirstLowInvalidHeapAttributeNumber, columns) &&
+        is_changed(relation, column, assigned, assigned_count))
+      return true;
   }
-  return true;
+  return false;
 }
 
 void read_table(Oid oid, const char* const* assigned, int assigned_count, RawTable& out) {
@@ -143,7 +166,10 @@ void read_table(Oid oid, const char* const* assigned, int assigned_count, RawTab
   if (!out.found) return;
   out.owner = relation->rd_rel->relowner;
   choose_key(relation, assigned, assigned_count, out);
-  out.hot = no_indexed_column(relation, assigned, assigned_count);
+  out.hot = !changes_one_of(relation, compat::hot_blocking_columns(relation), assigned, assigned_count);
+  // As heap_update() chooses the lock of a row.
+  out.changes_key = changes_one_of(relation, RelationGetIndexAttrBitmap(relation, INDEX_ATTR_BITMAP_KEY), assigned, assigned_count);
+  out.row_triggers = relation->trigdesc != nullptr && relation->trigdesc->trig_update_before_row;
   out.tuples = relation->rd_rel->reltuples;
   out.pages = static_cast<std::uint32_t>(relation->rd_rel->relpages);
   out.blocks = RELKIND_HAS_STORAGE(relation->rd_rel->relkind) ? RelationGetNumberOfBlocks(relation) : 0;
@@ -173,6 +199,8 @@ std::optional<Table> describe_table(Oid oid, const std::vector<std::string>& ass
   table.name = qualified_name(oid);
   table.owner = raw.owner;
   table.hot = raw.hot;
+  table.changes_key = raw.changes_key;
+  table.row_triggers = raw.row_triggers;
   table.indexes = raw.indexes;
   table.blocks = raw.blocks;
   // Before the first ANALYZE reltuples is -1: some 8 kB of short rows.

@@ -7,6 +7,7 @@
 #include "core/job/batch_controller.h"
 #include "core/job/duration_histogram.h"
 #include "core/job/error_class.h"
+#include "core/text/json_text.h"
 #include "server/backfill/bisect.h"
 #include "server/backfill/claim.h"
 #include "server/backfill/pace.h"
@@ -58,6 +59,8 @@ core::BatchLimits limits_of(const Spec& spec) {
           std::min<std::int64_t>(1'000, spec.max_batch_rows)};
 }
 
+std::int64_t visited_by_stripe(const Unit& unit) { return std::max<std::int64_t>(unit.rows / std::max(unit.stripes, 1), 1); }
+
 class SliceWork {
  public:
   SliceWork(Session& session, const Job& job, int slice)
@@ -78,6 +81,7 @@ class SliceWork {
   void checkpoint(const BatchResult& result, microseconds took);
   void store_work();
   ChunkWish wish(const Cursor& cursor) const;
+  [[nodiscard]] std::optional<std::int64_t> next_batch_rows() const;
   bool horizon_is_held(Oid relation) const;
 
   void failed(const SqlError& error);
@@ -101,6 +105,7 @@ class SliceWork {
   const int slice_;
   const Spec spec_;
   const std::string job_text_ = to_text(job_.id);
+  const std::string lock_timeout_ = to_text(spec_.lock_timeout_ms);
   BatchRunner runner_;
   core::BatchController controller_;
   Pace pace_;
@@ -128,7 +133,7 @@ void SliceWork::load() {
     const Rows row = bookkeep("SELECT work, batch_rows, to_json(batch_times) FROM dbops.job_slice"
                               " WHERE job_id = $1::bigint AND slice = $2::integer",
                               ids());
-    for (const json& unit : json::parse(row.text(0, 0))) work_.push_back(unit_from_json(unit));
+    for (const json& unit : core::parse_json_text(row.text(0, 0))) work_.push_back(unit_from_json(unit));
     if (row.integer(0, 1) > 0)
       controller_ = core::BatchController(limits_of(spec_), row.integer(0, 1));
     const auto counts = json::parse(row.text(0, 2)).get<std::vector<std::int64_t>>();
@@ -142,7 +147,7 @@ SliceEnd SliceWork::run() {
   load();
   for (;;) {
     if (asked_to_leave()) return SliceEnd::leave;
-    if (!pace_.wait_for_turn()) return SliceEnd::stopped;
+    if (!pace_.wait_for_turn(next_batch_rows())) return SliceEnd::stopped;
     switch (step()) {
     case Step::worked:
       break;
@@ -219,8 +224,9 @@ Step SliceWork::step_in_transaction() {
     store_cursor(job_.id, cursor);
     work_.push_back(*unit);
     chunk_rows_ = 0;
-    // Alone, the first batch goes into the same transaction; others would wait for the cursor meanwhile.
-    if (job_.parallel == 1 && !claim_apart_) run_unit();
+    // Alone, the first batch goes into the same transaction; others would wait for the cursor meanwhile. What it may cost
+    // is waited for outside of one.
+    if (job_.parallel == 1 && !claim_apart_ && !pace_.prepays()) run_unit();
     else store_work();
     return Step::worked;
   }
@@ -230,7 +236,13 @@ Step SliceWork::step_in_transaction() {
 
 ChunkWish SliceWork::wish(const Cursor& cursor) const {
   const bool striped = spec_.stripes > 1 && pass_ == 0 && !sparse_ && !horizon_is_held(cursor.position.value("relation", InvalidOid));
-  return {controller_.rows(), striped ? spec_.stripes : 1};
+  return {std::min(controller_.rows(), pace_.most_rows()), striped ? spec_.stripes : 1};
+}
+
+// What the next transaction's batch will look at; nothing when it first has to claim a unit.
+std::optional<std::int64_t> SliceWork::next_batch_rows() const {
+  if (work_.empty()) return std::nullopt;
+  return visited_by_stripe(work_.back());
 }
 
 // Has anything kept the rows that the last chunk replaced from being pruned? Then stripes only cost.
@@ -263,14 +275,20 @@ void SliceWork::run_unit() {
   }
   const Clock::time_point start = Clock::now();
   const BatchResult result = runner_.run(*table, current);
+  // Deferred constraints and triggers wait at COMMIT, with the rows of the batch locked: no longer than the batch may.
+  call_pg([this] { set_config_option("lock_timeout", lock_timeout_.c_str(), PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false); });
   // pg_advisory_unlock_all() in a trigger lets go of it as well: then another worker may be at this unit already.
   if (!SliceLock::held(job_.id, slice_))
     throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "a trigger or function of the statement has released the lock of the job",
                    "It must not call pg_advisory_unlock_all() or DISCARD ALL.");
   if (result.kept > 0 && current.order == Order::block) throw StillMatches{};
+  if (result.moved > 0)
+    throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "a trigger of table " + table->name + " changes the key that the job walks by",
+                   "Rows would be met again under their new keys. Give the job a condition that its assignments make false, or "
+                   "skip_triggers => true.");
   if (current.next == 0) chunk_began_ = GetCurrentTransactionIdIfAny();
   const auto took = std::chrono::duration_cast<microseconds>(Clock::now() - start);
-  const std::int64_t visited = std::max<std::int64_t>(current.rows / std::max(current.stripes, 1), 1);
+  const std::int64_t visited = visited_by_stripe(current);
   chunk_rows_ += result.rows;
   current.tries = 0;
   if (++current.next >= current.end) {
@@ -282,7 +300,7 @@ void SliceWork::run_unit() {
   checkpoint(result, took);
   controller_.committed(visited, took);
   if (result.waiters > 0) controller_.hindered();
-  pace_.batch_done(result);
+  pace_.batch_done(result, visited);
 }
 
 void SliceWork::checkpoint(const BatchResult& result, microseconds took) {
@@ -304,7 +322,7 @@ void SliceWork::checkpoint(const BatchResult& result, microseconds took) {
            " busy_ms = busy_ms + $8::float8, batch_rows = $9::bigint, rate = $10::float8, rate_at = clock_timestamp(),"
            " batch_times = $11::bigint[], waiting_for = NULL, waiting_since = NULL, updated_at = clock_timestamp()"
            " WHERE job_id = $1::bigint AND slice = $2::integer",
-           {to_text(job_.id), to_text(slice_), work.dump(), to_text(result.rows), to_text(result.kept),
+           {to_text(job_.id), to_text(slice_), core::json_text(work), to_text(result.rows), to_text(result.kept),
             to_text(result.waiters > 0 ? 1 : 0), to_text(static_cast<std::int64_t>(result.wal_bytes)),
             std::to_string(static_cast<double>(took.count()) / 1000.0), to_text(controller_.rows()), std::to_string(progress_.rate),
             times});
@@ -317,7 +335,7 @@ void SliceWork::store_work() {
   json work = json::array();
   for (const Unit& unit : work_) work.push_back(to_json(unit));
   bookkeep("UPDATE dbops.job_slice SET work = $3::jsonb, updated_at = clock_timestamp() WHERE job_id = $1::bigint AND slice = $2::integer",
-           {to_text(job_.id), to_text(slice_), work.dump()});
+           {to_text(job_.id), to_text(slice_), core::json_text(work)});
 }
 
 // The cursor is at its end (and locked by this transaction): revisits, orphans, the next pass, or the end.
@@ -327,7 +345,7 @@ Step SliceWork::out_of_work() {
                             " RETURNING unit",
                             {to_text(job_.id)});
   if (!due.empty()) {
-    work_.push_back(unit_from_json(json::parse(due.text(0, 0))));
+    work_.push_back(unit_from_json(core::parse_json_text(due.text(0, 0))));
     store_work();
     return Step::worked;
   }
@@ -339,7 +357,7 @@ Step SliceWork::out_of_work() {
     if (!SliceLock::acquire(job_.id, other, 0)) continue; // somebody is at it
     // Its worker died and no new one has come: take over what it left. The lock is kept until that is committed.
     adopted_ = other;
-    for (const json& unit : json::parse(others.text(i, 1))) work_.push_back(unit_from_json(unit));
+    for (const json& unit : core::parse_json_text(others.text(i, 1))) work_.push_back(unit_from_json(unit));
     bookkeep("UPDATE dbops.job_slice SET work = '[]', done = true WHERE job_id = $1::bigint AND slice = $2::integer",
              {to_text(job_.id), to_text(other)});
     store_work();
@@ -352,7 +370,8 @@ Step SliceWork::out_of_work() {
   return advance(cursor) ? Step::job_done : Step::worked;
 }
 
-// How many rows still match, counted to `limit` under one snapshot. uncounted: not all were, as a table is too big or the
+// How many rows still match, counted to `limit` under the active snapshot, so that a row that moves from one partition to
+// another is seen in one of them. uncounted: not all were, as a table is too big or the
 // condition raises at a row; then the sweep by key has to tell.
 std::int64_t SliceWork::still_matching(std::int64_t limit, bool& uncounted) {
   std::int64_t rows = 0;
@@ -385,7 +404,7 @@ bool SliceWork::advance(Cursor& cursor) {
   if (sums.integer(0, 0) > 0) return true; // not every row stops matching: each was met once, by key
   const std::int64_t aside = sums.integer(0, 1);
   bool uncounted = false;
-  const std::int64_t left = still_matching(aside + 1, uncounted);
+  const std::int64_t left = under_one_snapshot([&] { return still_matching(aside + 1, uncounted); });
   const bool nothing_found = cursor.pass > 0 && cursor.pass_rows == 0;
   // Rows set aside may have been mended or deleted since, and so must not stand for others: where there are some, a pass
   // that found nothing else has to say so.
@@ -482,7 +501,7 @@ void SliceWork::revisit_later(const SqlError& error) {
     if (++work_.back().next >= work_.back().end) work_.pop_back();
     bookkeep("INSERT INTO dbops.job_revisit (job_id, unit, not_before, reason)"
              " VALUES ($1::bigint, $2::jsonb, clock_timestamp() + interval '1 second', $3)",
-             {to_text(job_.id), to_json(unit).dump(), error.message});
+             {to_text(job_.id), core::json_text(to_json(unit)), error.message});
     store_work();
   });
 }
@@ -524,7 +543,7 @@ void SliceWork::set_row_aside(const Table& table, const Unit& unit, const SqlErr
            " VALUES ($1::bigint, $2::oid, $3, $4, $5::jsonb, $6, $7)"
            " ON CONFLICT (job_id, relation_oid, row_key) DO UPDATE SET sqlstate = excluded.sqlstate, message = excluded.message,"
            " at = clock_timestamp()",
-           {to_text(job_.id), to_text(table.oid), table.name, key, to_json(unit).dump(), error.sqlstate(), error.message});
+           {to_text(job_.id), to_text(table.oid), table.name, key, core::json_text(to_json(unit)), error.sqlstate(), error.message});
 }
 
 // A walk by blocks may meet the new version of a row again, which is only right if it does not match any more. It has
@@ -578,6 +597,12 @@ void SliceWork::vacuum_if_due() {
 
 } // namespace
 
-SliceEnd work(Session& session, const Job& job, int slice) { return SliceWork(session, job, slice).run(); }
+SliceEnd work(Session& session, const Job& job, int slice) {
+  try {
+    return SliceWork(session, job, slice).run();
+  } catch (...) {
+    rethrow_as_sql_error(); // the job fails with a message, whatever has gone wrong
+  }
+}
 
 } // namespace dbops::server::backfill

@@ -1,5 +1,6 @@
 #include "server/engine/job_record.h"
 
+#include "core/text/json_text.h"
 #include "server/compat.h"
 #include "server/engine/wake.h"
 
@@ -53,7 +54,7 @@ Job read_job(std::int64_t id, bool for_update) {
   job.state = core::job_state(found.text(0, 4)).value();
   job.parallel = static_cast<int>(found.integer(0, 5));
   job.rows_total = found.integer(0, 6);
-  job.spec = nlohmann::json::parse(found.text(0, 7));
+  job.spec = core::parse_json_text(found.text(0, 7));
   return job;
 }
 

@@ -129,7 +129,7 @@ bool asked_to_leave() {
 bool run_assignment(Session& session, const Assignment& assignment) {
   if (!SliceLock::acquire(assignment.job, assignment.slice, 5'000)) return true;
   bool go_on = true;
-  std::optional<SqlError> failure;
+  std::exception_ptr failure;
   try {
     const Oid extension = session.transaction([] { return extension_oid(); });
     const std::optional<Job> job = session.transaction([&] { return take_slice(session, assignment); });
@@ -153,11 +153,11 @@ bool run_assignment(Session& session, const Assignment& assignment) {
         } else persist(session, [&] { record_failure(assignment, error); });
       }
     }
-  } catch (const SqlError& error) {
-    failure = error;
+  } catch (...) { // of any kind: a session must not keep the lock
+    failure = std::current_exception();
   }
   SliceLock::release(assignment.job, assignment.slice);
-  if (failure) throw *failure;
+  if (failure) std::rethrow_exception(failure);
   return go_on;
 }
 

@@ -18,7 +18,7 @@ class Session {
   Session& operator=(const Session&) = delete;
 
   // Runs body in a transaction of its own with a connection of SPI and an active snapshot. Commits; on an exception rolls
-  // back and lets it go on. Between two of them no snapshot and no transaction id is held.
+  // back and lets it go on (a std::exception as an SqlError). Between two of them no snapshot and no transaction id is held.
   template <typename F>
   auto transaction(F&& body) -> std::invoke_result_t<F&> {
     begin();
@@ -33,7 +33,7 @@ class Session {
       }
     } catch (...) {
       rollback();
-      throw;
+      rethrow_as_sql_error();
     }
   }
 
