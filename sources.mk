@@ -61,6 +61,7 @@ CORE_SOURCES = \
 	src/core/wal/object_decoder.cpp \
 	src/core/wal/object_encoder.cpp \
 	src/core/wal/object_format.cpp \
+	src/core/wal/offsite_backlog.cpp \
 	src/core/wal/page_header.cpp \
 	src/core/wal/ready_files.cpp \
 	src/core/wal/repository.cpp \
@@ -96,6 +97,7 @@ SERVER_SOURCES = \
 	src/server/module.cpp \
 	src/server/archive/archive_module.cpp \
 	src/server/archive/archiver.cpp \
+	src/server/archive/catch_up.cpp \
 	src/server/archive/commit_time.cpp \
 	src/server/archive/settings.cpp \
 	src/server/archive/shared.cpp \

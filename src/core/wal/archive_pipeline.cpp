@@ -67,6 +67,7 @@ struct ArchivePipeline::State {
   std::deque<std::uint64_t> object_sizes; // of the last segments
   PipelineCounters counters;
   std::vector<UploadOutcome> failures;
+  bool failing = false; // the last file that ended did
   bool stopped = false;
 
   // Under the lock from here.
@@ -86,6 +87,14 @@ struct ArchivePipeline::State {
       }
     return {};
   }
+  // What has failed for one will fail for the others: they are offered again when they are asked for.
+  void forget_waiting() {
+    for (auto entry = entries.begin(); entry != entries.end();) {
+      const bool waits = entry->second.outcome.state == UploadState::waiting && !entry->second.running;
+      if (waits) names.erase(entry->first.name);
+      entry = waits ? entries.erase(entry) : std::next(entry);
+    }
+  }
   std::unique_ptr<WalWriter> take_writer() {
     if (idle_writers.empty()) return std::make_unique<WalWriter>(*setup.store, setup.clock, setup.random, setup.writer);
     auto writer = std::move(idle_writers.back());
@@ -98,8 +107,12 @@ struct ArchivePipeline::State {
       found->second.running = false;
       found->second.outcome = outcome;
     }
-    if (outcome.state == UploadState::failed) {
+    // A file that is gone (PostgreSQL drops its .ready then) says nothing about the store.
+    if (outcome.state == UploadState::failed && outcome.kind == ErrorKind::not_found) return;
+    failing = outcome.state == UploadState::failed;
+    if (failing) {
       ++counters.failures;
+      forget_waiting();
       if (outcome.kind != ErrorKind::cancelled && failures.size() < max_kept_failures) failures.push_back(outcome);
       return;
     }
@@ -205,9 +218,9 @@ void ArchivePipeline::retain(const std::vector<std::string>& names) {
   }
 }
 
-std::size_t ArchivePipeline::known() const {
+bool ArchivePipeline::failing() const {
   const std::lock_guard lock(state_->mutex);
-  return state_->entries.size();
+  return state_->failing;
 }
 
 PipelineCounters ArchivePipeline::counters() const {

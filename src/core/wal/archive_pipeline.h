@@ -65,7 +65,8 @@ class ArchivePipeline {
   // Forgets what is stored or failed and not among `names`.
   void retain(const std::vector<std::string>& names);
 
-  [[nodiscard]] std::size_t known() const;
+  // The last file that ended has failed. What waited then is unknown again.
+  [[nodiscard]] bool failing() const;
   [[nodiscard]] PipelineCounters counters() const;
   // Since the last call: what has failed, for the log.
   std::vector<UploadOutcome> take_failures();

@@ -142,6 +142,16 @@ void WalShipper::finish_previous(const ShipTarget& target, const CallContext& co
 }
 
 void WalShipper::advance(const ShipTarget& target, const CallContext& context) {
+  diverged_ = false;
+  try {
+    advance_to(target, context);
+  } catch (const Diverged&) {
+    diverged_ = true;
+    throw;
+  }
+}
+
+void WalShipper::advance_to(const ShipTarget& target, const CallContext& context) {
   const SegmentId wanted{.timeline = target.timeline, .number = setup_.segment_size.segment_of(target.flushed)};
   const auto flushed = std::uint64_t(target.flushed - setup_.segment_size.start_of(wanted.number));
   finish_previous(target, context);

@@ -60,6 +60,8 @@ class WalShipper {
   void advance(const ShipTarget& target, const CallContext& context);
 
   [[nodiscard]] const ShippedRange& shipped() const noexcept { return shipped_; }
+  // The last call threw Diverged.
+  [[nodiscard]] bool diverged() const noexcept { return diverged_; }
   [[nodiscard]] const ShipperCounters& counters() const noexcept { return counters_; }
 
  private:
@@ -70,6 +72,7 @@ class WalShipper {
     std::optional<SteadyTime> ended = {}; // when it was first seen to be complete
   };
 
+  void advance_to(const ShipTarget& target, const CallContext& context);
   Segment open_segment(const SegmentId& id, const ShipTarget& target, const CallContext& context);
   void verify_last_piece(const Segment& segment, const std::vector<ChunkRange>& chunks, const CallContext& context);
   void require_nothing_later(const Segment& segment, const ShipTarget& target, const CallContext& context);
@@ -85,6 +88,7 @@ class WalShipper {
   std::optional<Segment> previous_, current_;
   ShippedRange shipped_;
   ShipperCounters counters_;
+  bool diverged_ = false;
 };
 
 } // namespace dbops::core

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/base/file.h"
 #include "server/compat.h"
 #include "server/guc.h"
 
@@ -24,6 +25,7 @@ constexpr milliseconds rescan_interval{200};  // of a directory that had fewer f
 constexpr milliseconds tick{1000};            // longest sleep in the callback
 constexpr milliseconds control_interval{500}; // between two looks at pg_control
 constexpr milliseconds stop_time{2000};       // for threads to end
+constexpr milliseconds offsite_patience{2000}; // for a file that only the offsite store lacks, when the backlog is full
 constexpr std::uint64_t memory_for_objects = 24 << 20;
 
 core::TimelineId timeline_of(const core::WalFileName& file) {
@@ -32,9 +34,25 @@ core::TimelineId timeline_of(const core::WalFileName& file) {
   return static_cast<core::TimelineId>(timeline);
 }
 
+std::filesystem::path wal_directory(const Cluster& cluster) {
+  return std::filesystem::path(cluster.data_directory) / "pg_wal";
+}
+
+// Empty: the file is not there any more, or not readable. Then only the owner may write what is of another timeline.
+std::vector<core::TimelineSwitch> read_history(const Cluster& cluster, core::TimelineId timeline) {
+  constexpr std::uint64_t largest_history = 1 << 20; // bytes
+  const std::filesystem::path path = wal_directory(cluster) / (core::hex_field(timeline, 8) + ".history");
+  try {
+    return core::parse_timeline_history(core::as_text(core::read_file(path, largest_history)), timeline);
+  } catch (const core::Error& error) {
+    log_line(true, std::string("cannot use the history of this timeline: ") + error.what());
+    return {};
+  }
+}
+
 } // namespace
 
-Archiver::Archiver() : cluster_(this_cluster()) {
+Archiver::Archiver() : cluster_(this_cluster()), backlog_file_(cluster_.data_directory) {
   with_archive_shared([](ArchiveShared& memory) { memory.archiver_pid = MyProcPid; });
 }
 
@@ -58,7 +76,7 @@ void Archiver::open(Upload& upload) {
       .writer = {.system_identifier = cluster_.system_identifier,
                  .origin = cluster_.owner.description,
                  .encoding = {.compression_level = settings_.compression_level}},
-      .directory = std::filesystem::path(cluster_.data_directory) / "pg_wal",
+      .directory = wal_directory(cluster_),
       .workers = static_cast<std::size_t>(settings_.workers),
       .memory = memory_for_objects,
       .largest_file = cluster_.segment_size,
@@ -99,46 +117,61 @@ void Archiver::reload() {
   in_recovery_ = RecoveryInProgress();
   timeline_ = 0;
   if (!in_recovery_) (void)GetFlushRecPtr(&timeline_);
+  if (timeline_ == history_of_) return;
+  history_of_ = timeline_;
+  history_.clear();
+  if (timeline_ > 1) history_ = read_history(cluster_, timeline_);
 }
 
-// A standby that archives (archive_mode = always) has bytes that its primary wrote: it owns nothing, and what it writes is
-// what the owner would write. The last segment of an ended timeline, and the histories of ancestors, are written by the
-// server that was promoted.
+// A segment that this server's history shares with its ancestor as a whole.
+bool Archiver::is_before_own_timeline(const core::WalFileName& file) const {
+  const core::SegmentSize size(cluster_.segment_size);
+  const auto id = core::parse_segment_name(file.segment, size);
+  return id && std::ranges::any_of(history_, [&](const core::TimelineSwitch& ancestor) {
+           return ancestor.timeline == id->timeline && size.start_of(id->number + 1) <= ancestor.end;
+         });
+}
+
+// What this server's own timeline gets, only its owner writes. All else is written by whoever holds the same bytes: a
+// standby (archive_mode = always) has its primary's; a promoted server has its ancestors' histories, their segments before
+// the switch, and the unfinished one as .partial.
 core::Fencing Archiver::fencing_of(const core::WalFileName& file) const {
-  const bool ours = timeline_of(file) == timeline_;
   if (in_recovery_) return core::Fencing::content;
-  if (file.kind == WalFileKind::history || file.kind == WalFileKind::partial)
-    return ours ? core::Fencing::owner : core::Fencing::content;
-  return core::Fencing::owner;
+  if (timeline_of(file) == timeline_) return core::Fencing::owner;
+  const bool ancestral = file.kind == WalFileKind::history || file.kind == WalFileKind::partial || is_before_own_timeline(file);
+  return ancestral ? core::Fencing::content : core::Fencing::owner;
 }
 
-void Archiver::offer(const core::WalFileName& file) {
-  for (Upload& upload : uploads_)
-    if (upload.pipeline) upload.pipeline->offer(file, fencing_of(file));
+void Archiver::offer(Upload& upload, const core::WalFileName& file) {
+  if (upload.pipeline) upload.pipeline->offer(file, fencing_of(file));
 }
 
-// Other files that are ready go out meanwhile: PostgreSQL asks for one at a time.
-void Archiver::look_ahead(const core::WalFileName& asked) {
+// The files behind the one that was asked for, a bounded number of them.
+void Archiver::read_window(const core::WalFileName& asked) {
   const auto is_past = [&](const core::WalFileName& file) { return !core::is_archived_before(asked, file); };
   std::erase_if(window_, is_past);
   const core::SteadyTime now = thread_clock().steady_now();
-  const bool few = window_.size() < 2 * static_cast<std::size_t>(settings_.workers);
-  const bool more = ready_count_ > window_.size() + 1;
-  if (few && (more || now - scanned_ >= rescan_interval)) {
-    core::ReadyFiles ready =
-        core::list_ready_files(std::filesystem::path(cluster_.data_directory) / "pg_wal/archive_status", window_size);
-    scanned_ = now;
-    ready_count_ = ready.count;
-    window_ = std::move(ready.first);
-    std::vector<std::string> names;
-    for (const core::WalFileName& file : window_) names.push_back(file.name);
-    names.push_back(asked.name);
-    for (Upload& upload : uploads_)
-      if (upload.pipeline) upload.pipeline->retain(names);
-    std::erase_if(window_, is_past);
-  }
-  const std::size_t ahead = std::min(window_.size(), 4 * static_cast<std::size_t>(settings_.workers));
-  for (std::size_t i = 0; i < ahead; ++i) offer(window_[i]);
+  const bool few = window_.size() < window_size / 2;
+  const bool more = ready_count_ > window_.size() + 1 && window_.size() < 2 * static_cast<std::size_t>(settings_.workers);
+  if (!few || (!more && now - scanned_ < rescan_interval)) return;
+  core::ReadyFiles ready = core::list_ready_files(wal_directory(cluster_) / "archive_status", window_size);
+  scanned_ = now;
+  ready_count_ = ready.count;
+  window_ = std::move(ready.first);
+  std::vector<std::string> names{asked.name};
+  for (const core::WalFileName& file : window_) names.push_back(file.name);
+  for (Upload& upload : uploads_)
+    if (upload.pipeline) upload.pipeline->retain(names);
+  std::erase_if(window_, is_past);
+}
+
+// Other files that are ready go out meanwhile: PostgreSQL asks for one at a time. A store that fails is asked for that one
+// alone.
+void Archiver::look_ahead(const core::WalFileName& asked) {
+  read_window(asked);
+  for (Upload& upload : uploads_)
+    if (upload.pipeline && !upload.pipeline->failing())
+      for (const core::WalFileName& file : window_) offer(upload, file);
 }
 
 void Archiver::complain(int repository, const core::UploadOutcome& outcome) {
@@ -173,7 +206,31 @@ void Archiver::publish() {
   }
 }
 
+// How far each store has everything: up to the first file, in the order in which PostgreSQL asks, that it lacks. All before
+// the one that is asked for is there, unless the offsite store was left behind.
+void Archiver::publish_positions(const core::WalFileName& asked) {
+  const core::SegmentSize size(cluster_.segment_size);
+  for (int i = 0; i < repositories; ++i) {
+    Upload& upload = uploads_.at(static_cast<std::size_t>(i));
+    if (!upload.pipeline || (i == offsite && backlog_file_.read(upload.url))) continue;
+    std::optional<core::SegmentId> last;
+    const auto follow = [&](const core::WalFileName& file) {
+      if (upload.pipeline->look(file.name).state != UploadState::stored) return false;
+      const auto id = core::parse_segment_name(file.name, size);
+      if (id && last && (id->timeline != last->timeline || id->number != last->number + 1)) return false;
+      if (id) last = id;
+      return true;
+    };
+    if (follow(asked)) (void)std::ranges::all_of(window_, follow);
+    if (last)
+      with_archive_shared([&](ArchiveShared& memory) {
+        note_archived(memory.repository[i], last->timeline, size.start_of(last->number + 1));
+      });
+  }
+}
+
 void Archiver::acknowledged(const core::WalFileName& file) {
+  publish_positions(file);
   for (int i = 0; i < repositories; ++i) {
     Upload& upload = uploads_.at(static_cast<std::size_t>(i));
     if (!upload.pipeline || upload.pipeline->take(file.name).state != UploadState::stored) continue;
@@ -183,9 +240,6 @@ void Archiver::acknowledged(const core::WalFileName& file) {
       strlcpy(status.last_file, file.name.c_str(), sizeof status.last_file);
       status.last_file_at = GetCurrentTimestamp();
       status.archiver_failing = false;
-      const core::SegmentSize size(cluster_.segment_size);
-      const auto id = core::parse_segment_name(file.name, size);
-      if (id) note_archived(status, id->timeline, size.start_of(id->number + 1));
     });
   }
 }
@@ -213,11 +267,46 @@ bool Archiver::must_give_up() {
   return ShutdownRequestPending || ConfigReloadPending || shutdown_time_is_over();
 }
 
-// False: not yet. Otherwise `stored` says how it ended.
-bool Archiver::finished(const core::WalFileName& file, bool& stored) {
-  const core::UploadOutcome outcome = uploads_[primary].pipeline->look(file.name);
-  stored = outcome.state == UploadState::stored;
-  return outcome.state != UploadState::waiting;
+core::UploadState Archiver::state_in(Upload& upload, const core::WalFileName& file) {
+  if (!upload.pipeline) return UploadState::failed;
+  const UploadState state = upload.pipeline->look(file.name).state;
+  // A failure of another file has emptied the queue.
+  if (state == UploadState::unknown) offer(upload, file);
+  return state == UploadState::unknown ? UploadState::waiting : state;
+}
+
+// Beyond dbops.offsite_max_backlog of WAL that waits for the offsite store alone, segments go without it: first it is written
+// down, in the data directory, that it lacks them. The streamer copies them later; where there is none, nothing goes.
+bool Archiver::may_leave_offsite_behind(const core::WalFileName& file) {
+  if (archive_shared() == nullptr) return false;
+  const std::uint64_t waiting = ready_count_ * cluster_.segment_size;
+  const bool over = waiting > static_cast<std::uint64_t>(guc::offsite_max_backlog) << 20 || ready_count_ >= window_size;
+  if (!over) return false;
+  backlog_file_.add(settings_.offsite_store, file);
+  return true;
+}
+
+// Durable in the first store is the condition for all else.
+std::optional<bool> Archiver::verdict(const core::WalFileName& file, milliseconds waited) {
+  const UploadState here = state_in(uploads_[primary], file);
+  if (here == UploadState::failed) return false;
+  if (here != UploadState::stored) return std::nullopt;
+  if (settings_.offsite_store.empty()) return true;
+  const UploadState there = state_in(uploads_[offsite], file);
+  if (there == UploadState::stored) return true;
+  const bool out = there == UploadState::failed || uploads_[offsite].pipeline->failing() || waited >= offsite_patience ||
+                   backlog_file_.read(settings_.offsite_store).has_value();
+  if (out && may_leave_offsite_behind(file)) return true;
+  if (there == UploadState::failed) return false;
+  return std::nullopt;
+}
+
+void Archiver::complain_of_closed() {
+  for (int i = 0; i < repositories; ++i) {
+    const Upload& upload = uploads_.at(static_cast<std::size_t>(i));
+    if (upload.open_error.empty()) continue;
+    complain(i, {.state = UploadState::failed, .kind = upload.open_error_kind, .message = upload.open_error, .hint = upload.open_hint});
+  }
 }
 
 bool Archiver::archive(const std::string& name) {
@@ -227,21 +316,21 @@ bool Archiver::archive(const std::string& name) {
     return false;
   }
   reload();
-  Upload& main = uploads_[primary];
-  if (!main.pipeline) {
-    complain(primary, {.state = UploadState::failed, .kind = main.open_error_kind, .message = main.open_error, .hint = main.open_hint});
-    return false;
-  }
-  if (shutdown_time_is_over()) return false;
-  for (Upload& upload : uploads_)
+  complain_of_closed();
+  if (!uploads_[primary].pipeline || shutdown_time_is_over()) return false;
+  for (Upload& upload : uploads_) {
     if (upload.pipeline) upload.pipeline->forget_failed();
-  offer(*file);
-  for (bool stored = false;;) {
+    offer(upload, *file);
+  }
+  const core::SteadyTime begin = thread_clock().steady_now();
+  for (;;) {
     look_ahead(*file);
     publish();
-    if (finished(*file, stored)) {
-      if (stored) acknowledged(*file);
-      return stored;
+    publish_positions(*file);
+    const std::optional<bool> decided = verdict(*file, std::chrono::floor<milliseconds>(thread_clock().steady_now() - begin));
+    if (decided) {
+      if (*decided) acknowledged(*file);
+      return *decided;
     }
     if (must_give_up() || !event_.wait(tick)) return false;
   }

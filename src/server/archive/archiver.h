@@ -5,7 +5,9 @@
 #include <memory>
 
 #include "core/wal/archive_pipeline.h"
+#include "core/wal/offsite_backlog.h"
 #include "core/wal/ready_files.h"
+#include "core/wal/timeline_history.h"
 #include "server/archive/shared.h"
 #include "server/archive/threads.h"
 
@@ -39,13 +41,20 @@ class Archiver {
   void reload();
   void open(Upload& upload);
   void close(Upload& upload);
+  void complain_of_closed();
+  void read_window(const core::WalFileName& asked);
   void look_ahead(const core::WalFileName& asked);
-  void offer(const core::WalFileName& file);
-  bool finished(const core::WalFileName& file, bool& stored);
+  void offer(Upload& upload, const core::WalFileName& file);
+  // Whether the file may be acknowledged. Absent: not decided yet.
+  std::optional<bool> verdict(const core::WalFileName& file, core::milliseconds waited);
+  core::UploadState state_in(Upload& upload, const core::WalFileName& file);
+  bool may_leave_offsite_behind(const core::WalFileName& file);
   void complain(int repository, const core::UploadOutcome& outcome);
   void publish();
+  void publish_positions(const core::WalFileName& asked);
   void acknowledged(const core::WalFileName& file);
   [[nodiscard]] core::Fencing fencing_of(const core::WalFileName& file) const;
+  [[nodiscard]] bool is_before_own_timeline(const core::WalFileName& file) const;
   [[nodiscard]] bool must_give_up();
   [[nodiscard]] bool shutdown_time_is_over();
 
@@ -59,6 +68,9 @@ class Archiver {
   std::optional<core::SteadyTime> shut_down_since_;
   bool in_recovery_ = false;
   core::TimelineId timeline_ = 0; // 0 in recovery
+  core::TimelineId history_of_ = 0;
+  std::vector<core::TimelineSwitch> history_; // of that timeline
+  core::OffsiteBacklogFile backlog_file_;
 };
 
 } // namespace dbops::server::archive

@@ -5,11 +5,11 @@
 
 #include <algorithm>
 #include <array>
-#include <future>
 
-#include "core/base/thread_pool.h"
+#include "core/wal/offsite_backlog.h"
 #include "core/wal/ready_files.h"
 #include "core/wal/wal_shipper.h"
+#include "server/archive/catch_up.h"
 #include "server/archive/shared.h"
 #include "server/archive/threads.h"
 #include "server/compat.h"
@@ -33,8 +33,7 @@ using core::milliseconds;
 
 constexpr milliseconds unconfigured_wake{60'000};
 constexpr milliseconds longest_pause{30'000};
-constexpr milliseconds diverged_pause{60'000};
-constexpr milliseconds stop_time{2'000};
+constexpr milliseconds conflict_pause{60'000};
 
 // One repository. What its thread works on is owned by the task, so that a thread can be left behind.
 class Stream {
@@ -56,13 +55,13 @@ class Stream {
   struct Result {
     core::ShippedRange shipped;
     core::ShipperCounters counters;
-    bool failed = false, diverged = false, start_again = false;
-    core::ErrorKind kind = core::ErrorKind::unavailable;
-    std::string message, hint;
+    bool diverged = false;
+    std::optional<ThreadFailure> failure;
   };
   static Result run(Work& work, const core::ShipTarget& target, const std::stop_token& stop);
   void take(const Result& result);
-  void fail(const Result& result);
+  void prepare();
+  void fail(const ThreadFailure& failure, bool diverged);
   [[nodiscard]] core::SteadyTime now() const { return thread_clock().steady_now(); }
 
   int repository_;
@@ -71,8 +70,7 @@ class Stream {
   Cluster cluster_;
   std::optional<RepositoryAccess> access_;
   std::shared_ptr<Work> work_;
-  std::unique_ptr<core::ThreadPool> pool_;
-  std::future<Result> result_;
+  BackgroundTask<Result> task_;
   core::ShippedRange shipped_;
   core::ShipperCounters published_;
   std::uint64_t published_retries_ = 0;
@@ -91,14 +89,9 @@ void Stream::open(const std::string& url, const Settings& settings, const Cluste
 }
 
 void Stream::close() {
-  if (pool_ && !pool_->shutdown(now() + stop_time)) {
-    leave_thread_behind();
-    log_line(true, "a transfer did not stop in time and is left behind");
-  }
-  pool_.reset();
+  task_.stop();
   work_.reset();
   access_.reset();
-  result_ = {};
   shipped_ = {};
 }
 
@@ -106,43 +99,33 @@ Stream::Result Stream::run(Work& work, const core::ShipTarget& target, const std
   Result result;
   try {
     work.shipper.advance(target, {.stop = stop});
-  } catch (const core::Diverged& error) {
-    result.diverged = true;
-    result.kind = error.kind();
-    result.message = error.what();
-    result.hint = error.hint();
-  } catch (const core::Error& error) {
-    result.kind = error.kind();
-    result.message = error.what();
-    result.hint = error.hint();
-    // The segment was archived and recycled: there is nothing to ship of it.
-    result.start_again = error.kind() == core::ErrorKind::not_found;
-  } catch (const std::exception& error) {
-    result.kind = core::ErrorKind::io;
-    result.message = error.what();
+  } catch (...) {
+    result.failure = describe_thread_failure();
+    result.diverged = work.shipper.diverged();
   }
-  result.failed = !result.message.empty();
   result.shipped = work.shipper.shipped();
   result.counters = work.shipper.counters();
   return result;
 }
 
-void Stream::fail(const Result& result) {
-  const bool for_long = result.diverged || result.kind == core::ErrorKind::conflict;
-  pause_ = for_long ? diverged_pause : std::clamp(pause_ * 2, milliseconds(guc::stream_interval), longest_pause);
+void Stream::fail(const ThreadFailure& failure, bool diverged) {
+  const bool conflict = failure.kind == core::ErrorKind::conflict;
+  // The segment was archived and recycled: there is nothing to ship of it.
+  const bool recycled = failure.kind == core::ErrorKind::not_found;
+  pause_ = conflict ? conflict_pause : std::clamp(pause_ * 2, milliseconds(guc::stream_interval), longest_pause);
   not_before_ = now() + pause_;
-  if (result.diverged || result.start_again || result.kind == core::ErrorKind::conflict) work_.reset();
-  if (result.start_again || result.kind == core::ErrorKind::cancelled) return;
+  if (conflict || recycled) work_.reset();
+  if (recycled || failure.kind == core::ErrorKind::cancelled) return;
   with_archive_shared([&](ArchiveShared& memory) {
     RepositoryStatus& status = memory.repository[repository_];
-    note_error(status, result.message.c_str(), result.hint.c_str());
+    note_error(status, failure.message.c_str(), failure.hint.c_str());
     status.streamer_failing = true;
-    status.diverged = result.diverged;
+    status.diverged = diverged;
     ++status.failures;
   });
-  if (warnings_.pass(std::to_string(static_cast<int>(result.kind))))
-    log_line(true, std::string("streaming WAL to the ") + repository_name(repository_) + " store fails: " + result.message,
-             result.hint);
+  if (warnings_.pass(std::to_string(static_cast<int>(failure.kind))))
+    log_line(true, std::string("streaming WAL to the ") + repository_name(repository_) + " store fails: " + failure.message,
+             failure.hint);
 }
 
 void Stream::take(const Result& result) {
@@ -162,10 +145,10 @@ void Stream::take(const Result& result) {
     status.chunk_bytes += static_cast<std::int64_t>(result.counters.bytes - before.bytes);
     note_stored(status, static_cast<std::int64_t>(result.counters.object_bytes - before.object_bytes));
     status.retries += static_cast<std::int64_t>(retries - retries_before);
-    if (!result.failed) status.streamer_failing = status.diverged = false;
+    if (!result.failure) status.streamer_failing = status.diverged = false;
   });
-  if (result.failed) {
-    fail(result);
+  if (result.failure) {
+    fail(*result.failure, result.diverged);
   } else {
     // The archiver sleeps up to a minute after a failure: the store answers again.
     if (pause_ > milliseconds(0)) call_pg([] { PgArchWakeup(); });
@@ -175,51 +158,42 @@ void Stream::take(const Result& result) {
 }
 
 void Stream::collect() {
-  if (result_.valid() && result_.wait_for(milliseconds(0)) == std::future_status::ready) take(result_.get());
+  if (const auto result = task_.take()) take(*result);
+}
+
+// Opens what is not open yet. Throws core::Error.
+void Stream::prepare() {
+  if (!access_) {
+    access_ = open_repository(url_, settings_, cluster_);
+    published_retries_ = 0;
+  }
+  if (work_) return;
+  published_ = {};
+  work_ = std::make_shared<Work>(core::ShipperSetup{
+      .store = access_->store,
+      .fence = access_->fence,
+      .keys = access_->keys,
+      .clock = thread_clock(),
+      .random = thread_random(),
+      .writer = {.system_identifier = cluster_.system_identifier,
+                 .origin = cluster_.owner.description,
+                 .encoding = {.compression_level = settings_.compression_level}},
+      .directory = std::filesystem::path(cluster_.data_directory) / "pg_wal",
+      .segment_size = core::SegmentSize(cluster_.segment_size),
+      .timeout = settings_.upload_timeout,
+  });
 }
 
 void Stream::drive(const core::ShipTarget& target, const ThreadEvent& event) {
-  if (result_.valid()) return;
   const bool nothing_new = shipped_.timeline == target.timeline && shipped_.to >= target.flushed;
-  if (url_.empty() || nothing_new || now() < not_before_) return;
+  if (task_.running() || url_.empty() || nothing_new || now() < not_before_) return;
   try {
-    if (!access_) {
-      access_ = open_repository(url_, settings_, cluster_);
-      published_retries_ = 0;
-    }
-    if (!work_) {
-      published_ = {};
-      work_ = std::make_shared<Work>(core::ShipperSetup{
-          .store = access_->store,
-          .fence = access_->fence,
-          .keys = access_->keys,
-          .clock = thread_clock(),
-          .random = thread_random(),
-          .writer = {.system_identifier = cluster_.system_identifier,
-                     .origin = cluster_.owner.description,
-                     .encoding = {.compression_level = settings_.compression_level}},
-          .directory = std::filesystem::path(cluster_.data_directory) / "pg_wal",
-          .segment_size = core::SegmentSize(cluster_.segment_size),
-          .timeout = settings_.upload_timeout,
-      });
-    }
-    if (!pool_) pool_ = std::make_unique<core::ThreadPool>(1);
+    prepare();
   } catch (const core::Error& error) {
-    Result result;
-    result.failed = true;
-    result.kind = error.kind();
-    result.message = error.what();
-    result.hint = error.hint();
-    fail(result);
+    fail({.kind = error.kind(), .message = error.what(), .hint = error.hint()}, false);
     return;
   }
-  // The event comes after the result: a future of the pool would be ready only later.
-  auto promise = std::make_shared<std::promise<Result>>();
-  result_ = promise->get_future();
-  pool_->submit([promise, work = work_, target, &event](const std::stop_token& stop) {
-    promise->set_value(run(*work, target, stop));
-    event.signal();
-  });
+  task_.start([work = work_, target](const std::stop_token& stop) { return run(*work, target, stop); }, event);
 }
 
 // Where archiving stands, when no archiver has said so since the start: all before the oldest segment that is ready, or
@@ -249,21 +223,23 @@ std::array<core::Lsn, repositories> archived_positions(const Cluster& cluster, c
   with_archive_shared(look);
   if (archived[primary] != 0) return archived;
   const core::Lsn start = archived_by_status(cluster, position.timeline, position.flushed);
+  const bool offsite_behind = core::OffsiteBacklogFile(cluster.data_directory).read(guc::offsite_store).has_value();
   with_archive_shared([&](ArchiveShared& memory) {
-    for (RepositoryStatus& status : memory.repository) note_archived(status, position.timeline, start);
+    note_archived(memory.repository[primary], position.timeline, start);
+    if (!offsite_behind) note_archived(memory.repository[offsite], position.timeline, start);
     look(memory);
   });
   return archived;
 }
 
 bool is_configured() {
-  return guc::stream_interval > 0 && guc::store != nullptr && guc::store[0] != '\0' && XLogArchiveLibrary != nullptr &&
+  return guc::store != nullptr && guc::store[0] != '\0' && XLogArchiveLibrary != nullptr &&
          std::strcmp(XLogArchiveLibrary, "dbops") == 0 && !RecoveryInProgress();
 }
 
 class Streamer {
  public:
-  Streamer() : cluster_(this_cluster()), streams_{Stream(primary), Stream(offsite)} {}
+  Streamer() : cluster_(this_cluster()), streams_{Stream(primary), Stream(offsite)}, catch_up_(cluster_) {}
 
   void work() {
     while (!ShutdownRequestPending) {
@@ -272,15 +248,20 @@ class Streamer {
           ConfigReloadPending = false;
           ProcessConfigFile(PGC_SIGHUP);
         });
-      const bool active = is_configured();
-      if (active) step();
-      else stop();
-      if (!wait(active)) return;
+      milliseconds pause = unconfigured_wake;
+      if (is_configured()) {
+        step();
+        pause = milliseconds(guc::stream_interval > 0 ? guc::stream_interval : 1000);
+      } else {
+        stop();
+      }
+      if (!wait(pause)) return;
     }
   }
 
   void stop() {
     for (Stream& stream : streams_) stream.close();
+    catch_up_.stop();
     settings_.reset();
   }
 
@@ -288,6 +269,7 @@ class Streamer {
   void step() {
     Settings now = current_settings();
     if (!settings_ || !(now == *settings_)) {
+      stop();
       settings_ = std::move(now);
       streams_[primary].open(settings_->store, *settings_, cluster_);
       streams_[offsite].open(settings_->offsite_store, *settings_, cluster_);
@@ -296,8 +278,9 @@ class Streamer {
     Position position{};
     position.flushed = GetFlushRecPtr(&position.timeline);
     const auto archived = archived_positions(cluster_, position);
-    for (std::size_t i = 0; i < repositories; ++i)
+    for (std::size_t i = 0; i < repositories && guc::stream_interval > 0; ++i)
       streams_.at(i).drive({.timeline = position.timeline, .flushed = position.flushed, .archived = archived.at(i)}, event_);
+    catch_up_.drive(*settings_, event_);
     with_archive_shared([&](ArchiveShared& memory) {
       for (RepositoryStatus& status : memory.repository)
         if (status.timeline == position.timeline && status.durable >= position.flushed)
@@ -307,12 +290,12 @@ class Streamer {
 
   void collect() {
     for (Stream& stream : streams_) stream.collect();
+    catch_up_.collect();
   }
 
   // Until the next look; a result of a thread is taken at once.
-  bool wait(bool active) {
-    const milliseconds interval = active ? milliseconds(guc::stream_interval) : unconfigured_wake;
-    const core::SteadyTime end = thread_clock().steady_now() + interval;
+  bool wait(milliseconds pause) {
+    const core::SteadyTime end = thread_clock().steady_now() + pause;
     for (;;) {
       const core::SteadyTime now = thread_clock().steady_now();
       if (now >= end || ShutdownRequestPending || ConfigReloadPending) return true;
@@ -324,6 +307,7 @@ class Streamer {
   Cluster cluster_;
   ThreadEvent event_;
   std::array<Stream, repositories> streams_;
+  CatchUp catch_up_;
   std::optional<Settings> settings_;
 };
 

@@ -102,6 +102,18 @@ void leave_thread_behind() {
   (void)::on_exit([](int status, void*) { ::_exit(status); }, nullptr);
 }
 
+ThreadFailure describe_thread_failure() {
+  try {
+    throw;
+  } catch (const core::Error& error) {
+    return {.kind = error.kind(), .message = error.what(), .hint = error.hint()};
+  } catch (const std::exception& error) {
+    return {.kind = core::ErrorKind::io, .message = error.what(), .hint = {}};
+  } catch (...) {
+    return {.kind = core::ErrorKind::io, .message = "unknown error", .hint = {}};
+  }
+}
+
 void log_line(bool warning, const std::string& message, const std::string& hint) noexcept {
   try {
     call_pg([&] {

@@ -2,10 +2,13 @@
 #pragma once
 
 #include <atomic>
+#include <future>
 #include <memory>
 
+#include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/base/random.h"
+#include "core/base/thread_pool.h"
 #include "core/crypto/key_file.h"
 #include "core/store/object_store.h"
 #include "core/wal/fence.h"
@@ -59,6 +62,52 @@ void leave_thread_behind();
 
 // One line to the server's log, as LOG or WARNING; never raises.
 void log_line(bool warning, const std::string& message, const std::string& hint = {}) noexcept;
+
+// What a thread failed with, as plain values.
+struct ThreadFailure {
+  core::ErrorKind kind = core::ErrorKind::io;
+  std::string message, hint;
+};
+// Call inside a catch block.
+ThreadFailure describe_thread_failure();
+
+// One thing at a time that a thread does for the main thread. The task owns all that it refers to, so that the thread can
+// be left behind.
+template <typename Result>
+class BackgroundTask {
+ public:
+  // fn(stop_token) -> Result, in the thread; must not throw. The event comes after the result.
+  template <typename F>
+  void start(F fn, const ThreadEvent& event) {
+    if (!pool_) pool_ = std::make_unique<core::ThreadPool>(1);
+    auto promise = std::make_shared<std::promise<Result>>();
+    result_ = promise->get_future();
+    pool_->submit([promise, fn = std::move(fn), &event](const std::stop_token& stop) mutable {
+      promise->set_value(fn(stop));
+      event.signal();
+    });
+  }
+  [[nodiscard]] bool running() const { return result_.valid(); }
+  // The result, once.
+  std::optional<Result> take() {
+    if (!result_.valid() || result_.wait_for(std::chrono::seconds(0)) != std::future_status::ready) return std::nullopt;
+    return result_.get();
+  }
+  // Asks the thread to stop and waits a little for it.
+  void stop() {
+    if (pool_ && !pool_->shutdown(thread_clock().steady_now() + stop_time)) {
+      leave_thread_behind();
+      log_line(true, "a transfer did not stop in time and is left behind");
+    }
+    pool_.reset();
+    result_ = {};
+  }
+
+ private:
+  static constexpr core::milliseconds stop_time{2000};
+  std::unique_ptr<core::ThreadPool> pool_;
+  std::future<Result> result_;
+};
 
 // Lets a message pass when it is another one than the last, or a minute has gone by.
 class RateLimit {
