@@ -46,7 +46,7 @@ DATA_built = $(EXTENSION_SQL)
 # PostgreSQL's headers are system headers here: their warnings are not ours.
 PG_CPPFLAGS = -Isrc -isystem $(shell $(PG_CONFIG) --includedir-server) \
 	-D'PGDLLEXPORT=__attribute__((visibility("default")))'
-PG_CXXFLAGS = -std=gnu++20 -Wall -Wextra -Werror -Wno-volatile -fvisibility=hidden -fvisibility-inlines-hidden \
+PG_CXXFLAGS = -D'DBOPS_VERSION="$(EXTVERSION)"' -std=gnu++20 -Wall -Wextra -Werror -Wno-volatile -fvisibility=hidden -fvisibility-inlines-hidden \
 	-fno-strict-aliasing -fwrapv -MMD -MP
 SHLIB_LINK = -lstdc++ -lcurl -lcrypto -lzstd -lpthread -Wl,--exclude-libs,ALL
 EXTRA_CLEAN = $(OBJS:.o=.d) build/cli dbops--*.sql
@@ -70,7 +70,7 @@ build/cli/dbops: $(CLI_OBJS)
 build/cli/%.o: %.cpp
 	@mkdir -p $(@D)
 	$(CXX) $(CLI_CXXFLAGS) $(CXXFLAGS_EXTRA) -c -o $@ $<
-build/cli/src/cli/command_line.o: dbops.control # for DBOPS_VERSION
+build/cli/src/cli/command_line.o src/server/archive/checks.o: dbops.control # for DBOPS_VERSION
 -include $(CLI_OBJS:.o=.d)
 
 install: install-cli

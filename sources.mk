@@ -98,7 +98,9 @@ SERVER_SOURCES = \
 	src/server/archive/archive_module.cpp \
 	src/server/archive/archiver.cpp \
 	src/server/archive/catch_up.cpp \
+	src/server/archive/checks.cpp \
 	src/server/archive/commit_time.cpp \
+	src/server/archive/functions.cpp \
 	src/server/archive/settings.cpp \
 	src/server/archive/shared.cpp \
 	src/server/archive/status.cpp \

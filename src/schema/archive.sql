@@ -25,3 +25,17 @@ REVOKE ALL ON dbops.archive_status FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION dbops.archive_repositories() TO dbops_monitor, dbops_admin;
 GRANT SELECT ON dbops.archive_status TO dbops_monitor, dbops_admin;
 GRANT EXECUTE ON FUNCTION dbops.reset_archive_counters() TO dbops_admin;
+
+CREATE FUNCTION dbops.check(timeout interval DEFAULT '1 minute',
+    OUT check_name text, OUT ok boolean, OUT severity text, OUT detail text, OUT hint text)
+  RETURNS SETOF record AS 'MODULE_PATHNAME', 'dbops_check' LANGUAGE C VOLATILE ROWS 20;
+COMMENT ON FUNCTION dbops.check(interval) IS
+  'One row a check of archiving: settings, key, stores, owner; ends a WAL segment and follows it through the archiver into each store and back; clock, streamer, backlog, errors. Waits at most timeout in all. severity (info, warning, error) says how bad a check is that is not ok.';
+
+CREATE FUNCTION dbops.take_over_archive() RETURNS text
+  AS 'MODULE_PATHNAME', 'dbops_take_over_archive' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION dbops.take_over_archive() IS
+  'Makes this server the owner of its timeline in dbops.store and dbops.offsite_store, after a data directory was moved to another place or machine. The server that owned it stops archiving within half a minute: be sure that it is gone for good. Superusers only.';
+
+REVOKE ALL ON FUNCTION dbops.check(interval), dbops.take_over_archive() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION dbops.check(interval) TO dbops_admin;

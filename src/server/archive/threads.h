@@ -76,6 +76,13 @@ ThreadFailure describe_thread_failure();
 template <typename Result>
 class BackgroundTask {
  public:
+  BackgroundTask() = default;
+  ~BackgroundTask() { stop(); }
+  BackgroundTask(BackgroundTask&&) noexcept = default;
+  BackgroundTask& operator=(BackgroundTask&&) = delete;
+  BackgroundTask(const BackgroundTask&) = delete;
+  BackgroundTask& operator=(const BackgroundTask&) = delete;
+
   // fn(stop_token) -> Result, in the thread; must not throw. The event comes after the result.
   template <typename F>
   void start(F fn, const ThreadEvent& event) {

@@ -1,0 +1,285 @@
+#include "server/archive/checks.h"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+
+#include "core/wal/layout.h"
+#include "core/wal/object_format.h"
+#include "core/wal/ready_files.h"
+#include "core/wal/repository.h"
+#include "server/archive/session_task.h"
+#include "server/archive/shared.h"
+#include "server/archive/threads.h"
+#include "server/engine/bookkeeping.h"
+#include "server/guc.h"
+
+extern "C" {
+#include "access/xlog.h"
+#include "access/xlog_internal.h"
+#include "postmaster/pgarch.h"
+}
+
+namespace dbops::server::archive {
+
+namespace {
+
+using core::milliseconds;
+
+constexpr std::size_t many_waiting_files = 64;
+constexpr double largest_skew = 300; // seconds; S3 refuses requests that are 15 minutes off
+
+std::string seconds_text(double seconds) {
+  std::array<char, 32> text{};
+  std::snprintf(text.data(), text.size(), "%.1f s", seconds);
+  return text.data();
+}
+
+std::string failure_text(const ThreadFailure& failure) { return failure.message; }
+
+// One run of all checks: later ones use what earlier ones found.
+class Run {
+ public:
+  explicit Run(milliseconds timeout) : deadline_(thread_clock().steady_now() + timeout), settings_(current_settings()) {}
+
+  std::vector<Check> all() {
+    check_settings();
+    check_preload();
+    check_key();
+    if (!settings_.store.empty()) {
+      cluster_ = this_cluster();
+      check_store(primary, settings_.store);
+      if (!settings_.offsite_store.empty()) check_store(offsite, settings_.offsite_store);
+      check_segment();
+      check_streamer();
+      check_backlog();
+      check_errors();
+    }
+    return std::move(checks_);
+  }
+
+ private:
+  void add(std::string name, bool ok, Severity severity, std::string detail, std::string hint = {}) {
+    checks_.push_back({.name = std::move(name), .ok = ok, .severity = severity, .detail = std::move(detail), .hint = ok ? std::string() : std::move(hint)});
+  }
+  [[nodiscard]] core::CallContext context() const { return {.stop = {}, .deadline = deadline_}; }
+  [[nodiscard]] bool archiving() const {
+    return XLogArchiveMode != ARCHIVE_MODE_OFF && XLogArchiveLibrary != nullptr && std::strcmp(XLogArchiveLibrary, "dbops") == 0;
+  }
+
+  void check_settings() {
+    add("store", !settings_.store.empty(), Severity::error, settings_.store.empty() ? "dbops.store is not set" : settings_.store,
+        "Set dbops.store to file:///path or s3://bucket/prefix, and reload.");
+    const std::string mode = call_pg([] { return GetConfigOption("archive_mode", false, false); });
+    add("archive_mode", mode != "off", Severity::error, "archive_mode = " + mode, "Set archive_mode = on and restart.");
+    const std::string library = XLogArchiveLibrary == nullptr ? "" : XLogArchiveLibrary;
+    add("archive_library", library == "dbops", Severity::error, "archive_library = '" + library + "'",
+        "Set archive_library = 'dbops' and reload.");
+    const std::string level = call_pg([] { return GetConfigOption("wal_level", false, false); });
+    add("wal_level", level != "minimal", Severity::error, "wal_level = " + level, "Set wal_level = replica and restart.");
+    const std::string fsync = call_pg([] { return GetConfigOption("fsync", false, false); });
+    add("fsync", fsync == "on", Severity::warning, "fsync = " + fsync,
+        "What a power failure takes back may have been shipped already; then this server may not go on archiving.");
+  }
+
+  void check_preload() {
+    const bool preloaded = archive_shared() != nullptr;
+    add("preload", preloaded, Severity::warning,
+        preloaded ? "dbops is in shared_preload_libraries" : "dbops is not in shared_preload_libraries",
+        "Without it whole segments are archived, but nothing is streamed, dbops.archive_status knows little, and an offsite store "
+        "that is out holds up archiving. Add dbops to shared_preload_libraries and restart.");
+    const std::string version = extension_version();
+    add("version", version == DBOPS_VERSION, Severity::warning, "extension " + version + ", library " + DBOPS_VERSION,
+        "Drop the extension and create it again, or restart the server so that it loads the new library.");
+  }
+
+  void check_key() {
+    if (settings_.key_file.empty()) {
+      add("encryption", true, Severity::info, "off: dbops.key_file is not set");
+      return;
+    }
+    try {
+      const core::KeyRing keys = core::KeyRing::read(settings_.key_file);
+      add("encryption", true, Severity::error, "new objects are encrypted with key \"" + keys.current().id() + "\"");
+    } catch (const core::Error& error) {
+      add("encryption", false, Severity::error, error.what(), error.hint().empty() ? "See docs/format.md, \"Key file\"." : error.hint());
+    }
+  }
+
+  struct StoreAnswer {
+    std::optional<core::TimelineClaim> claim;
+    std::optional<ThreadFailure> failure;
+  };
+  void check_store(int repository, const std::string& url) {
+    const std::string name = std::string(repository_name(repository)) + " store";
+    core::TimelineId timeline = 0;
+    if (!RecoveryInProgress()) (void)GetFlushRecPtr(&timeline);
+    const StoreAnswer answer = in_thread<StoreAnswer>(
+        [settings = settings_, cluster = cluster_, url, timeline, wait = context()](const std::stop_token& stop) {
+          StoreAnswer found;
+          try {
+            const RepositoryAccess access = open_repository(url, settings, cluster);
+            const core::CallContext bounded{.stop = stop, .deadline = wait.deadline};
+            (void)core::read_repository(*access.store, cluster.system_identifier, bounded);
+            if (timeline != 0)
+              found.claim = core::read_claim(*access.store, cluster.system_identifier, timeline, cluster.owner, bounded);
+          } catch (...) {
+            found.failure = describe_thread_failure();
+          }
+          return found;
+        });
+    if (answer.failure) {
+      add(name, false, Severity::error, failure_text(*answer.failure),
+          answer.failure->hint.empty() ? "See docs/stores.md for what the store has to grant." : answer.failure->hint);
+      return;
+    }
+    add(name, true, Severity::error, url + " answers");
+    if (timeline == 0) return;
+    const bool ours = !answer.claim || answer.claim->ours;
+    add(name + " owner", ours, Severity::error,
+        !answer.claim ? "nobody owns timeline " + std::to_string(timeline) + " yet"
+                      : "timeline " + std::to_string(timeline) + " belongs to " + answer.claim->owner.description + ", instance " +
+                            answer.claim->owner.instance,
+        "This server is instance " + cluster_.owner.instance +
+            ". If the other one is gone for good, run SELECT dbops.take_over_archive(); otherwise give this server a store of its own.");
+  }
+
+  // A segment with a record of ours in it, ended.
+  static core::SegmentId end_segment() {
+    return call_pg([] {
+      (void)XLogRestorePoint("dbops.check");
+      const XLogRecPtr end = RequestXLogSwitch(false);
+      core::SegmentId id;
+      XLogSegNo segment = 0;
+      XLByteToPrevSeg(end, segment, wal_segment_size);
+      id.number = segment;
+      (void)GetFlushRecPtr(&id.timeline);
+      return id;
+    });
+  }
+
+  bool wait_until(const std::function<bool()>& condition) const {
+    while (!condition()) {
+      if (thread_clock().steady_now() >= deadline_) return false;
+      if (!session_event().wait(milliseconds(100))) return false;
+    }
+    return true;
+  }
+
+  void check_segment() {
+    if (!archiving()) return;
+    if (RecoveryInProgress()) {
+      add("archive a segment", true, Severity::info, "not tried: the server is in recovery");
+      return;
+    }
+    const core::SegmentSize size(cluster_.segment_size);
+    const std::string segment = core::segment_name(end_segment(), size);
+    const core::SteadyTime begin = thread_clock().steady_now();
+    const std::string ready = cluster_.data_directory + "/pg_wal/archive_status/" + segment + ".ready";
+    const bool archived = wait_until([&] { return ::access(ready.c_str(), F_OK) != 0; });
+    const double took = std::chrono::duration<double>(thread_clock().steady_now() - begin).count();
+    add("archive a segment", archived, Severity::error,
+        archived ? segment + " was acknowledged after " + seconds_text(took) : segment + " was not archived within " + seconds_text(took),
+        "Look at last_error in dbops.archive_status and at the server's log; files before it are archived first.");
+    if (!archived) return;
+    read_back(primary, settings_.store, segment);
+    if (!settings_.offsite_store.empty()) read_back(offsite, settings_.offsite_store, segment);
+  }
+
+  struct ReadBack {
+    bool found = false;
+    std::uint64_t size = 0; // bytes, decoded and verified
+    core::WallTime written, modified;
+    std::optional<ThreadFailure> failure;
+  };
+  static ReadBack fetch(const std::string& url, const Settings& settings, const Cluster& cluster, const std::string& segment,
+                        const core::CallContext& context) {
+    ReadBack result;
+    try {
+      const RepositoryAccess access = open_repository(url, settings, cluster);
+      const std::string key =
+          core::cluster_prefix(cluster.system_identifier) + core::wal_file_key(*core::parse_wal_file_name(segment));
+      const auto info = access.store->head(key, context);
+      const auto object = info ? access.store->get(key, {}, context) : std::nullopt;
+      if (!object) return result;
+      const core::ObjectHeader header = core::decode_object(*object, access.keys.get(), cluster.segment_size,
+                                                            [&](core::ByteView bytes) { result.size += bytes.size(); });
+      result.found = true;
+      result.written = header.created;
+      result.modified = info->modified;
+    } catch (...) {
+      result.failure = describe_thread_failure();
+    }
+    return result;
+  }
+
+  void read_back(int repository, const std::string& url, const std::string& segment) {
+    const std::string name = std::string(repository_name(repository)) + " store read-back";
+    const ReadBack result = in_thread<ReadBack>([settings = settings_, cluster = cluster_, url, segment,
+                                                 deadline = deadline_](const std::stop_token& stop) {
+      return fetch(url, settings, cluster, segment, {.stop = stop, .deadline = deadline});
+    });
+    if (result.failure) {
+      add(name, false, Severity::error, failure_text(*result.failure), result.failure->hint);
+      return;
+    }
+    const bool whole = result.found && result.size == cluster_.segment_size;
+    add(name, whole, Severity::error,
+        !result.found ? segment + " is not there"
+                      : segment + ": " + std::to_string(result.size) + " bytes, digest verified",
+        "What was acknowledged is not there: stop and find out who deletes objects, or whether the URL leads elsewhere.");
+    if (!result.found || result.modified == core::WallTime()) return;
+    const double skew = std::chrono::duration<double>(result.modified - result.written).count();
+    add(std::string(repository_name(repository)) + " store clock", std::abs(skew) < largest_skew, Severity::warning,
+        "the store's clock and this server's differ by " + seconds_text(skew) + ", upload included",
+        "Set this server's clock (NTP): S3 refuses requests that are 15 minutes off.");
+  }
+
+  void check_streamer() {
+    if (archive_shared() == nullptr || RecoveryInProgress()) return;
+    if (guc::stream_interval == 0) {
+      add("streamer", true, Severity::info, "off: dbops.stream_interval = 0");
+      return;
+    }
+    int pid = 0;
+    with_archive_shared([&](ArchiveShared& memory) { pid = memory.streamer_pid; });
+    add("streamer", pid != 0, Severity::error, pid != 0 ? "runs, process " + std::to_string(pid) : "does not run",
+        "It is started with the server when archive_mode is on; it needs one of max_worker_processes.");
+    if (pid == 0 || !archiving()) return;
+    const core::Lsn target = GetFlushRecPtr(nullptr);
+    core::Lsn durable = 0;
+    const bool reached = wait_until([&] {
+      with_archive_shared([&](ArchiveShared& memory) { durable = memory.repository[primary].durable; });
+      return durable >= target;
+    });
+    add("durable", reached, Severity::error, "flushed " + core::to_string(target) + ", durable " + core::to_string(durable),
+        "Look at last_error in dbops.archive_status.");
+  }
+
+  void check_backlog() {
+    const core::ReadyFiles ready =
+        core::list_ready_files(std::filesystem::path(cluster_.data_directory) / "pg_wal/archive_status", 1);
+    add("backlog", ready.count < many_waiting_files, Severity::warning, std::to_string(ready.count) + " files wait to be archived",
+        "Archiving is slower than WAL is written, or fails. Raise dbops.archive_workers, or look at last_error.");
+  }
+
+  void check_errors() {
+    for (int i = 0; i < repositories; ++i) {
+      RepositoryStatus status{};
+      with_archive_shared([&](ArchiveShared& memory) { status = memory.repository[i]; });
+      if (status.archiver_failing || status.streamer_failing)
+        add(std::string(repository_name(i)) + " store errors", false, Severity::error, status.last_error, status.last_hint);
+    }
+  }
+
+  core::SteadyTime deadline_;
+  Settings settings_;
+  Cluster cluster_;
+  std::vector<Check> checks_;
+};
+
+} // namespace
+
+std::vector<Check> run_checks(milliseconds timeout) { return Run(timeout).all(); }
+
+} // namespace dbops::server::archive
