@@ -192,6 +192,26 @@ SELECT refused($$SELECT dbops.batch_delete('dbops.job', 'true')$$);
 SELECT refused($$SELECT dbops.backfill_preview('seen', 'n = 1')$$);
 
 SELECT state, count(*) FROM dbops.jobs GROUP BY state ORDER BY state;
+-- In partitions, and after a change of name, the texts may call the table by its own name
+CREATE TABLE "Named" (id integer PRIMARY KEY, n integer) PARTITION BY RANGE (id);
+CREATE TABLE named_low PARTITION OF "Named" FOR VALUES FROM (0) TO (50);
+CREATE TABLE named_high PARTITION OF "Named" DEFAULT;
+INSERT INTO "Named" SELECT i FROM generate_series(1, 100) i;
+CREATE TABLE looked_up (id integer PRIMARY KEY, x integer);
+INSERT INTO looked_up SELECT i, i * 2 FROM generate_series(1, 100) i;
+SELECT statement FROM dbops.backfill_preview('"Named"', 'n = (SELECT x FROM looked_up l WHERE l.id = "Named".id)', '"Named".n IS NULL', strategy => 'key');
+SELECT dbops.backfill('"Named"', 'n = (SELECT x FROM looked_up l WHERE l.id = "Named".id)', '"Named".n IS NULL') AS job \gset
+CALL dbops.run(:job);
+SELECT count(*) FROM "Named" WHERE n = id * 2;
+SELECT dbops.backfill('looked_up', 'x = 0', 'looked_up.x <> 0') AS job \gset
+ALTER TABLE looked_up RENAME TO renamed;
+CALL dbops.run(:job);
+SELECT count(*) FROM renamed WHERE x = 0;
+SELECT dbops.batch_delete('"Named"', '"Named".id > 10 AND NOT EXISTS (SELECT FROM renamed r WHERE r.id = "Named".id AND r.x <> 0)') AS job \gset
+CALL dbops.run(:job);
+SELECT count(*) FROM "Named";
+DROP TABLE "Named", renamed;
+
 SET client_min_messages = warning;
 DROP SCHEMA "Other ""schema""" CASCADE;
 DROP TABLE sales, attached, spread, bare, parent, aunt, generated, keyless, counted, toasted, unlogged, empty, names, ruled, published CASCADE;

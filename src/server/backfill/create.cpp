@@ -222,7 +222,7 @@ double estimate_matching(const Table& table, const Spec& spec, bool sample) {
   if (spec.condition.empty() || table.blocks == 0) return table.rows;
   if (!sample) return table.rows;
   const double percent = std::min(100.0, 100.0 * sampled_blocks / table.blocks);
-  const std::string sample_of = "SELECT pg_catalog.count(*) FROM ONLY " + table.name + " TABLESAMPLE SYSTEM (" + std::to_string(percent) +
+  const std::string sample_of = "SELECT pg_catalog.count(*) FROM ONLY " + named_table(table.name, spec) + " TABLESAMPLE SYSTEM (" + std::to_string(percent) +
                                 ") WHERE (" + spec.condition + "\n)";
   Rows counted;
   try {
@@ -272,11 +272,13 @@ Plan prepare(Request& request) {
   require_suitable(request.target);
   const std::vector<Oid> members = family(request.target);
   for (const Oid member : members) require_suitable(member);
+  spec.table = qualified_name(request.target);
+  spec.alias = quote_name(call_pg([&request] { return get_rel_name(request.target); }));
   const CheckedInput checked = check_input(request.target, spec.erase, spec.assignments, spec.condition);
   std::vector<Oid> to_check = members;
   if (std::find(members.begin(), members.end(), request.target) == members.end()) to_check.push_back(request.target);
   for (const Oid relation : to_check) require_all_rows(relation, GetUserId());
-  require_privileges(to_check, spec.erase, spec.assignments, spec.condition);
+  require_privileges(to_check, spec);
   spec.columns = checked.columns;
   spec.subqueries = checked.subqueries;
   spec.falsifiable = checked.falsifiable;

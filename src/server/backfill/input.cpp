@@ -306,10 +306,10 @@ CheckedInput check_input(Oid relation, bool erase, const std::string& assignment
   return checked;
 }
 
-void require_privileges(const std::vector<Oid>& relations, bool erase, const std::string& assignments, const std::string& condition) {
+void require_privileges(const std::vector<Oid>& relations, const Spec& spec) {
   for (const Oid relation : relations) {
     // The executor checks tables, columns and functions when it starts a plan; EXPLAIN starts it and goes no further.
-    query("EXPLAIN (COSTS OFF) " + whole_text(qualified_name(relation), erase, assignments, condition));
+    query("EXPLAIN (COSTS OFF) " + whole_text(named_table(qualified_name(relation), spec), spec.erase, spec.assignments, spec.condition));
   }
 }
 

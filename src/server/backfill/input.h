@@ -21,6 +21,6 @@ struct CheckedInput {
 CheckedInput check_input(Oid relation, bool erase, const std::string& assignments, const std::string& condition);
 
 // Raises 42501 when the current user may not run the statement on one of the tables.
-void require_privileges(const std::vector<Oid>& relations, bool erase, const std::string& assignments, const std::string& condition);
+void require_privileges(const std::vector<Oid>& relations, const Spec& spec);
 
 } // namespace dbops::server::backfill

@@ -2,9 +2,9 @@
 
 namespace dbops::server::backfill {
 
-namespace {
-
 using nlohmann::json;
+
+namespace {
 
 void put(json& out, const char* name, const std::optional<double>& value) {
   if (value) out[name] = *value;
@@ -18,12 +18,18 @@ std::optional<double> limit(const json& in, const char* name) {
 
 } // namespace
 
+std::string named_table(const std::string& table, const Spec& spec) {
+  return table == spec.table ? table : table + " AS " + spec.alias;
+}
+
 json to_json(const Spec& spec) {
   json out{{"assignments", spec.assignments},
            {"condition", spec.condition},
            {"columns", spec.columns},
            {"subqueries", spec.subqueries},
            {"erase", spec.erase},
+           {"table", spec.table},
+           {"alias", spec.alias},
            {"settings", spec.settings},
            {"strategy", spec.strategy},
            {"order", spec.order == Order::key ? "key" : "block"},
@@ -59,6 +65,8 @@ Spec from_json(const json& in) {
   spec.columns = in.at("columns").get<std::vector<std::string>>();
   spec.subqueries = in.at("subqueries");
   spec.erase = in.at("erase");
+  spec.table = in.at("table");
+  spec.alias = in.at("alias");
   spec.settings = in.at("settings").get<Settings>();
   spec.strategy = in.at("strategy");
   spec.order = in.at("order") == "key" ? Order::key : Order::block;

@@ -12,6 +12,8 @@ enum class Order { key, block }; // what a chunk is a range of
 
 struct Spec {
   bool erase = false;      // batch_delete
+  std::string table;       // schema.table of the target when the job was made, quoted
+  std::string alias;       // by that name the texts may call its columns, in partitions and after a change of name as well
   std::string assignments; // as typed; checked by the parser (input.h)
   std::string condition;   // may be empty
   std::vector<std::string> columns; // that are assigned, not quoted
@@ -38,6 +40,9 @@ struct Spec {
   bool skip_triggers = false;
   std::int64_t bytes_before = 0;
 };
+
+// A table as a statement of the job names it: "public.part AS target", or "public.target" for the target itself.
+std::string named_table(const std::string& table, const Spec& spec);
 
 nlohmann::json to_json(const Spec& spec);
 Spec from_json(const nlohmann::json& json);

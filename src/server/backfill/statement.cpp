@@ -82,8 +82,9 @@ RangeShape shape_of(const Unit& unit) { return {unit.order, !unit.after.empty(),
 Statement batch_statement(const Table& table, const Spec& spec, const RangeShape& shape) {
   Range range(table);
   range.of(shape);
-  std::string text = spec.erase ? "DELETE FROM ONLY " + table.name
-                                : "UPDATE ONLY " + table.name + " SET " + spec.assignments + "\n";
+  const std::string named = named_table(table.name, spec);
+  std::string text = spec.erase ? "DELETE FROM ONLY " + named
+                                : "UPDATE ONLY " + named + " SET " + spec.assignments + "\n";
   text += " WHERE " + range.text();
   if (!spec.condition.empty()) text += " AND " + in_parentheses(spec.condition);
   const bool may_move = shape.order == Order::key && table.row_triggers;
@@ -129,7 +130,7 @@ Statement first_row_statement(const Table& table, const RangeShape& shape) {
 }
 
 Statement matching_statement(const Table& table, const Spec& spec, std::int64_t limit) {
-  return {"SELECT pg_catalog.count(*) FROM (SELECT 1 FROM ONLY " + table.name + " WHERE " + in_parentheses(spec.condition) + " LIMIT " +
+  return {"SELECT pg_catalog.count(*) FROM (SELECT 1 FROM ONLY " + named_table(table.name, spec) + " WHERE " + in_parentheses(spec.condition) + " LIMIT " +
               std::to_string(limit) + ") m",
           {}, false};
 }
