@@ -141,8 +141,10 @@ SERVER_SOURCES = \
 
 CLI_SOURCES = \
 	src/cli/command_line.cpp \
+	src/cli/commands/check.cpp \
 	src/cli/commands/jobs.cpp \
 	src/cli/commands/wal_get.cpp \
+	src/cli/commands/wal_list.cpp \
 	src/cli/commands/wal_prefetch.cpp \
 	src/cli/commands/watch.cpp \
 	src/cli/connection.cpp \

@@ -25,8 +25,9 @@ Who may:
 
 Exit status:
   0  all is well; of watch: every job succeeded
-  1  a job failed or was cancelled, or could not be paused, resumed, cancelled or retried
-  2  wrong usage, no connection, or the extension is not in the database
+  1  a job failed or was cancelled, or could not be paused, resumed, cancelled or retried; wal-list: WAL is missing;
+     check: a check failed
+  2  wrong usage, no connection, no store, or the extension is not in the database
   3  watch --once: no job failed, and not all have finished
   130 and other values over 128: ended by a signal, Ctrl-C for example
 
@@ -37,7 +38,7 @@ Examples:
   dbops pause 12 13 --reason "sale until noon"
   dbops errors 12 --json           the rows that job 12 set aside
 
-"dbops COMMAND --help" tells more of each.)";
+"dbops COMMAND --help" tells more of each. wal-get has exit statuses of its own.)";
 
 const char* const watch_manual = R"(Output:
   On a terminal, bars that are redrawn in place (in ASCII unless the locale is UTF-8; NO_COLOR=1 for no colours). Each
@@ -215,6 +216,29 @@ CLI::App* add_wal_get(CLI::App& app, WalGetCommand& command) {
   return get;
 }
 
+CLI::App* add_wal_list(CLI::App& app, WalListCommand& command) {
+  CLI::App* list = app.add_subcommand("wal-list", "List the WAL in the archive: timelines, ranges, what is missing");
+  add_store_options(*list, command.stores);
+  list->add_flag("--garbage", command.garbage,
+                 "instead: pieces of segments that are there as a whole, and their bytes");
+  list->add_flag("--json", command.json, "an array of JSON objects, one a store");
+  list->footer(
+      "States: archived; streamed, a segment of which there are pieces; incomplete, the same with later WAL behind\n"
+      "it; missing. Exit status 1 when something is incomplete or missing. Without --system-identifier: the\n"
+      "cluster of the data directory that the command runs in, or the only one that the store has.");
+  return list;
+}
+
+CLI::App* add_check(CLI::App& app, CheckCommand& command) {
+  CLI::App* check = app.add_subcommand("check", "Check archiving: settings, permissions, a segment there and back");
+  check->add_option("--timeout", command.timeout, "for all checks; default 60")
+      ->type_name("SECONDS")
+      ->check(check_duration);
+  check->add_flag("--json", command.json, "an array of JSON objects, one a check");
+  check->footer("Runs dbops.check() in the server. Exit status 1 when a check found an error or a warning.");
+  return check;
+}
+
 CLI::App* add_wal_prefetch(CLI::App& app, WalPrefetchCommand& command) {
   CLI::App* prefetch = app.add_subcommand("wal-prefetch", "")->group("");
   add_store_options(*prefetch, command.stores);
@@ -240,7 +264,7 @@ int usage_status(CLI::App& app, int count, const char* const* arguments) {
 } // namespace
 
 std::variant<CommandLine, int> parse_command_line(int count, const char* const* arguments) {
-  CLI::App app("The command line of the PostgreSQL extension dbops.", "dbops");
+  CLI::App app("Watches and steers the jobs of the PostgreSQL extension dbops, and restores WAL.", "dbops");
   app.set_help_flag("--help", "print this manual and exit");
   app.set_version_flag("-V,--version", "dbops " DBOPS_VERSION, "print the version and exit");
   app.get_formatter()->column_width(32);
@@ -256,6 +280,8 @@ std::variant<CommandLine, int> parse_command_line(int count, const char* const* 
   ErrorsCommand errors;
   WalGetCommand wal_get;
   WalPrefetchCommand wal_prefetch;
+  WalListCommand wal_list;
+  CheckCommand check;
   std::array<SteerCommand, steering.size()> steers;
   add_watch(app, watch)->final_callback([&] { line.command = watch; });
   add_jobs_list(app, jobs)->final_callback([&] { line.command = jobs; });
@@ -265,6 +291,8 @@ std::variant<CommandLine, int> parse_command_line(int count, const char* const* 
   }
   add_errors(app, errors)->final_callback([&] { line.command = errors; });
   add_wal_get(app, wal_get)->final_callback([&] { line.command = wal_get; });
+  add_wal_list(app, wal_list)->final_callback([&] { line.command = wal_list; });
+  add_check(app, check)->final_callback([&] { line.command = check; });
   add_wal_prefetch(app, wal_prefetch)->final_callback([&] { line.command = wal_prefetch; });
   for (CLI::App* command : app.get_subcommands({}))
     command->fallthrough();

@@ -1,8 +1,10 @@
 // The grammar of the command line, and its manual.
 #pragma once
 
+#include "cli/commands/check.h"
 #include "cli/commands/jobs.h"
 #include "cli/commands/wal_get.h"
+#include "cli/commands/wal_list.h"
 #include "cli/commands/watch.h"
 #include "cli/connection.h"
 
@@ -12,7 +14,9 @@ namespace dbops::cli {
 
 struct CommandLine {
   ConnectionSettings connection;
-  std::variant<WatchCommand, JobsCommand, ErrorsCommand, SteerCommand, WalGetCommand, WalPrefetchCommand> command;
+  std::variant<WatchCommand, JobsCommand, ErrorsCommand, SteerCommand, CheckCommand, WalGetCommand, WalListCommand,
+               WalPrefetchCommand>
+      command;
 };
 
 // An exit status when that was all: --help, --version, or wrong usage, which it reports.

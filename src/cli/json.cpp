@@ -1,5 +1,7 @@
 #include "cli/json.h"
 
+#include "cli/terminal.h"
+
 namespace dbops::cli {
 
 namespace {
@@ -36,6 +38,20 @@ Json row_as_json(const Result& result, int row, int columns) {
   for (int column = 0; column < count; ++column)
     object[std::string(result.name(column))] = value_as_json(result, row, column);
   return object;
+}
+
+void print_array(const std::vector<Json>& objects) {
+  std::string text = "[";
+  for (const Json& object : objects)
+    text.append(text.size() == 1 ? "\n" : ",\n").append(dumped(object));
+  write_to_standard_output(text + (objects.empty() ? "]\n" : "\n]\n"));
+}
+
+void print_rows(const Result& result) {
+  std::vector<Json> objects;
+  for (int row = 0; row < result.rows(); ++row)
+    objects.push_back(row_as_json(result, row));
+  print_array(objects);
 }
 
 std::string dumped(const Json& json) {

@@ -1,5 +1,7 @@
 #include "cli/report.h"
 
+#include "core/base/error.h"
+
 #include <fmt/format.h>
 
 #include <cstdio>
@@ -18,6 +20,8 @@ std::string hint_of(const SqlError& error) {
 
 void report(const std::exception& failure, const std::string& about) {
   fmt::print(stderr, "dbops: {}{}{}\n", about, about.empty() ? "" : ": ", failure.what());
+  if (const auto* error = dynamic_cast<const core::Error*>(&failure); error != nullptr && !error->hint().empty())
+    fmt::print(stderr, "HINT:  {}\n", error->hint());
   const auto* error = dynamic_cast<const SqlError*>(&failure);
   if (error == nullptr) return;
   if (!error->detail().empty()) fmt::print(stderr, "DETAIL:  {}\n", error->detail());

@@ -3,6 +3,9 @@
 #include "core/wal/object_format.h"
 #include "core/wal/page_header.h"
 
+#include <algorithm>
+#include <optional>
+
 using namespace dbops::core;
 
 namespace {
@@ -18,17 +21,27 @@ Bytes with_checksum(ByteView data) {
   return object;
 }
 
+std::optional<Bytes> decoded(ByteView object, std::size_t piece_size) {
+  static const KeyRing keys = KeyRing::parse("k = " + std::string(64, '1'));
+  Bytes plaintext;
+  try {
+    ObjectDecoder decoder(&keys, 1 << 20, [&](ByteView piece) { append(plaintext, piece); });
+    for (ByteView rest = object; !rest.empty(); rest = rest.subspan(std::min(piece_size, rest.size())))
+      decoder.write(rest.first(std::min(piece_size, rest.size())));
+    decoder.finish();
+  } catch (const Error&) {
+    return {};
+  }
+  if (plaintext.size() > 1 << 20) __builtin_trap();
+  return plaintext;
+}
+
 } // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  static const KeyRing keys = KeyRing::parse("k = " + std::string(64, '1'));
   const Bytes object = with_checksum(std::as_bytes(std::span(data, size)));
-  try {
-    std::uint64_t received = 0;
-    decode_object(object, &keys, 1 << 20, [&](ByteView piece) { received += piece.size(); });
-    if (received > 1 << 20) __builtin_trap();
-  } catch (const Error&) {
-  }
+  // However it is cut into pieces.
+  if (decoded(object, object.size() + 1) != decoded(object, 7)) __builtin_trap();
   try {
     parse_segment_header(object);
     check_segment(object, size, 1, "000000010000000000000001");

@@ -1,6 +1,10 @@
-// Names of WAL files and keys of objects; what is parsed must come out the same when it is written again.
+// Names of WAL files, keys of objects, timeline histories, control files; what is parsed must come out the same when it
+// is written again.
+#include "core/base/error.h"
+#include "core/wal/cluster_identity.h"
 #include "core/wal/layout.h"
 #include "core/wal/restore_plan.h"
+#include "core/wal/timeline_history.h"
 
 using namespace dbops::core;
 
@@ -19,6 +23,16 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (const auto id = parse_segment_name(text, SegmentSize(bytes)))
       require(segment_name(*id, SegmentSize(bytes)) == text);
   if (const auto lsn = parse_lsn(text)) require(parse_lsn(to_string(*lsn)) == lsn);
+
+  try {
+    TimelineId previous = 0;
+    for (const TimelineSwitch& ancestor : parse_timeline_history(text, 9)) {
+      require(ancestor.timeline > previous && ancestor.timeline < 9);
+      previous = ancestor.timeline;
+    }
+  } catch (const Error&) {
+  }
+  if (const auto identity = parse_control_file(as_bytes(text))) require(identity->system_identifier != 0);
 
   std::vector<ChunkRange> chunks;
   for (std::size_t i = 0; i + 2 <= size; i += 2)

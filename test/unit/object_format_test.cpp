@@ -88,6 +88,34 @@ TEST_P(ObjectFormat, MoreThanTheLimitIsRefused) {
   EXPECT_NO_THROW(decode(encode(random_bytes(1000)), 1000));
 }
 
+TEST_P(ObjectFormat, MayComeInPiecesOfAnySize) {
+  const Bytes plaintext = random_bytes(3'000'000);
+  const Bytes object = encode(plaintext);
+  for (const std::size_t size : {std::size_t(997), std::size_t(65536), object.size()}) {
+    Bytes got;
+    ObjectDecoder decoder(keys(), plaintext.size(), [&](ByteView piece) { append(got, piece); });
+    for (ByteView rest = object; !rest.empty(); rest = rest.subspan(std::min(size, rest.size())))
+      decoder.write(rest.first(std::min(size, rest.size())));
+    EXPECT_EQ(decoder.finish().plaintext_size, plaintext.size());
+    EXPECT_EQ(got, plaintext);
+  }
+}
+
+TEST_P(ObjectFormat, CutShortAnywhereIsDamage) {
+  const Bytes object = encode(random_bytes(3000));
+  for (std::size_t size = 0; size < object.size(); size += 7) {
+    ObjectDecoder decoder(keys(), 1 << 20, [](ByteView) {});
+    EXPECT_THROW(
+        {
+          for (std::size_t i = 0; i < size; ++i)
+            decoder.write(ByteView(object).subspan(i, 1));
+          decoder.finish();
+        },
+        Error)
+        << size;
+  }
+}
+
 TEST_P(ObjectFormat, OneEncoderMakesManyObjects) {
   ObjectEncoder encoder({.codec = GetParam().codec, .compression_level = 1, .keys = keys()}, random_);
   for (int i = 0; i < 3; ++i) {

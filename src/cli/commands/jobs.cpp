@@ -58,14 +58,6 @@ const char* sql_of(Steering action) {
   throw std::logic_error("an action without a function");
 }
 
-// One array of objects, one of them a line.
-void print_json(const Result& result) {
-  std::string text = "[";
-  for (int row = 0; row < result.rows(); ++row)
-    text.append(row == 0 ? "\n" : ",\n").append(dumped(row_as_json(result, row)));
-  write_to_standard_output(text + (result.rows() == 0 ? "]\n" : "\n]\n"));
-}
-
 // As dbops.progress has it: the estimate may be too low, and only success is 100 %.
 std::string percent(const Result& result, int row) {
   if (result.text(row, result.column("state")) == "succeeded") return "100";
@@ -140,7 +132,7 @@ int run(const JobsCommand& command, const ConnectionSettings& settings) {
   const Result result = connection.execute(jobs_sql(), {finished_too ? "true" : "false", states});
   const Terminal terminal = Terminal::of_standard_output();
   if (command.json)
-    print_json(result);
+    print_rows(result);
   else if (result.rows() > 0)
     print_table(jobs_table(result, terminal.data_charset()), terminal);
   else
@@ -155,7 +147,7 @@ int run(const ErrorsCommand& command, const ConnectionSettings& settings) {
   const Result result = connection.execute(errors_sql(), {std::to_string(command.job)});
   const Terminal terminal = Terminal::of_standard_output();
   if (command.json)
-    print_json(result);
+    print_rows(result);
   else if (result.rows() > 0)
     print_table(errors_table(result, terminal.data_charset()), terminal);
   else

@@ -3,6 +3,7 @@
 #include "core/base/bytes.h"
 #include "core/wal/restore_plan.h"
 
+#include <charconv>
 #include <optional>
 #include <set>
 
@@ -78,6 +79,37 @@ class TimelineReader {
 };
 
 } // namespace
+
+std::vector<std::uint64_t> list_clusters(ObjectStore& store, const CallContext& context) {
+  std::vector<std::uint64_t> clusters;
+  for_each_page(store, {.one_level = true}, context, [&](const ListPage& page) {
+    for (const std::string& prefix : page.prefixes) {
+      std::uint64_t identifier = 0;
+      const auto [end, error] = std::from_chars(prefix.data(), prefix.data() + prefix.size(), identifier);
+      if (error == std::errc() && cluster_prefix(identifier) == prefix) clusters.push_back(identifier);
+    }
+  });
+  return clusters;
+}
+
+std::optional<SegmentSize> stored_segment_size(ObjectStore& store, std::uint64_t system_identifier,
+                                               const CallContext& context) {
+  const std::string root = cluster_prefix(system_identifier);
+  ListRequest request{.prefix = root + "wal/"};
+  do {
+    ListPage page = store.list(request, context);
+    for (const ObjectInfo& object : page.objects) {
+      const auto key = parse_wal_key(std::string_view(object.key).substr(root.size()));
+      if (!key || key->chunk || key->file.kind != WalFileKind::segment) continue;
+      const auto start = store.get(object.key, {.offset = 0, .length = max_object_header_size}, context);
+      if (!start) continue;
+      const std::uint64_t size = parse_object_header(*start).plaintext_size;
+      if (SegmentSize::valid(size)) return SegmentSize(size);
+    }
+    request.continuation = std::move(page.continuation);
+  } while (!request.continuation.empty());
+  return {};
+}
 
 std::vector<TimelineId> list_timelines(ObjectStore& store, std::uint64_t system_identifier,
                                        const CallContext& context) {

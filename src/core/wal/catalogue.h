@@ -5,6 +5,7 @@
 #include "core/wal/layout.h"
 
 #include <functional>
+#include <optional>
 #include <vector>
 
 namespace dbops::core {
@@ -27,6 +28,13 @@ struct TimelineContents {
   std::vector<StreamedTail> streamed; // segments of which there are only chunks, ascending
   std::uint64_t objects = 0, bytes = 0;
 };
+
+// System identifiers of the clusters that the store holds WAL of.
+std::vector<std::uint64_t> list_clusters(ObjectStore& store, const CallContext& context);
+
+// From the header of a whole segment. Absent: the store has none of this cluster.
+std::optional<SegmentSize> stored_segment_size(ObjectStore& store, std::uint64_t system_identifier,
+                                               const CallContext& context);
 
 // Timelines that have a history file or WAL, ascending.
 std::vector<TimelineId> list_timelines(ObjectStore& store, std::uint64_t system_identifier, const CallContext& context);

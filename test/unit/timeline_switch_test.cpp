@@ -1,0 +1,157 @@
+// The segment in which a timeline begins: WAL of its parent up to the switch, and not a byte further.
+#include "core/wal/timeline_history.h"
+#include "core/wal/wal_reader.h"
+#include "core/wal/wal_writer.h"
+
+#include "core/base/error.h"
+#include "core/store/memory_store.h"
+#include "core/wal/repository.h"
+#include "fake_time_and_random.h"
+#include "temporary_directory.h"
+#include "wal_fixture.h"
+
+#include <gtest/gtest.h>
+
+namespace dbops::core {
+namespace {
+
+TEST(TimelineHistory, AncestorsInTheirOrder) {
+  const auto ancestors = parse_timeline_history("# comment\n\n1\t0/3000148\tno recovery target specified\n"
+                                                " 2  1/0  before 2026-11-21 10:00:00+00\r\n4\tFFFFFFFF/FFFFFFFF",
+                                                5);
+  ASSERT_EQ(ancestors.size(), 3U);
+  EXPECT_EQ(ancestors[0].timeline, 1U);
+  EXPECT_EQ(ancestors[0].end, 0x3000148U);
+  EXPECT_EQ(ancestors[1].end, Lsn(1) << 32);
+  EXPECT_EQ(ancestors[2].timeline, 4U);
+  EXPECT_EQ(ancestors[2].end, ~Lsn(0));
+  EXPECT_TRUE(parse_timeline_history("", 2).empty());
+}
+
+TEST(TimelineHistory, WhatIsNoHistory) {
+  for (const char* text : {"1", "1 ", "x\t0/1\t", "0\t0/1\t", "1\t01\tx", "1\t0/\tx", "2\t0/1\tx\n1\t0/2\tx",
+                           "5\t0/1\tx", "6\t0/1\tx", "1\t0/1\tx\n1\t0/2\tx", "-1\t0/1\tx", "10/1\tx"})
+    EXPECT_THROW(parse_timeline_history(text, 5), Error) << text;
+}
+
+class TimelineSwitchTest : public testing::Test {
+ protected:
+  TimelineSwitchTest() : store_(clock_) {
+    open_repository(store_, test_system_identifier, {"i", "host=a"}, clock_.wall, {});
+  }
+  WalWriter writer() { return {store_, clock_, random_, {test_system_identifier, "host=a", {}}}; }
+  WalFileName name(TimelineId timeline, SegmentNumber number = 3) {
+    return *parse_wal_file_name(segment_name({timeline, number}, size_));
+  }
+  // Content differs by timeline behind the switches: what each timeline wrote itself.
+  Bytes content(TimelineId timeline, SegmentNumber number = 3) {
+    Bytes bytes = make_segment({1, number}, size_, 1);
+    for (const auto& [begun, offset] : switches_) {
+      if (begun > timeline) continue;
+      const Bytes own = make_segment({begun, number}, size_, 100 * begun);
+      std::copy(own.begin() + std::ptrdiff_t(offset), own.end(), bytes.begin() + std::ptrdiff_t(offset));
+    }
+    return bytes;
+  }
+  Bytes beginning(TimelineId timeline, std::size_t length) {
+    Bytes bytes = content(timeline);
+    std::fill(bytes.begin() + std::ptrdiff_t(length), bytes.end(), std::byte(0));
+    return bytes;
+  }
+  void put_file(const WalFileName& file, ByteView bytes) {
+    write_file(directory_.path() / "file", bytes);
+    writer().put_file(file, directory_.path() / "file", {});
+  }
+  void put_chunk(TimelineId timeline, std::uint32_t from, std::uint32_t to) {
+    writer().put_chunk(name(timeline), {from, to}, ByteView(content(timeline)).subspan(from, to - from), {});
+  }
+  // Timeline `timeline` begins in segment 3, so many bytes behind its start.
+  void branch(TimelineId timeline, std::uint32_t offset) {
+    switches_.emplace_back(timeline, offset);
+    history_ += std::to_string(timeline - 1) + "\t" + to_string(size_.start_of(3) + offset) + "\tpromoted\n";
+    put_file(*parse_wal_file_name(hex_field(timeline, 8) + ".history"), as_bytes(history_));
+  }
+  WalFetchResult fetch(const WalFileName& file) {
+    got_.clear();
+    return WalReader(store_, test_system_identifier, nullptr, size_)
+        .fetch(file, [this](ByteView piece) { append(got_, piece); }, {})
+        .result;
+  }
+
+  const SegmentSize size_{1 << 20};
+  TemporaryDirectory directory_;
+  FakeClock clock_;
+  SeededRandom random_;
+  MemoryStore store_;
+  std::vector<std::pair<TimelineId, std::uint32_t>> switches_;
+  std::string history_;
+  Bytes got_;
+};
+
+// The server that was promoted died before it shipped anything: what the old one wrote behind the switch is no part of
+// the new timeline, although it is there under the same segment number.
+TEST_F(TimelineSwitchTest, NothingOfTheParentBehindTheSwitch) {
+  put_file(name(1), content(1));
+  put_file(name(1, 4), content(1, 4));
+  branch(2, 50000);
+  EXPECT_EQ(fetch(name(2)), WalFetchResult::padded);
+  EXPECT_EQ(got_, beginning(1, 50000));
+  EXPECT_EQ(fetch(name(2, 4)), WalFetchResult::absent);
+  EXPECT_EQ(fetch(name(1)), WalFetchResult::whole); // for a recovery along the old timeline
+  EXPECT_EQ(got_, content(1));
+}
+
+TEST_F(TimelineSwitchTest, TheParentsPartFromItsPartialSegment) {
+  branch(2, 50000);
+  put_file(*parse_wal_file_name(name(1).segment + ".partial"), content(1));
+  EXPECT_EQ(fetch(name(2)), WalFetchResult::padded);
+  EXPECT_EQ(got_, beginning(1, 50000));
+}
+
+TEST_F(TimelineSwitchTest, TheParentsPartFromItsChunks) {
+  branch(2, 50000);
+  put_chunk(1, 0, 30000);
+  EXPECT_EQ(fetch(name(2)), WalFetchResult::gap) << "the history says that there was more";
+  put_chunk(1, 30000, 60000);
+  EXPECT_EQ(fetch(name(2)), WalFetchResult::padded);
+  EXPECT_EQ(got_, beginning(1, 50000));
+}
+
+TEST_F(TimelineSwitchTest, ItsOwnChunksFollow) {
+  branch(2, 50000);
+  put_file(name(1), content(1));
+  put_chunk(2, 50000, 70000);
+  put_chunk(2, 70000, 80000);
+  EXPECT_EQ(fetch(name(2)), WalFetchResult::padded);
+  EXPECT_EQ(got_, beginning(2, 80000));
+  put_chunk(2, 0, 60000); // it was shipped from its start after all
+  EXPECT_EQ(fetch(name(2)), WalFetchResult::padded);
+  EXPECT_EQ(got_, beginning(2, 80000));
+}
+
+TEST_F(TimelineSwitchTest, TwoSwitchesInOneSegment) {
+  put_file(name(1), content(1));
+  branch(2, 50000);
+  branch(3, 90000);
+  EXPECT_EQ(fetch(name(3)), WalFetchResult::gap) << "nobody has the part of timeline 2";
+  put_chunk(2, 50000, 100000);
+  EXPECT_EQ(fetch(name(3)), WalFetchResult::padded);
+  EXPECT_EQ(got_, beginning(2, 90000));
+}
+
+TEST_F(TimelineSwitchTest, ASwitchAtTheStartOfASegment) {
+  branch(2, 0);
+  put_file(name(1), content(1));
+  EXPECT_EQ(fetch(name(2)), WalFetchResult::padded);
+  EXPECT_EQ(got_, Bytes(size_.bytes()));
+}
+
+TEST_F(TimelineSwitchTest, LaterWalOfTheTimelineMakesItAGap) {
+  branch(2, 50000);
+  put_file(name(1), content(1));
+  put_file(name(2, 4), content(1, 4));
+  EXPECT_EQ(fetch(name(2)), WalFetchResult::gap);
+}
+
+} // namespace
+} // namespace dbops::core
