@@ -100,6 +100,7 @@ is_status(200, 'a key file that is not there', get($segments[3], '--key-file', "
 is_status(201, 'a store that is not mounted', dbops('wal-get', '--store', "$store->{url}/nothing", '--system-identifier', $identifier, '--retry-time', 1, '00000007.history', "$place/got"));
 is_status(201, '"not there" is the word of both stores', get($next, '--offsite-store', "$store->{url}/nothing", '--retry-time', 1));
 is_status(0, 'one store is enough for what it has', get($segments[3], '--offsite-store', "$store->{url}/nothing", '--retry-time', 1, '--spool-size', 0));
+unlink "$place/got";
 is_status(204, 'no directory to write to', dbops('wal-get', '--store', $store->{url}, '--system-identifier', $identifier, '--spool-size', 0, $segments[3], "$place/none/got"));
 
 rename object($segments[5]), "$place/hidden";

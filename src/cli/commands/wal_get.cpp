@@ -41,6 +41,7 @@ extern "C" void end_by_signal(int signal) {
 }
 
 void end_quickly_by_signals() {
+  core::RestoreFile::expect_signals();
   struct sigaction action {};
   action.sa_handler = end_by_signal;
   sigfillset(&action.sa_mask);
@@ -87,7 +88,6 @@ class WalGet {
  public:
   WalGet(const WalGetCommand& command, WalFileName file)
       : command_(command), file_(std::move(file)), cluster_(cluster(command)), out_(command.target) {
-    out_.expect_signals();
     open_spool();
   }
 
@@ -221,16 +221,16 @@ int WalGet::fetch() {
   return restore_gap;
 }
 
-int status_of(ErrorKind kind) {
-  switch (kind) {
+int status_of(const Error& error) {
+  if (dynamic_cast<const core::RestoreFileError*>(&error) != nullptr) return restore_local;
+  switch (error.kind()) {
   case ErrorKind::unavailable:
   case ErrorKind::cancelled:
+  case ErrorKind::no_space:
+  case ErrorKind::io: // of a repository in a directory
     return restore_unavailable;
   case ErrorKind::corrupt:
     return restore_damaged;
-  case ErrorKind::no_space:
-  case ErrorKind::io:
-    return restore_local;
   default:
     return restore_misconfigured;
   }
@@ -250,7 +250,7 @@ int run(const WalGetCommand& command) noexcept {
       return WalGet(command, *file).run();
     } catch (const Error& error) {
       say(file->name, error.what(), error.hint());
-      return status_of(error.kind());
+      return status_of(error);
     }
   } catch (const std::exception& failure) {
     std::fprintf(stderr, "dbops wal-get: %s\n", failure.what());

@@ -35,11 +35,6 @@ int gravity(ErrorKind kind) {
   throw Error(gravest->error.kind(), text, gravest->error.hint());
 }
 
-// An error of the file that is written, not of a repository.
-struct OutputFailure {
-  Error error;
-};
-
 } // namespace
 
 // What the repositories have said so far.
@@ -61,14 +56,8 @@ void ArchiveReader::ask(WalReader& repository, const WalFileName& file, RestoreF
   for (int attempt = 1;; ++attempt) {
     out.restart();
     try {
-      const ByteSink write = [&out](ByteView bytes) {
-        try {
-          out.write(bytes);
-        } catch (const Error& error) {
-          throw OutputFailure{error};
-        }
-      };
-      const WalFetch fetched = repository.fetch(file, write, context);
+      const WalFetch fetched = repository.fetch(
+          file, [&out](ByteView bytes) { out.write(bytes); }, context);
       round.whole = fetched.result == WalFetchResult::whole;
       round.gap |= fetched.result == WalFetchResult::gap;
       if (fetched.result == WalFetchResult::padded && (round.longest == nullptr || fetched.covered > round.covered)) {
@@ -77,8 +66,8 @@ void ArchiveReader::ask(WalReader& repository, const WalFileName& file, RestoreF
       }
       round.written = &repository;
       return;
-    } catch (const OutputFailure& failure) {
-      throw failure.error;
+    } catch (const RestoreFileError&) { // not of the repository
+      throw;
     } catch (const Error& error) {
       if (error.kind() == ErrorKind::cancelled) throw;
       if (error.kind() == ErrorKind::corrupt && attempt < attempts_at_damage) continue;

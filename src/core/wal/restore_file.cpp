@@ -1,7 +1,5 @@
 #include "core/wal/restore_file.h"
 
-#include "core/base/error.h"
-
 #include <array>
 #include <atomic>
 #include <cerrno>
@@ -23,13 +21,33 @@ constexpr std::string_view infix = ".dbops-";
 
 // The one temporary file of this process, for the signal handler. Set before `has_temporary`, which it is valid under.
 std::array<char, 4096> temporary_name{};
-std::atomic<bool> has_temporary{false};
+std::atomic<bool> has_temporary{false}, signals_expected{false};
 static_assert(std::atomic<bool>::is_always_lock_free);
+
+void remember(const fs::path& path) noexcept {
+  if (!signals_expected || path.native().size() >= temporary_name.size()) return;
+  has_temporary = false;
+  std::memcpy(temporary_name.data(), path.c_str(), path.native().size() + 1);
+  has_temporary = true;
+}
+
+[[noreturn]] void fail(const std::string& what) {
+  throw RestoreFileError(system_error(errno, what));
+}
+
+// The same for functions that throw by themselves.
+template <class Work>
+auto locally(const Work& work) -> decltype(work()) {
+  try {
+    return work();
+  } catch (const Error& error) {
+    throw RestoreFileError(error);
+  }
+}
 
 fs::path temporary_for(const fs::path& target) {
   std::array<std::byte, 8> suffix{};
-  if (::getrandom(suffix.data(), suffix.size(), 0) != ssize_t(suffix.size()))
-    throw system_error(errno, "could not get random bytes");
+  if (::getrandom(suffix.data(), suffix.size(), 0) != ssize_t(suffix.size())) fail("could not get random bytes");
   return target.string() + std::string(infix) + to_hex(suffix);
 }
 
@@ -49,15 +67,18 @@ void remove_abandoned(const fs::path& target) {
 } // namespace
 
 RestoreFile::RestoreFile(fs::path target)
-    : target_(std::move(target)), temporary_(temporary_for(target_)),
-      file_((remove_abandoned(target_), File::open(temporary_, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW))) {
+    : target_(std::move(target)), temporary_(temporary_for(target_)), file_(locally([&] {
+        remove_abandoned(target_);
+        remember(temporary_); // before it is there
+        return File::open(temporary_, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW);
+      })) {
   // Where locks do not exist nobody else gets one either, and the file of a process that died stays.
   (void)::flock(file_.descriptor(), LOCK_EX | LOCK_NB);
 }
 
 RestoreFile::~RestoreFile() {
   if (!temporary_.empty()) ::unlink(temporary_.c_str());
-  if (registered_) has_temporary = false;
+  if (signals_expected) has_temporary = false;
 }
 
 bool RestoreFile::is_temporary_of(std::string_view name, std::string_view target) {
@@ -65,32 +86,29 @@ bool RestoreFile::is_temporary_of(std::string_view name, std::string_view target
 }
 
 void RestoreFile::expect_signals() noexcept {
-  if (temporary_.native().size() >= temporary_name.size()) return;
-  std::memcpy(temporary_name.data(), temporary_.c_str(), temporary_.native().size() + 1);
-  registered_ = true;
-  has_temporary = true;
+  signals_expected = true;
 }
 
 void RestoreFile::restart() {
   if (::ftruncate(file_.descriptor(), 0) != 0 || ::lseek(file_.descriptor(), 0, SEEK_SET) != 0)
-    throw system_error(errno, "could not truncate file \"" + temporary_.string() + "\"");
+    fail("could not truncate file \"" + temporary_.string() + "\"");
   written_ = 0;
 }
 
 void RestoreFile::write(ByteView bytes) {
-  file_.write(bytes);
+  locally([&] { file_.write(bytes); });
   written_ += bytes.size();
 }
 
 Bytes RestoreFile::start(std::size_t length) const {
   Bytes bytes(length);
-  bytes.resize(file_.read_at(0, bytes));
+  bytes.resize(locally([&] { return file_.read_at(0, bytes); }));
   return bytes;
 }
 
 bool RestoreFile::adopt(const fs::path& finished) {
   if (::rename(finished.c_str(), temporary_.c_str()) != 0) return false;
-  file_ = File::open(temporary_, O_RDWR | O_NOFOLLOW);
+  file_ = locally([&] { return File::open(temporary_, O_RDWR | O_NOFOLLOW); });
   written_ = file_.size();
   return true;
 }
@@ -102,8 +120,8 @@ void RestoreFile::commit() {
   if (::stat(parent.c_str(), &directory) == 0 && (directory.st_mode & S_IRGRP) != 0)
     (void)::fchmod(file_.descriptor(), S_IRUSR | S_IWUSR | S_IRGRP);
   if (::rename(temporary_.c_str(), target_.c_str()) != 0)
-    throw system_error(errno, "could not rename a file to \"" + target_.string() + "\"");
-  if (registered_) has_temporary = false;
+    fail("could not rename a file to \"" + target_.string() + "\"");
+  if (signals_expected) has_temporary = false;
   temporary_.clear();
 }
 

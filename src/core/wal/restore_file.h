@@ -1,6 +1,7 @@
 // The file that restore_command is to make: there as a whole, or not at all.
 #pragma once
 
+#include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/codec/zstd.h"
 
@@ -8,12 +9,17 @@
 
 namespace dbops::core {
 
+// It could not be written here, whatever the repositories have.
+class RestoreFileError : public Error {
+ public:
+  explicit RestoreFileError(const Error& cause) : Error(cause) {}
+};
+
 // Written under a temporary name beside `target`, "<target>.dbops-<random>", which is removed with the object unless
 // commit() was called. A process that died leaves its temporary file, and the next one for the same target removes it:
-// it knows by a lock that its writer is gone. Not fsynced: recovery asks again after a crash.
+// it knows by a lock that its writer is gone. Not fsynced: recovery asks again after a crash. Throws RestoreFileError.
 class RestoreFile {
  public:
-  // Throws Error from errno.
   explicit RestoreFile(std::filesystem::path target);
   // Is `name` that of a temporary file for a target of name `target`?
   static bool is_temporary_of(std::string_view name, std::string_view target);
@@ -34,8 +40,8 @@ class RestoreFile {
   void commit();
 
   // From now on the process may be ended by a signal whose handler calls the other function, which removes the
-  // temporary file. For one object a process.
-  void expect_signals() noexcept;
+  // temporary file of the object made next. For processes that make one at a time.
+  static void expect_signals() noexcept;
   // Async-signal-safe.
   static void remove_in_signal_handler() noexcept;
 
@@ -43,7 +49,6 @@ class RestoreFile {
   std::filesystem::path target_, temporary_;
   File file_;
   std::uint64_t written_ = 0;
-  bool registered_ = false; // with the signal handler
 };
 
 } // namespace dbops::core
