@@ -68,4 +68,38 @@ $node->safe_psql('postgres', 'ALTER TABLE k DROP CONSTRAINT k_pkey; CREATE UNIQU
 is(Dbops::wait_job($node, $job, 30), 'failed', 'another key ends it');
 is(Dbops::value($node, "SELECT last_sqlstate FROM dbops.jobs WHERE job_id = $job"), '55000', 'with 55000');
 
+# --- Deferred constraints ----------------------------------------------------------------------------------------------
+# They wait at COMMIT, with the rows of the batch locked: no longer than lock_timeout.
+$node->safe_psql('postgres', q{
+	CREATE TABLE parent (id int PRIMARY KEY); INSERT INTO parent VALUES (1), (2);
+	CREATE TABLE child (id int PRIMARY KEY, p int REFERENCES parent DEFERRABLE INITIALLY DEFERRED, x int);
+	INSERT INTO child SELECT i, 1 FROM generate_series(1, 100) i;
+});
+$holder = Dbops::start_sql($node, 'BEGIN; SELECT FROM parent WHERE id = 2 FOR UPDATE; SELECT pg_sleep(300)');
+ok(Dbops::wait_for($node, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(300)%' AND wait_event = 'PgSleep'", 1), 'a row that is referred to is locked');
+$job = Dbops::backfill($node, q{'child', 'p = 2', 'p = 1', lock_timeout => '50 ms'});
+ok(Dbops::wait_for($node, "SELECT hindrances > 1 FROM dbops.progress WHERE job_id = $job", 't', 30), 'a batch that waits for it at COMMIT is rolled back');
+is(Dbops::refusal($node, 'SET statement_timeout = 5000; UPDATE child SET x = 1'), '', 'and nobody waits behind it');
+$node->safe_psql('postgres', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(300)%' AND pid <> pg_backend_pid()});
+Dbops::finish_sql($holder);
+is(Dbops::wait_job($node, $job, 30), 'succeeded', 'when the row is free the job goes on');
+is(Dbops::value($node, 'SELECT count(*) FROM child WHERE p = 2 AND x = 1'), 100, 'every row');
+
+# --- A job whose record is damaged: an error as any other, in a worker and in a session ------------------------------------
+$node->safe_psql('postgres', 'CREATE TABLE r (id int PRIMARY KEY, n int); INSERT INTO r VALUES (1)');
+$job = Dbops::value($node, q{BEGIN; SELECT dbops.backfill('r', 'n = 1') AS job \gset
+	UPDATE dbops.job SET spec = spec - 'columns' WHERE job_id = :job; COMMIT; SELECT :job});
+is(Dbops::wait_job($node, $job, 30), 'failed', 'a worker fails the job');
+like(Dbops::value($node, "SELECT last_sqlstate || ' ' || last_error FROM dbops.jobs WHERE job_id = $job"), qr/^XX000 .*columns/, 'with a message');
+is(Dbops::value($node, "SELECT outcome FROM dbops.job_runs WHERE job_id = $job"), 'failed', 'and its run');
+(undef, undef, $said) = $node->psql('postgres', qq{
+	BEGIN; SELECT dbops.retry($job); UPDATE dbops.job SET not_before = 'infinity' WHERE job_id = $job; COMMIT;
+	CALL dbops.run($job);
+	UPDATE dbops.job SET spec = spec || '{"columns": ["n"]}' WHERE job_id = $job;
+	BEGIN; SELECT dbops.retry($job); UPDATE dbops.job SET not_before = 'infinity' WHERE job_id = $job; COMMIT;
+	CALL dbops.run($job)}, on_error_stop => 0);
+like($said, qr/^.*ERROR:  job $job failed: [^\n]*columns[^\n]*$/m, 'a session fails it, too');
+is(() = $said =~ /ERROR/g, 1, 'and is not in its own way afterwards') or diag $said;
+is(Dbops::job_state($node, $job), 'succeeded', 'when it is mended it can be done');
+
 done_testing();
