@@ -192,6 +192,21 @@ SELECT refused($$SELECT dbops.batch_delete('dbops.job', 'true')$$);
 SELECT refused($$SELECT dbops.backfill_preview('seen', 'n = 1')$$);
 
 SELECT state, count(*) FROM dbops.jobs GROUP BY state ORDER BY state;
+-- A partition that is detached while the job is in it is left alone from then on
+CREATE TABLE leaving (id integer PRIMARY KEY, n integer) PARTITION BY RANGE (id);
+CREATE TABLE leaving_low PARTITION OF leaving FOR VALUES FROM (0) TO (50);
+CREATE TABLE leaving_high PARTITION OF leaving DEFAULT;
+INSERT INTO leaving SELECT i, CASE i WHEN 35 THEN 0 END FROM generate_series(0, 99) i;
+SELECT dbops.backfill('leaving', 'n = 1 / coalesce(n, 1)', strategy => 'key', max_batch_rows => 10) AS job \gset
+CALL dbops.run(:job);
+SELECT count(n) FROM leaving WHERE id <> 35;
+ALTER TABLE leaving DETACH PARTITION leaving_low;
+UPDATE leaving_low SET n = NULL WHERE id = 35;
+SELECT dbops.retry(:job);
+CALL dbops.run(:job);
+SELECT (SELECT count(n) FROM leaving_low), (SELECT count(n) FROM leaving);
+DROP TABLE leaving, leaving_low;
+
 -- In partitions, and after a change of name, the texts may call the table by its own name
 CREATE TABLE "Named" (id integer PRIMARY KEY, n integer) PARTITION BY RANGE (id);
 CREATE TABLE named_low PARTITION OF "Named" FOR VALUES FROM (0) TO (50);

@@ -119,8 +119,8 @@ int count_waiters() {
 
 } // namespace
 
-BatchRunner::BatchRunner(const Spec& spec, Oid owner, std::int64_t job)
-    : spec_(spec), owner_(owner), batch_settings_(spec.settings), range_settings_(canonical_text()) {
+BatchRunner::BatchRunner(const Spec& spec, Oid target, Oid owner, std::int64_t job)
+    : spec_(spec), target_(target), owner_(owner), batch_settings_(spec.settings), range_settings_(canonical_text()) {
   const Settings common{{"row_security", "off"},
                         {"lock_timeout", std::to_string(spec.lock_timeout_ms)},
                         {"log_lock_waits", "off"}, // with watch_for_deadlocks() there would be a line every 10 ms
@@ -191,7 +191,7 @@ const Table* BatchRunner::table(Oid relation) {
     if (name.empty()) return nullptr;
   }
   const std::optional<Table> described = describe_table(relation, spec_.columns);
-  if (!described) return nullptr;
+  if (!described || !belongs_to(relation, target_)) return nullptr;
   return &tables_.emplace(relation, *described).first->second;
 }
 

@@ -23,18 +23,19 @@ struct BatchResult {
 
 class BatchRunner {
  public:
-  // owner: runs as this role; job: for dbops.in_job.
-  BatchRunner(const Spec& spec, Oid owner, std::int64_t job);
+  // target: whose family the tables are of; owner: runs as this role; job: for dbops.in_job.
+  BatchRunner(const Spec& spec, Oid target, Oid owner, std::int64_t job);
   ~BatchRunner();
   BatchRunner(const BatchRunner&) = delete;
   BatchRunner& operator=(const BatchRunner&) = delete;
 
-  // The description of a table, read once and again when it or an index of it was changed; nothing when it is gone.
+  // The description of a table, read once and again when it or an index of it was changed; nothing when it is gone, or
+  // does not belong to the target any more.
   const Table* table(Oid relation);
   void forget(Oid relation) { tables_.erase(relation); }
 
   // Locks the table against changes of its definition, for the transaction, and describes it as it is under the lock;
-  // nothing when it is gone. Raises 55P03 after lock_timeout.
+  // nothing when it is gone or detached. Raises 55P03 after lock_timeout.
   const Table* lock_table(Oid relation);
 
   // Executes stripe unit.next of the unit's range.
@@ -60,6 +61,7 @@ class BatchRunner {
   auto as_owner(const Settings& settings, F&& fn);
 
   const Spec& spec_;
+  Oid target_;
   Oid owner_;
   Settings batch_settings_; // for statements with the user's texts
   Settings range_settings_; // for statements over keys

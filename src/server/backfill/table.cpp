@@ -22,6 +22,7 @@ extern "C" {
 #include "nodes/nodes.h"
 #include "optimizer/optimizer.h"
 #include "storage/bufmgr.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rls.h"
 #include "utils/syscache.h"
@@ -176,6 +177,22 @@ void read_table(Oid oid, const char* const* assigned, int assigned_count, RawTab
   relation_close(relation, AccessShareLock);
 }
 
+bool inherits_from(Oid relation, Oid target) {
+  if (relation == target) return true;
+  Relation inheritance = table_open(InheritsRelationId, AccessShareLock);
+  ScanKeyData key;
+  ScanKeyInit(&key, Anum_pg_inherits_inhrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relation));
+  SysScanDesc scan = systable_beginscan(inheritance, InheritsRelidSeqnoIndexId, true, nullptr, 1, &key);
+  bool found = false;
+  for (HeapTuple tuple = nullptr; !found && HeapTupleIsValid(tuple = systable_getnext(scan));) {
+    auto* row = reinterpret_cast<Form_pg_inherits>(GETSTRUCT(tuple));
+    found = !row->inhdetachpending && inherits_from(row->inhparent, target);
+  }
+  systable_endscan(scan);
+  table_close(inheritance, AccessShareLock);
+  return found;
+}
+
 [[noreturn]] void refuse(Oid relation, int code, const std::string& why, const std::string& hint = {}) {
   const std::string name = qualified_name(relation);
   throw SqlError(code, (name.empty() ? "relation " + to_text(relation) : name) + " " + why, hint);
@@ -237,6 +254,10 @@ std::vector<Oid> family(Oid relation) {
   std::vector<Oid> result(members.oids, members.oids + members.count);
   std::sort(result.begin(), result.end());
   return result;
+}
+
+bool belongs_to(Oid relation, Oid target) {
+  return call_pg([relation, target] { return inherits_from(relation, target); });
 }
 
 void require_suitable(Oid relation) {

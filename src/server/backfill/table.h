@@ -44,6 +44,9 @@ std::optional<Table> describe_table(Oid relation, const std::vector<std::string>
 // The table itself, or all that inherits from it, by OID; partitioned parents, which hold no rows, left out.
 std::vector<Oid> family(Oid relation);
 
+// Whether it is the target, or inherits from it at any distance; no longer once it is being detached.
+bool belongs_to(Oid relation, Oid target);
+
 // Refuses what cannot be worked on: no table, foreign, temporary, system, dbops's own (42809, 0A000).
 void require_suitable(Oid relation);
 

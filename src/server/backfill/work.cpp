@@ -64,7 +64,7 @@ std::int64_t visited_by_stripe(const Unit& unit) { return std::max<std::int64_t>
 class SliceWork {
  public:
   SliceWork(Session& session, const Job& job, int slice)
-      : session_(session), job_(job), slice_(slice), spec_(from_json(job.spec)), runner_(spec_, job.owner, job.id),
+      : session_(session), job_(job), slice_(slice), spec_(from_json(job.spec)), runner_(spec_, job.target, job.owner, job.id),
         controller_(limits_of(spec_)),
         pace_(session, job, slice, spec_) {}
 
@@ -262,7 +262,7 @@ void SliceWork::run_unit() {
   locking_table_ = true;
   const Table* table = runner_.lock_table(current.relation);
   locking_table_ = false;
-  if (table == nullptr) { // a partition that was dropped; for the table itself claim() says so
+  if (table == nullptr) { // a partition that was dropped or detached; for the table itself claim() says so
     work_.pop_back();
     store_work();
     return;
