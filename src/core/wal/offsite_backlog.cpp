@@ -38,8 +38,7 @@ std::optional<OffsiteBacklog> parse(const std::string& text) {
   for (std::string line; std::getline(in, line);) {
     if (line.starts_with("store = ")) backlog.store = line.substr(8);
     if (line.starts_with("after = ")) backlog.position = line.substr(8);
-    if (line.starts_with("revision = "))
-      std::from_chars(line.data() + 11, line.data() + line.size(), backlog.revision);
+    if (line.starts_with("revision = ")) std::from_chars(line.data() + 11, line.data() + line.size(), backlog.revision);
   }
   if (backlog.store.empty()) return {};
   return backlog;

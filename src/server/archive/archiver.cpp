@@ -20,11 +20,11 @@ using core::milliseconds;
 using core::UploadState;
 using core::WalFileKind;
 
-constexpr std::size_t window_size = 256;      // file names in memory
-constexpr milliseconds rescan_interval{200};  // of a directory that had fewer files than that
-constexpr milliseconds tick{1000};            // longest sleep in the callback
-constexpr milliseconds control_interval{500}; // between two looks at pg_control
-constexpr milliseconds stop_time{2000};       // for threads to end
+constexpr std::size_t window_size = 256;       // file names in memory
+constexpr milliseconds rescan_interval{200};   // of a directory that had fewer files than that
+constexpr milliseconds tick{1000};             // longest sleep in the callback
+constexpr milliseconds control_interval{500};  // between two looks at pg_control
+constexpr milliseconds stop_time{2000};        // for threads to end
 constexpr milliseconds offsite_patience{2000}; // for a file that only the offsite store lacks, when the backlog is full
 constexpr std::uint64_t memory_for_objects = 24 << 20;
 
@@ -97,7 +97,8 @@ void Archiver::close(Upload& upload) {
 }
 
 void Archiver::stop() {
-  for (Upload& upload : uploads_) close(upload);
+  for (Upload& upload : uploads_)
+    close(upload);
 }
 
 // Settings that changed take effect with the next file. What was under way is stopped, and made again: uploads may be
@@ -133,12 +134,13 @@ bool Archiver::is_before_own_timeline(const core::WalFileName& file) const {
 }
 
 // What this server's own timeline gets, only its owner writes. All else is written by whoever holds the same bytes: a
-// standby (archive_mode = always) has its primary's; a promoted server has its ancestors' histories, their segments before
-// the switch, and the unfinished one as .partial.
+// standby (archive_mode = always) has its primary's; a promoted server has its ancestors' histories, their segments
+// before the switch, and the unfinished one as .partial.
 core::Fencing Archiver::fencing_of(const core::WalFileName& file) const {
   if (in_recovery_) return core::Fencing::content;
   if (timeline_of(file) == timeline_) return core::Fencing::owner;
-  const bool ancestral = file.kind == WalFileKind::history || file.kind == WalFileKind::partial || is_before_own_timeline(file);
+  const bool ancestral =
+      file.kind == WalFileKind::history || file.kind == WalFileKind::partial || is_before_own_timeline(file);
   return ancestral ? core::Fencing::content : core::Fencing::owner;
 }
 
@@ -152,26 +154,29 @@ void Archiver::read_window(const core::WalFileName& asked) {
   std::erase_if(window_, is_past);
   const core::SteadyTime now = thread_clock().steady_now();
   const bool few = window_.size() < window_size / 2;
-  const bool more = ready_count_ > window_.size() + 1 && window_.size() < 2 * static_cast<std::size_t>(settings_.workers);
+  const bool more =
+      ready_count_ > window_.size() + 1 && window_.size() < 2 * static_cast<std::size_t>(settings_.workers);
   if (!few || (!more && now - scanned_ < rescan_interval)) return;
   core::ReadyFiles ready = core::list_ready_files(wal_directory(cluster_) / "archive_status", window_size);
   scanned_ = now;
   ready_count_ = ready.count;
   window_ = std::move(ready.first);
   std::vector<std::string> names{asked.name};
-  for (const core::WalFileName& file : window_) names.push_back(file.name);
+  for (const core::WalFileName& file : window_)
+    names.push_back(file.name);
   for (Upload& upload : uploads_)
     if (upload.pipeline) upload.pipeline->retain(names);
   std::erase_if(window_, is_past);
 }
 
-// Other files that are ready go out meanwhile: PostgreSQL asks for one at a time. A store that fails is asked for that one
-// alone.
+// Other files that are ready go out meanwhile: PostgreSQL asks for one at a time. A store that fails is asked for that
+// one alone.
 void Archiver::look_ahead(const core::WalFileName& asked) {
   read_window(asked);
   for (Upload& upload : uploads_)
     if (upload.pipeline && !upload.pipeline->failing())
-      for (const core::WalFileName& file : window_) offer(upload, file);
+      for (const core::WalFileName& file : window_)
+        offer(upload, file);
 }
 
 void Archiver::complain(int repository, const core::UploadOutcome& outcome) {
@@ -182,7 +187,8 @@ void Archiver::complain(int repository, const core::UploadOutcome& outcome) {
     status.archiver_failing = true;
   });
   if (upload.warnings.pass(std::to_string(static_cast<int>(outcome.kind))))
-    log_line(true, std::string("archiving to the ") + repository_name(repository) + " store fails: " + outcome.message, outcome.hint);
+    log_line(true, std::string("archiving to the ") + repository_name(repository) + " store fails: " + outcome.message,
+             outcome.hint);
 }
 
 // Counters of the pipelines since the last call, and what has failed.
@@ -202,12 +208,13 @@ void Archiver::publish() {
       status.failures += static_cast<std::int64_t>(now.failures - before.failures);
       status.retries += static_cast<std::int64_t>(retries - retries_before);
     });
-    for (const core::UploadOutcome& failure : upload.pipeline->take_failures()) complain(i, failure);
+    for (const core::UploadOutcome& failure : upload.pipeline->take_failures())
+      complain(i, failure);
   }
 }
 
-// How far each store has everything: up to the first file, in the order in which PostgreSQL asks, that it lacks. All before
-// the one that is asked for is there, unless the offsite store was left behind.
+// How far each store has everything: up to the first file, in the order in which PostgreSQL asks, that it lacks. All
+// before the one that is asked for is there, unless the offsite store was left behind.
 void Archiver::publish_positions(const core::WalFileName& asked) {
   const core::SegmentSize size(cluster_.segment_size);
   for (int i = 0; i < repositories; ++i) {
@@ -275,8 +282,9 @@ core::UploadState Archiver::state_in(Upload& upload, const core::WalFileName& fi
   return state == UploadState::unknown ? UploadState::waiting : state;
 }
 
-// Beyond dbops.offsite_max_backlog of WAL that waits for the offsite store alone, segments go without it: first it is written
-// down, in the data directory, that it lacks them. The streamer copies them later; where there is none, nothing goes.
+// Beyond dbops.offsite_max_backlog of WAL that waits for the offsite store alone, segments go without it: first it is
+// written down, in the data directory, that it lacks them. The streamer copies them later; where there is none, nothing
+// goes.
 bool Archiver::may_leave_offsite_behind(const core::WalFileName& file) {
   if (archive_shared() == nullptr) return false;
   const std::uint64_t waiting = ready_count_ * cluster_.segment_size;
@@ -294,8 +302,8 @@ std::optional<bool> Archiver::verdict(const core::WalFileName& file, millisecond
   if (settings_.offsite_store.empty()) return true;
   const UploadState there = state_in(uploads_[offsite], file);
   if (there == UploadState::stored) return true;
-  const bool out = there == UploadState::failed || uploads_[offsite].pipeline->failing() || waited >= offsite_patience ||
-                   backlog_file_.read(settings_.offsite_store).has_value();
+  const bool out = there == UploadState::failed || uploads_[offsite].pipeline->failing() ||
+                   waited >= offsite_patience || backlog_file_.read(settings_.offsite_store).has_value();
   if (out && may_leave_offsite_behind(file)) return true;
   if (there == UploadState::failed) return false;
   return std::nullopt;
@@ -305,7 +313,10 @@ void Archiver::complain_of_closed() {
   for (int i = 0; i < repositories; ++i) {
     const Upload& upload = uploads_.at(static_cast<std::size_t>(i));
     if (upload.open_error.empty()) continue;
-    complain(i, {.state = UploadState::failed, .kind = upload.open_error_kind, .message = upload.open_error, .hint = upload.open_hint});
+    complain(i, {.state = UploadState::failed,
+                 .kind = upload.open_error_kind,
+                 .message = upload.open_error,
+                 .hint = upload.open_hint});
   }
 }
 
@@ -327,7 +338,8 @@ bool Archiver::archive(const std::string& name) {
     look_ahead(*file);
     publish();
     publish_positions(*file);
-    const std::optional<bool> decided = verdict(*file, std::chrono::floor<milliseconds>(thread_clock().steady_now() - begin));
+    const std::optional<bool> decided =
+        verdict(*file, std::chrono::floor<milliseconds>(thread_clock().steady_now() - begin));
     if (decided) {
       if (*decided) acknowledged(*file);
       return *decided;

@@ -19,8 +19,8 @@ class Archiver {
   Archiver(const Archiver&) = delete;
   Archiver& operator=(const Archiver&) = delete;
 
-  // True: the file is durable in the store. Waits for it, while other ready files are uploaded as well. Throws SqlError for
-  // what PostgreSQL raised meanwhile.
+  // True: the file is durable in the store. Waits for it, while other ready files are uploaded as well. Throws SqlError
+  // for what PostgreSQL raised meanwhile.
   bool archive(const std::string& name);
 
   // Ends the threads, within a second or so.

@@ -50,8 +50,8 @@ void CatchUp::drive(const Settings& settings, const ThreadEvent& event) {
   const auto backlog = file_.read(settings.offsite_store);
   if (!backlog) return;
   seen_ = *backlog;
-  task_.start([settings, cluster = cluster_, backlog = *backlog](
-                  const std::stop_token& stop) { return run(settings, cluster, backlog, stop); },
+  task_.start([settings, cluster = cluster_,
+               backlog = *backlog](const std::stop_token& stop) { return run(settings, cluster, backlog, stop); },
               event);
 }
 

@@ -11,13 +11,13 @@
 #include "server/archive/session_task.h"
 #include "server/archive/shared.h"
 #include "server/archive/threads.h"
+#include "server/compat.h"
 #include "server/engine/bookkeeping.h"
 #include "server/guc.h"
 
 extern "C" {
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
-#include "postmaster/pgarch.h"
 }
 
 namespace dbops::server::archive {
@@ -35,12 +35,15 @@ std::string seconds_text(double seconds) {
   return text.data();
 }
 
-std::string failure_text(const ThreadFailure& failure) { return failure.message; }
+std::string failure_text(const ThreadFailure& failure) {
+  return failure.message;
+}
 
 // One run of all checks: later ones use what earlier ones found.
 class Run {
  public:
-  explicit Run(milliseconds timeout) : deadline_(thread_clock().steady_now() + timeout), settings_(current_settings()) {}
+  explicit Run(milliseconds timeout)
+      : deadline_(thread_clock().steady_now() + timeout), settings_(current_settings()) {}
 
   std::vector<Check> all() {
     check_settings();
@@ -60,15 +63,21 @@ class Run {
 
  private:
   void add(std::string name, bool ok, Severity severity, std::string detail, std::string hint = {}) {
-    checks_.push_back({.name = std::move(name), .ok = ok, .severity = severity, .detail = std::move(detail), .hint = ok ? std::string() : std::move(hint)});
+    checks_.push_back({.name = std::move(name),
+                       .ok = ok,
+                       .severity = severity,
+                       .detail = std::move(detail),
+                       .hint = ok ? std::string() : std::move(hint)});
   }
   [[nodiscard]] core::CallContext context() const { return {.stop = {}, .deadline = deadline_}; }
   [[nodiscard]] bool archiving() const {
-    return XLogArchiveMode != ARCHIVE_MODE_OFF && XLogArchiveLibrary != nullptr && std::strcmp(XLogArchiveLibrary, "dbops") == 0;
+    return XLogArchiveMode != ARCHIVE_MODE_OFF && XLogArchiveLibrary != nullptr &&
+           std::strcmp(XLogArchiveLibrary, "dbops") == 0;
   }
 
   void check_settings() {
-    add("store", !settings_.store.empty(), Severity::error, settings_.store.empty() ? "dbops.store is not set" : settings_.store,
+    add("store", !settings_.store.empty(), Severity::error,
+        settings_.store.empty() ? "dbops.store is not set" : settings_.store,
         "Set dbops.store to file:///path or s3://bucket/prefix, and reload.");
     const std::string mode = call_pg([] { return GetConfigOption("archive_mode", false, false); });
     add("archive_mode", mode != "off", Severity::error, "archive_mode = " + mode, "Set archive_mode = on and restart.");
@@ -76,7 +85,8 @@ class Run {
     add("archive_library", library == "dbops", Severity::error, "archive_library = '" + library + "'",
         "Set archive_library = 'dbops' and reload.");
     const std::string level = call_pg([] { return GetConfigOption("wal_level", false, false); });
-    add("wal_level", level != "minimal", Severity::error, "wal_level = " + level, "Set wal_level = replica and restart.");
+    add("wal_level", level != "minimal", Severity::error, "wal_level = " + level,
+        "Set wal_level = replica and restart.");
     const std::string fsync = call_pg([] { return GetConfigOption("fsync", false, false); });
     add("fsync", fsync == "on", Severity::warning, "fsync = " + fsync,
         "What a power failure takes back may have been shipped already; then this server may not go on archiving.");
@@ -86,7 +96,8 @@ class Run {
     const bool preloaded = archive_shared() != nullptr;
     add("preload", preloaded, Severity::warning,
         preloaded ? "dbops is in shared_preload_libraries" : "dbops is not in shared_preload_libraries",
-        "Without it whole segments are archived, but nothing is streamed, dbops.archive_status knows little, and an offsite store "
+        "Without it whole segments are archived, but nothing is streamed, dbops.archive_status knows little, and an "
+        "offsite store "
         "that is out holds up archiving. Add dbops to shared_preload_libraries and restart.");
     const std::string version = extension_version();
     add("version", version == DBOPS_VERSION, Severity::warning, "extension " + version + ", library " + DBOPS_VERSION,
@@ -102,7 +113,8 @@ class Run {
       const core::KeyRing keys = core::KeyRing::read(settings_.key_file);
       add("encryption", true, Severity::error, "new objects are encrypted with key \"" + keys.current().id() + "\"");
     } catch (const core::Error& error) {
-      add("encryption", false, Severity::error, error.what(), error.hint().empty() ? "See docs/format.md, \"Key file\"." : error.hint());
+      add("encryption", false, Severity::error, error.what(),
+          error.hint().empty() ? "See docs/format.md, \"Key file\"." : error.hint());
     }
   }
 
@@ -114,20 +126,20 @@ class Run {
     const std::string name = std::string(repository_name(repository)) + " store";
     core::TimelineId timeline = 0;
     if (!RecoveryInProgress()) (void)GetFlushRecPtr(&timeline);
-    const StoreAnswer answer = in_thread<StoreAnswer>(
-        [settings = settings_, cluster = cluster_, url, timeline, wait = context()](const std::stop_token& stop) {
-          StoreAnswer found;
-          try {
-            const RepositoryAccess access = open_repository(url, settings, cluster);
-            const core::CallContext bounded{.stop = stop, .deadline = wait.deadline};
-            (void)core::read_repository(*access.store, cluster.system_identifier, bounded);
-            if (timeline != 0)
-              found.claim = core::read_claim(*access.store, cluster.system_identifier, timeline, cluster.owner, bounded);
-          } catch (...) {
-            found.failure = describe_thread_failure();
-          }
-          return found;
-        });
+    const StoreAnswer answer = in_thread<StoreAnswer>([settings = settings_, cluster = cluster_, url, timeline,
+                                                       wait = context()](const std::stop_token& stop) {
+      StoreAnswer found;
+      try {
+        const RepositoryAccess access = open_repository(url, settings, cluster);
+        const core::CallContext bounded{.stop = stop, .deadline = wait.deadline};
+        (void)core::read_repository(*access.store, cluster.system_identifier, bounded);
+        if (timeline != 0)
+          found.claim = core::read_claim(*access.store, cluster.system_identifier, timeline, cluster.owner, bounded);
+      } catch (...) {
+        found.failure = describe_thread_failure();
+      }
+      return found;
+    });
     if (answer.failure) {
       add(name, false, Severity::error, failure_text(*answer.failure),
           answer.failure->hint.empty() ? "See docs/stores.md for what the store has to grant." : answer.failure->hint);
@@ -138,10 +150,11 @@ class Run {
     const bool ours = !answer.claim || answer.claim->ours;
     add(name + " owner", ours, Severity::error,
         !answer.claim ? "nobody owns timeline " + std::to_string(timeline) + " yet"
-                      : "timeline " + std::to_string(timeline) + " belongs to " + answer.claim->owner.description + ", instance " +
-                            answer.claim->owner.instance,
+                      : "timeline " + std::to_string(timeline) + " belongs to " + answer.claim->owner.description +
+                            ", instance " + answer.claim->owner.instance,
         "This server is instance " + cluster_.owner.instance +
-            ". If the other one is gone for good, run SELECT dbops.take_over_archive(); otherwise give this server a store of its own.");
+            ". If the other one is gone for good, run SELECT dbops.take_over_archive(); otherwise give this server a "
+            "store of its own.");
   }
 
   // A segment with a record of ours in it, ended.
@@ -179,7 +192,8 @@ class Run {
     const bool archived = wait_until([&] { return ::access(ready.c_str(), F_OK) != 0; });
     const double took = std::chrono::duration<double>(thread_clock().steady_now() - begin).count();
     add("archive a segment", archived, Severity::error,
-        archived ? segment + " was acknowledged after " + seconds_text(took) : segment + " was not archived within " + seconds_text(took),
+        archived ? segment + " was acknowledged after " + seconds_text(took)
+                 : segment + " was not archived within " + seconds_text(took),
         "Look at last_error in dbops.archive_status and at the server's log; files before it are archived first.");
     if (!archived) return;
     read_back(primary, settings_.store, segment);
@@ -192,8 +206,8 @@ class Run {
     core::WallTime written, modified;
     std::optional<ThreadFailure> failure;
   };
-  static ReadBack fetch(const std::string& url, const Settings& settings, const Cluster& cluster, const std::string& segment,
-                        const core::CallContext& context) {
+  static ReadBack fetch(const std::string& url, const Settings& settings, const Cluster& cluster,
+                        const std::string& segment, const core::CallContext& context) {
     ReadBack result;
     try {
       const RepositoryAccess access = open_repository(url, settings, cluster);
@@ -215,10 +229,10 @@ class Run {
 
   void read_back(int repository, const std::string& url, const std::string& segment) {
     const std::string name = std::string(repository_name(repository)) + " store read-back";
-    const ReadBack result = in_thread<ReadBack>([settings = settings_, cluster = cluster_, url, segment,
-                                                 deadline = deadline_](const std::stop_token& stop) {
-      return fetch(url, settings, cluster, segment, {.stop = stop, .deadline = deadline});
-    });
+    const ReadBack result = in_thread<ReadBack>(
+        [settings = settings_, cluster = cluster_, url, segment, deadline = deadline_](const std::stop_token& stop) {
+          return fetch(url, settings, cluster, segment, {.stop = stop, .deadline = deadline});
+        });
     if (result.failure) {
       add(name, false, Severity::error, failure_text(*result.failure), result.failure->hint);
       return;
@@ -227,7 +241,8 @@ class Run {
     add(name, whole, Severity::error,
         !result.found ? segment + " is not there"
                       : segment + ": " + std::to_string(result.size) + " bytes, digest verified",
-        "What was acknowledged is not there: stop and find out who deletes objects, or whether the URL leads elsewhere.");
+        "What was acknowledged is not there: stop and find out who deletes objects, or whether the URL leads "
+        "elsewhere.");
     if (!result.found || result.modified == core::WallTime()) return;
     const double skew = std::chrono::duration<double>(result.modified - result.written).count();
     add(std::string(repository_name(repository)) + " store clock", std::abs(skew) < largest_skew, Severity::warning,
@@ -252,14 +267,16 @@ class Run {
       with_archive_shared([&](ArchiveShared& memory) { durable = memory.repository[primary].durable; });
       return durable >= target;
     });
-    add("durable", reached, Severity::error, "flushed " + core::to_string(target) + ", durable " + core::to_string(durable),
+    add("durable", reached, Severity::error,
+        "flushed " + core::to_string(target) + ", durable " + core::to_string(durable),
         "Look at last_error in dbops.archive_status.");
   }
 
   void check_backlog() {
     const core::ReadyFiles ready =
         core::list_ready_files(std::filesystem::path(cluster_.data_directory) / "pg_wal/archive_status", 1);
-    add("backlog", ready.count < many_waiting_files, Severity::warning, std::to_string(ready.count) + " files wait to be archived",
+    add("backlog", ready.count < many_waiting_files, Severity::warning,
+        std::to_string(ready.count) + " files wait to be archived",
         "Archiving is slower than WAL is written, or fails. Raise dbops.archive_workers, or look at last_error.");
   }
 
@@ -268,7 +285,8 @@ class Run {
       RepositoryStatus status{};
       with_archive_shared([&](ArchiveShared& memory) { status = memory.repository[i]; });
       if (status.archiver_failing || status.streamer_failing)
-        add(std::string(repository_name(i)) + " store errors", false, Severity::error, status.last_error, status.last_hint);
+        add(std::string(repository_name(i)) + " store errors", false, Severity::error, status.last_error,
+            status.last_hint);
     }
   }
 
@@ -280,6 +298,8 @@ class Run {
 
 } // namespace
 
-std::vector<Check> run_checks(milliseconds timeout) { return Run(timeout).all(); }
+std::vector<Check> run_checks(milliseconds timeout) {
+  return Run(timeout).all();
+}
 
 } // namespace dbops::server::archive

@@ -59,8 +59,8 @@ bool is_commit(XLogReaderState* reader, TimestampTz& time) {
   return true;
 }
 
-// Plain C: an ERROR (of memory) may pass. A record that begins before `from` and ends behind it counts, so the look begins
-// up to two pages earlier.
+// Plain C: an ERROR (of memory) may pass. A record that begins before `from` and ends behind it counts, so the look
+// begins up to two pages earlier.
 OldestCommit look(XLogReaderState* reader, core::Lsn from) {
   const core::Lsn in_segment = from % static_cast<core::Lsn>(wal_segment_size);
   const core::Lsn start = from - std::min<core::Lsn>(in_segment, from % XLOG_BLCKSZ + XLOG_BLCKSZ);

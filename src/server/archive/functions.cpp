@@ -48,7 +48,8 @@ struct TakeOver {
   std::optional<ThreadFailure> failure;
 };
 
-std::string take_over(const std::string& url, const Settings& settings, const Cluster& cluster, core::TimelineId timeline) {
+std::string take_over(const std::string& url, const Settings& settings, const Cluster& cluster,
+                      core::TimelineId timeline) {
   const TakeOver result = in_thread<TakeOver>([=](const std::stop_token& stop) {
     TakeOver done;
     try {
@@ -63,8 +64,8 @@ std::string take_over(const std::string& url, const Settings& settings, const Cl
     return done;
   });
   if (result.failure) throw SqlError(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION, result.failure->message, result.failure->hint);
-  return "timeline " + std::to_string(timeline) + " of " + url + " is instance " + cluster.owner.instance + "'s, epoch " +
-         std::to_string(result.claim->epoch);
+  return "timeline " + std::to_string(timeline) + " of " + url + " is instance " + cluster.owner.instance +
+         "'s, epoch " + std::to_string(result.claim->epoch);
 }
 
 // Raises unless a superuser asks a primary that has a store.
@@ -87,7 +88,8 @@ DBOPS_SQL_FUNCTION(dbops_check) {
     if (!seconds || !(*seconds > 0) || *seconds > longest_timeout)
       throw SqlError(ERRCODE_INVALID_PARAMETER_VALUE, "timeout must be more than 0 and at most an hour");
     call_pg([fcinfo] { InitMaterializedSRF(fcinfo, 0); });
-    for (const Check& check : run_checks(core::milliseconds(static_cast<std::int64_t>(*seconds * 1000)))) put_row(fcinfo, check);
+    for (const Check& check : run_checks(core::milliseconds(static_cast<std::int64_t>(*seconds * 1000))))
+      put_row(fcinfo, check);
     return static_cast<Datum>(0);
   });
 }
@@ -101,7 +103,8 @@ DBOPS_SQL_FUNCTION(dbops_take_over_archive) {
       throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "dbops.store is not set", "Set it, and reload.");
     const Cluster cluster = this_cluster();
     std::string report = take_over(settings.store, settings, cluster, timeline);
-    if (!settings.offsite_store.empty()) report += "; " + take_over(settings.offsite_store, settings, cluster, timeline);
+    if (!settings.offsite_store.empty())
+      report += "; " + take_over(settings.offsite_store, settings, cluster, timeline);
     log_line(false, "archive taken over: " + report);
     with_archive_shared([](ArchiveShared& memory) {
       if (memory.streamer_pid != 0) SetLatch(memory.streamer);

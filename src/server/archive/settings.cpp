@@ -17,7 +17,9 @@ FileStamp stamp_of(const std::string& path) {
           .changed = status.st_mtim.tv_sec * 1'000'000'000LL + status.st_mtim.tv_nsec};
 }
 
-std::string text_of(const char* value) { return value == nullptr ? std::string() : std::string(value); }
+std::string text_of(const char* value) {
+  return value == nullptr ? std::string() : std::string(value);
+}
 
 } // namespace
 

@@ -45,9 +45,13 @@ void raise_durable(RepositoryStatus& status) {
 
 } // namespace
 
-const char* repository_name(int repository) noexcept { return repository == primary ? "primary" : "offsite"; }
+const char* repository_name(int repository) noexcept {
+  return repository == primary ? "primary" : "offsite";
+}
 
-ArchiveShared* archive_shared() noexcept { return memory; }
+ArchiveShared* archive_shared() noexcept {
+  return memory;
+}
 
 void install_archive_memory() {
   previous_request_hook = shmem_request_hook;

@@ -1,5 +1,5 @@
-// What the archiver, the streamer and the views share about repositories: counters and positions, never the truth. A crash
-// empties it; the store and pg_wal have the rest.
+// What the archiver, the streamer and the views share about repositories: counters and positions, never the truth. A
+// crash empties it; the store and pg_wal have the rest.
 #pragma once
 
 #include "core/wal/segment.h"
@@ -20,10 +20,10 @@ const char* repository_name(int repository) noexcept; // 'primary', 'offsite'
 struct RepositoryStatus {
   // Positions on `timeline`; 0: not known yet.
   std::uint32_t timeline;
-  std::uint64_t archived;                  // everything before is there as whole segments
+  std::uint64_t archived;                   // everything before is there as whole segments
   std::uint64_t streamed_from, streamed_to; // this is there in chunks
-  std::uint64_t durable;                   // everything before is there; never moves back on one timeline
-  TimestampTz caught_up;                   // when the flush position was last seen to be durable
+  std::uint64_t durable;                    // everything before is there; never moves back on one timeline
+  TimestampTz caught_up;                    // when the flush position was last seen to be durable
 
   // Counters since `ArchiveShared::reset`.
   std::int64_t files, file_bytes, chunks, merges, chunk_bytes, stored_bytes, retries, failures;

@@ -3,16 +3,17 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/wal/offsite_backlog.h"
 #include "core/wal/ready_files.h"
 #include "server/archive/commit_time.h"
 #include "server/archive/shared.h"
 #include "server/archive/threads.h"
+#include "server/compat.h"
 #include "server/guc.h"
 
 extern "C" {
 #include "access/xlog.h"
 #include "funcapi.h"
-#include "postmaster/pgarch.h"
 #include "utils/pg_lsn.h"
 }
 
@@ -53,7 +54,8 @@ std::optional<double> recovery_point(const RepositoryStatus& status, const Serve
 }
 
 const char* state_of(const RepositoryStatus& status, const ServerPosition& position, bool behind) {
-  if (XLogArchiveMode == ARCHIVE_MODE_OFF || XLogArchiveLibrary == nullptr || std::strcmp(XLogArchiveLibrary, "dbops") != 0)
+  if (XLogArchiveMode == ARCHIVE_MODE_OFF || XLogArchiveLibrary == nullptr ||
+      std::strcmp(XLogArchiveLibrary, "dbops") != 0)
     return "not archiving";
   if (status.diverged) return "diverged";
   if (status.archiver_failing || status.streamer_failing) return "failing";
@@ -97,14 +99,17 @@ void add_row(FunctionCallInfo fcinfo, int repository, const char* url, const Rep
   RowBuilder row;
   row.text(repository_name(repository));
   row.text(url);
-  row.text(state_of(status, position, false));
+  const bool behind = repository == offsite && core::OffsiteBacklogFile(DataDir).read(url).has_value();
+  row.text(state_of(status, position, behind));
   row.number(position.timeline != 0 ? position.timeline : status.timeline);
   row.lsn(position.flushed);
   row.lsn(known ? status.durable : 0);
   row.real(recovery_point(status, position));
   row.number(static_cast<std::int64_t>(position.ready));
-  if (known) row.number(static_cast<std::int64_t>(position.flushed - std::min(position.flushed, status.durable)));
-  else row.null();
+  if (known)
+    row.number(static_cast<std::int64_t>(position.flushed - std::min(position.flushed, status.durable)));
+  else
+    row.null();
   row.text(position.oldest_ready.c_str());
   row.text(status.last_file);
   row.time(status.last_file_at);

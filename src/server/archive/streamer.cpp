@@ -124,7 +124,8 @@ void Stream::fail(const ThreadFailure& failure, bool diverged) {
     ++status.failures;
   });
   if (warnings_.pass(std::to_string(static_cast<int>(failure.kind))))
-    log_line(true, std::string("streaming WAL to the ") + repository_name(repository_) + " store fails: " + failure.message,
+    log_line(true,
+             std::string("streaming WAL to the ") + repository_name(repository_) + " store fails: " + failure.message,
              failure.hint);
 }
 
@@ -218,7 +219,8 @@ std::array<core::Lsn, repositories> archived_positions(const Cluster& cluster, c
   std::array<core::Lsn, repositories> archived{};
   const auto look = [&](ArchiveShared& memory) {
     for (int i = 0; i < repositories; ++i)
-      if (memory.repository[i].timeline == position.timeline) archived.at(static_cast<std::size_t>(i)) = memory.repository[i].archived;
+      if (memory.repository[i].timeline == position.timeline)
+        archived.at(static_cast<std::size_t>(i)) = memory.repository[i].archived;
   };
   with_archive_shared(look);
   if (archived[primary] != 0) return archived;
@@ -260,7 +262,8 @@ class Streamer {
   }
 
   void stop() {
-    for (Stream& stream : streams_) stream.close();
+    for (Stream& stream : streams_)
+      stream.close();
     catch_up_.stop();
     settings_.reset();
   }
@@ -279,7 +282,8 @@ class Streamer {
     position.flushed = GetFlushRecPtr(&position.timeline);
     const auto archived = archived_positions(cluster_, position);
     for (std::size_t i = 0; i < repositories && guc::stream_interval > 0; ++i)
-      streams_.at(i).drive({.timeline = position.timeline, .flushed = position.flushed, .archived = archived.at(i)}, event_);
+      streams_.at(i).drive({.timeline = position.timeline, .flushed = position.flushed, .archived = archived.at(i)},
+                           event_);
     catch_up_.drive(*settings_, event_);
     with_archive_shared([&](ArchiveShared& memory) {
       for (RepositoryStatus& status : memory.repository)
@@ -289,7 +293,8 @@ class Streamer {
   }
 
   void collect() {
-    for (Stream& stream : streams_) stream.collect();
+    for (Stream& stream : streams_)
+      stream.collect();
     catch_up_.collect();
   }
 

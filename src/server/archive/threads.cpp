@@ -93,7 +93,8 @@ RepositoryAccess open_repository(const std::string& url, const Settings& setting
   access.store = core::open_store(core::parse_store_url(url), setup);
   if (!settings.key_file.empty())
     access.keys = std::make_shared<const core::KeyRing>(core::KeyRing::read(settings.key_file));
-  access.fence = std::make_shared<core::TimelineFence>(*access.store, cluster.system_identifier, cluster.owner, thread_clock());
+  access.fence =
+      std::make_shared<core::TimelineFence>(*access.store, cluster.system_identifier, cluster.owner, thread_clock());
   return access;
 }
 
@@ -117,7 +118,8 @@ ThreadFailure describe_thread_failure() {
 void log_line(bool warning, const std::string& message, const std::string& hint) noexcept {
   try {
     call_pg([&] {
-      ereport(warning ? WARNING : LOG, (errmsg_internal("dbops: %s", message.c_str()), hint.empty() ? 0 : errhint("%s", hint.c_str())));
+      ereport(warning ? WARNING : LOG,
+              (errmsg_internal("dbops: %s", message.c_str()), hint.empty() ? 0 : errhint("%s", hint.c_str())));
     });
   } catch (...) {
     return; // the log itself does not work

@@ -25,8 +25,9 @@ class ThreadEvent {
   ThreadEvent(const ThreadEvent&) = delete;
   ThreadEvent& operator=(const ThreadEvent&) = delete;
   void signal() const noexcept;
-  // Until a signal, the process's latch or the timeout. Handles interrupts (barriers, termination). False: the postmaster
-  // is gone. The latch is reset: an archive callback has to set it again before it returns (pgarch.c waits for it).
+  // Until a signal, the process's latch or the timeout. Handles interrupts (barriers, termination). False: the
+  // postmaster is gone. The latch is reset: an archive callback has to set it again before it returns (pgarch.c waits
+  // for it).
   [[nodiscard]] bool wait(core::milliseconds timeout) const;
 
  private:
@@ -71,8 +72,8 @@ struct ThreadFailure {
 // Call inside a catch block.
 ThreadFailure describe_thread_failure();
 
-// One thing at a time that a thread does for the main thread. The task owns all that it refers to, so that the thread can
-// be left behind.
+// One thing at a time that a thread does for the main thread. The task owns all that it refers to, so that the thread
+// can be left behind.
 template <typename Result>
 class BackgroundTask {
  public:

@@ -1,0 +1,174 @@
+#include "core/wal/fence.h"
+
+#include "core/base/error.h"
+#include "core/base/file.h"
+#include "core/store/memory_store.h"
+#include "core/wal/instance.h"
+#include "core/wal/offsite_backlog.h"
+#include "core/wal/ready_files.h"
+#include "core/wal/wal_writer.h"
+#include "fake_time_and_random.h"
+#include "temporary_directory.h"
+#include "wal_fixture.h"
+
+#include <fstream>
+#include <gtest/gtest.h>
+
+namespace dbops::core {
+namespace {
+
+TEST(TimelineFence, TheFirstOneOwnsTheTimeline) {
+  FakeClock clock;
+  MemoryStore store(clock);
+  TimelineFence first(store, test_system_identifier, {"a", "host=a"}, clock);
+  TimelineFence second(store, test_system_identifier, {"b", "host=b"}, clock);
+  first.require_ours(1, {});
+  EXPECT_THROW(second.require_ours(1, {}), Error);
+  second.require_ours(2, {});
+  EXPECT_THROW(first.require_ours(2, {}), Error);
+}
+
+TEST(TimelineFence, AfterATakeOverTheOldOwnerStops) {
+  FakeClock clock;
+  MemoryStore store(clock);
+  TimelineFence first(store, test_system_identifier, {"a", "host=a"}, clock);
+  first.require_ours(1, {});
+  const TimelineClaim claim =
+      take_over_timeline(store, test_system_identifier, 1, {"b", "host=b"}, clock.wall_now(), {});
+  EXPECT_EQ(claim.epoch, 2U);
+  EXPECT_EQ(take_over_timeline(store, test_system_identifier, 1, {"b", "host=b"}, clock.wall_now(), {}).epoch, 2U)
+      << "once more changes nothing";
+  TimelineFence second(store, test_system_identifier, {"b", "host=b"}, clock);
+  second.require_ours(1, {});
+  clock.advance(std::chrono::seconds(31));
+  EXPECT_THROW(first.require_ours(1, {}), Error);
+  EXPECT_EQ(take_over_timeline(store, test_system_identifier, 1, {"a", "host=a"}, clock.wall_now(), {}).epoch, 3U);
+}
+
+TEST(TimelineFence, LooksAgainOnlyNowAndThen) {
+  FakeClock clock;
+  MemoryStore store(clock);
+  TimelineFence fence(store, test_system_identifier, {"a", "host=a"}, clock);
+  fence.require_ours(1, {});
+  int requests = 0;
+  store.set_hook([&](MemoryStore::Operation, const std::string&, bool) { ++requests; });
+  for (int i = 0; i < 100; ++i)
+    fence.require_ours(1, {});
+  EXPECT_EQ(requests, 0);
+}
+
+TEST(InstanceIdentity, StaysAndIsNotCopied) {
+  TemporaryDirectory place;
+  SeededRandom random;
+  const auto original = place.path() / "original", copy = place.path() / "copy";
+  std::filesystem::create_directory(original);
+  const std::string identity = instance_identity(original, random);
+  EXPECT_EQ(identity.size(), 32U);
+  EXPECT_EQ(instance_identity(original, random), identity);
+  std::filesystem::copy(original, copy, std::filesystem::copy_options::recursive);
+  const std::string other = instance_identity(copy, random);
+  EXPECT_NE(other, identity);
+  EXPECT_EQ(instance_identity(copy, random), other);
+  EXPECT_EQ(instance_identity(original, random), identity);
+}
+
+TEST(InstanceIdentity, FollowsARename) {
+  TemporaryDirectory place;
+  SeededRandom random;
+  std::filesystem::create_directory(place.path() / "here");
+  const std::string identity = instance_identity(place.path() / "here", random);
+  std::filesystem::rename(place.path() / "here", place.path() / "there");
+  EXPECT_EQ(instance_identity(place.path() / "there", random), identity);
+}
+
+// pg_rewind writes the other server's file into the one that is there.
+TEST(InstanceIdentity, IsNotTakenFromAFileThatWasWrittenOver) {
+  TemporaryDirectory place;
+  SeededRandom random;
+  std::filesystem::create_directory(place.path() / "a");
+  std::filesystem::create_directory(place.path() / "b");
+  const std::string a = instance_identity(place.path() / "a", random);
+  instance_identity(place.path() / "b", random);
+  write_file(place.path() / "b/dbops.instance", read_file(place.path() / "a/dbops.instance", 4096));
+  EXPECT_NE(instance_identity(place.path() / "b", random), a);
+  write_file(place.path() / "a/dbops.instance", as_bytes("instance = torn"));
+  EXPECT_NE(instance_identity(place.path() / "a", random), a);
+}
+
+TEST(ReadyFiles, KeepsTheFirstInTheArchiversOrderAndCountsAll) {
+  TemporaryDirectory place;
+  const auto touch = [&](const std::string& name) { std::ofstream(place.path() / name).put('x'); };
+  for (int i = 0; i < 500; ++i)
+    touch(hex_field(1, 8) + hex_field(0, 8) + hex_field(std::uint64_t(499 - i), 8) + ".ready");
+  touch("00000002.history.ready");
+  touch("000000010000000000000003.done");
+  touch("000000010000000000000003.00000028.backup.ready");
+  touch("nonsense.ready");
+  const ReadyFiles ready = list_ready_files(place.path(), 5);
+  EXPECT_EQ(ready.count, 502U);
+  ASSERT_EQ(ready.first.size(), 5U);
+  EXPECT_EQ(ready.first[0].name, "00000002.history");
+  EXPECT_EQ(ready.first[1].name, "000000010000000000000000");
+  EXPECT_EQ(ready.first[4].name, "000000010000000000000003");
+  EXPECT_EQ(list_ready_files(place.path(), 0).count, 502U);
+  EXPECT_THROW(list_ready_files(place.path() / "missing", 5), Error);
+}
+
+TEST(OffsiteBacklog, IsRememberedUntilAllIsThere) {
+  TemporaryDirectory place;
+  OffsiteBacklogFile file(place.path());
+  EXPECT_FALSE(file.read("file:///b"));
+  const auto five = *parse_wal_file_name("000000010000000000000005");
+  const auto three = *parse_wal_file_name("000000010000000000000003");
+  file.add("file:///b", five);
+  file.add("file:///b", three);
+  const auto seen = file.read("file:///b");
+  ASSERT_TRUE(seen);
+  EXPECT_EQ(seen->position, "wal/00000001/00000000/000000010000000000000003");
+  EXPECT_FALSE(file.read("file:///c")) << "another store lacks nothing";
+  EXPECT_TRUE(file.advance(*seen, "wal/00000001/00000000/000000010000000000000004.zst"));
+  file.add("file:///b", *parse_wal_file_name("000000010000000000000006"));
+  EXPECT_FALSE(file.clear(*seen)) << "a file was let go meanwhile";
+  EXPECT_TRUE(file.clear(*file.read("file:///b")));
+  EXPECT_FALSE(file.read("file:///b"));
+}
+
+TEST(RepositoryCopier, CopiesWhatIsMissingAndNothingElse) {
+  FakeClock clock;
+  SeededRandom random;
+  TemporaryDirectory wal;
+  MemoryStore from(clock), to(clock);
+  const SegmentSize size(1 << 20);
+  WalWriter writer(from, clock, random,
+                   {.system_identifier = test_system_identifier, .origin = "here", .encoding = {}});
+  for (SegmentNumber number = 1; number <= 9; ++number) {
+    const std::string name = segment_name({1, number}, size);
+    write_file(wal.path() / name, make_segment({1, number}, size));
+    writer.put_file(*parse_wal_file_name(name), wal.path() / name, {});
+  }
+  writer.put_chunk(*parse_wal_file_name(segment_name({1, 10}, size)), {0, 4}, as_bytes("abcd"), {});
+  const std::string fourth =
+      cluster_prefix(test_system_identifier) + "wal/00000001/00000000/000000010000000000000004.zst";
+  to.put_if_absent(fourth, *from.get(fourth, {}, {}), {});
+  RepositoryCopier copier(from, to, test_system_identifier);
+  std::string position = "wal/00000001/00000000/000000010000000000000003";
+  std::uint64_t copied = 0;
+  for (bool complete = false; !complete;) {
+    const auto step = copier.copy(position, 2, {});
+    EXPECT_LE(step.copied, 2U);
+    copied += step.copied;
+    position = step.position;
+    complete = step.complete;
+  }
+  EXPECT_EQ(copied, 6U) << "3, 5, 6, 7, 8, 9";
+  const ListPage page = to.list({}, {});
+  EXPECT_EQ(page.objects.size(), 7U);
+  to.overwrite(
+      fourth,
+      *from.get(cluster_prefix(test_system_identifier) + "wal/00000001/00000000/000000010000000000000005.zst", {}, {}));
+  EXPECT_TRUE(copier.copy("wal/00000001/00000000/000000010000000000000003", 99, {}).complete)
+      << "what is there is not compared: its writer did";
+}
+
+} // namespace
+} // namespace dbops::core
