@@ -114,10 +114,10 @@ TEST_F(ArchivePipelineTest, AnotherInstanceMayNotWriteAndHoldersOfTheSameBytesMa
 }
 
 TEST_F(ArchivePipelineTest, AFailureEmptiesTheQueueAndIsForgottenOnRequest) {
-  std::atomic<bool> out = true;
-  std::atomic<int> puts = 0;
-  store_->set_hook([&](MemoryStore::Operation operation, const std::string&, bool) {
-    if (operation == MemoryStore::Operation::put) ++puts;
+  std::atomic<bool> out = true, offered = false;
+  store_->set_hook([&](MemoryStore::Operation, const std::string&, bool) {
+    while (!offered)
+      std::this_thread::sleep_for(milliseconds(1));
     if (out) throw Error(ErrorKind::unavailable, "the store is out");
   });
   const auto pipe = pipeline(1);
@@ -126,6 +126,7 @@ TEST_F(ArchivePipelineTest, AFailureEmptiesTheQueueAndIsForgottenOnRequest) {
     files.push_back(segment(number));
   for (const WalFileName& file : files)
     pipe->offer(file, Fencing::owner);
+  offered = true;
   EXPECT_EQ(wait_for(*pipe, files.front()).state, UploadState::failed);
   EXPECT_TRUE(pipe->failing());
   EXPECT_EQ(pipe->look(files.back().name).state, UploadState::unknown) << "what waited is not tried in vain";

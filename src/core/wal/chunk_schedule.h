@@ -25,7 +25,7 @@ class ChunkSchedule {
 
   // The next range to ship when the first `flushed` bytes of the segment are on disk. Absent: nothing is new.
   [[nodiscard]] std::optional<ChunkRange> next(std::uint64_t flushed) const;
-  // The next range to ship again as one. Absent: nothing is to be merged.
+  // The next range to ship again as one; after it perhaps another. Absent: nothing is to be merged.
   [[nodiscard]] std::optional<ChunkRange> next_merge() const;
   // What next() or next_merge() gave is in the store.
   void shipped(const ChunkRange& range);

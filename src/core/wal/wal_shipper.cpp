@@ -173,7 +173,7 @@ void WalShipper::advance_to(const ShipTarget& target, const CallContext& context
     finish_previous(target, context);
   }
   ship(*current_, flushed, context);
-  if (const auto merge = current_->schedule.next_merge()) {
+  while (const auto merge = current_->schedule.next_merge()) {
     put(*current_, *merge, context);
     ++counters_.merges;
   }

@@ -54,7 +54,7 @@ class WalShipper {
  public:
   explicit WalShipper(ShipperSetup setup);
 
-  // Brings the repository as near to the target as one call can: all of the unfinished segment, then at most one merge.
+  // Brings the repository as near to the target as one call can: all of the unfinished segment, then the merges that are due.
   // Makes no request when there is nothing new. Throws Diverged, Error(conflict) when the timeline is another
   // instance's, and what ObjectStore throws; then `shipped` says how far it came.
   void advance(const ShipTarget& target, const CallContext& context);
