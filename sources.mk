@@ -119,6 +119,7 @@ SERVER_SOURCES = \
 	src/server/engine/toplevel.cpp \
 	src/server/engine/wait.cpp \
 	src/server/engine/wake.cpp \
+	src/server/engine/window.cpp \
 	src/server/engine/worker.cpp \
 	src/server/engine/yield.cpp \
 	src/server/backfill/batch.cpp \

@@ -18,8 +18,8 @@ CREATE TABLE dbops.job (
   created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   started_at timestamptz,
   finished_at timestamptz,
-  not_before timestamptz,                  -- back-off after a loss
-  launches integer NOT NULL DEFAULT 0,     -- workers sent since one last reported for duty
+  not_before timestamptz,                  -- back-off after a loss, or the next opening of its time windows
+  not_before_reason text,                  -- NULL: the back-off
   losses integer NOT NULL DEFAULT 0,       -- runs lost in a row without progress
   last_sqlstate text,
   last_error text,
@@ -28,6 +28,7 @@ CREATE TABLE dbops.job (
 -- What the dispatcher looks for; finished jobs are not in it.
 CREATE INDEX job_open_idx ON dbops.job (priority DESC, job_id) WHERE state IN ('queued', 'running');
 CREATE INDEX job_finished_idx ON dbops.job (finished_at) WHERE finished_at IS NOT NULL;
+CREATE INDEX job_due_idx ON dbops.job (not_before) WHERE not_before IS NOT NULL;
 
 -- A slice is the part of a job that one worker does at a time; `parallel` says how many there are.
 -- The row is rewritten by every batch, in the batch's own transaction.
@@ -35,6 +36,8 @@ CREATE TABLE dbops.job_slice (
   job_id bigint NOT NULL REFERENCES dbops.job ON DELETE CASCADE,
   slice integer NOT NULL,
   done boolean NOT NULL DEFAULT false,
+  launches integer NOT NULL DEFAULT 0,     -- workers sent since one last reported for duty
+  not_before timestamptz,                  -- no other worker is sent before that
   work jsonb NOT NULL DEFAULT '[]',        -- stack of units claimed and not finished
   rows_done bigint NOT NULL DEFAULT 0,
   rows_kept bigint NOT NULL DEFAULT 0,     -- changed, and the condition still holds
@@ -53,13 +56,16 @@ CREATE TABLE dbops.job_slice (
   PRIMARY KEY (job_id, slice)
 ) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 
+CREATE INDEX job_slice_due_idx ON dbops.job_slice (not_before) WHERE not_before IS NOT NULL;
+
 -- Where the next chunk starts: one row a job, locked for the moment of a claim.
 CREATE TABLE dbops.job_cursor (
   job_id bigint PRIMARY KEY REFERENCES dbops.job ON DELETE CASCADE,
   pass integer NOT NULL DEFAULT 0,         -- 0 the main pass, then sweeps
   strategy text NOT NULL,
   position jsonb NOT NULL DEFAULT '{}',
-  pass_rows bigint NOT NULL DEFAULT 0      -- rows changed by the sweep under way
+  pass_rows bigint NOT NULL DEFAULT 0,     -- rows changed by the sweep under way
+  rows_vacuumed bigint NOT NULL DEFAULT 0  -- rows_done of all slices when the job last ran VACUUM
 ) WITH (fillfactor = 40, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 
 -- Units that could not be locked, to be done before the job may end.
@@ -127,14 +133,15 @@ COMMENT ON TABLE dbops.job_error IS 'Rows set aside. Read it through dbops.job_e
 
 REVOKE ALL ON ALL TABLES IN SCHEMA dbops FROM PUBLIC;
 
--- Who may see a job: members of the owner's role, dbops_monitor, dbops_admin. An owner that was dropped: the two only.
+-- Who may see a job: superusers, and members of the owner's role, of dbops_monitor and of dbops_admin. Each of these roles
+-- may have been dropped or renamed.
 CREATE FUNCTION dbops.may_see(owner oid) RETURNS boolean
   LANGUAGE sql STABLE
-  RETURN pg_catalog.pg_has_role('dbops_monitor', 'MEMBER') OR pg_catalog.pg_has_role('dbops_admin', 'MEMBER')
-      OR CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.oid = owner)
-              THEN pg_catalog.pg_has_role(owner, 'MEMBER') ELSE false END;
+  RETURN EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.rolname = current_user AND r.rolsuper
+                 OR r.rolname IN ('dbops_monitor', 'dbops_admin') AND pg_catalog.pg_has_role(r.oid, 'MEMBER'))
+      OR EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.oid = owner AND pg_catalog.pg_has_role(r.oid, 'MEMBER'));
 COMMENT ON FUNCTION dbops.may_see(oid) IS
-  'Whether the current user may see the jobs of that role: its members, dbops_monitor and dbops_admin may.';
+  'Whether the current user may see the jobs of that role: superusers, its members, dbops_monitor and dbops_admin may.';
 
 CREATE FUNCTION dbops.histogram_percentile(counts bigint[], quantile double precision) RETURNS interval
   AS 'MODULE_PATHNAME', 'dbops_histogram_percentile' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
@@ -145,6 +152,11 @@ CREATE FUNCTION dbops.has_launcher() RETURNS boolean
   AS 'MODULE_PATHNAME', 'dbops_has_launcher' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION dbops.has_launcher() IS
   'Whether the launcher runs: dbops is in shared_preload_libraries and the server is not in recovery.';
+
+CREATE FUNCTION dbops.lacks_processes() RETURNS boolean
+  AS 'MODULE_PATHNAME', 'dbops_lacks_processes' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION dbops.lacks_processes() IS
+  'Whether jobs wait because the server had no free background worker process (max_worker_processes) when last asked for one.';
 
 -- The next four take no lock on a user's table: who looks at dbops.progress never waits behind an ALTER TABLE.
 CREATE FUNCTION dbops.relation_bytes(relation oid) RETURNS bigint
@@ -238,8 +250,12 @@ CREATE VIEW dbops.progress WITH (security_barrier) AS
               THEN make_interval(secs => least(greatest(j.rows_total - s.rows_done, 0) / s.rate, 1e9)) END AS eta,
          CASE j.state
            WHEN 'queued' THEN CASE
-             WHEN j.not_before > clock_timestamp() THEN 'back-off until ' || to_char(j.not_before, 'HH24:MI:SS')
+             WHEN j.not_before > clock_timestamp() THEN
+               coalesce(j.not_before_reason || ', opens in '
+                          || ceil(extract(epoch FROM j.not_before - clock_timestamp()) / 60) || ' min',
+                        'back-off until ' || to_char(j.not_before, 'HH24:MI:SS'))
              WHEN NOT dbops.has_launcher() THEN 'CALL dbops.run(' || j.job_id || '): no launcher, dbops is not in shared_preload_libraries'
+             WHEN dbops.lacks_processes() THEN 'a free process: max_worker_processes is too low'
              ELSE coalesce(j.last_hint, 'a free worker') END
            WHEN 'running' THEN s.waiting_for
            WHEN 'paused' THEN 'SELECT dbops.resume(' || j.job_id || ')'

@@ -7,6 +7,7 @@ extern "C" {
 #include "catalog/namespace.h"
 #include "catalog/pg_class_d.h"
 #include "catalog/pg_database_d.h"
+#include "catalog/pg_extension_d.h"
 #include "catalog/pg_proc_d.h"
 #include "nodes/nodeFuncs.h"
 #include "postmaster/bgworker.h"
@@ -41,6 +42,14 @@ inline bool owns_database(Oid database, Oid role) {
   return object_ownercheck(DatabaseRelationId, database, role);
 #else
   return pg_database_ownercheck(database, role);
+#endif
+}
+
+inline bool owns_extension(Oid extension, Oid role) {
+#if PG_VERSION_NUM >= 160000
+  return object_ownercheck(ExtensionRelationId, extension, role);
+#else
+  return pg_extension_ownercheck(extension, role);
 #endif
 }
 

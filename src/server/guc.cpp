@@ -10,6 +10,7 @@ namespace dbops::server::guc {
 
 int max_workers = 4;
 int history_retention_days = 30;
+int housekeeping_interval = 86'400;
 char* in_job = nullptr;
 
 char* store = nullptr;
@@ -114,6 +115,10 @@ void define() {
                           &max_workers, 4, 0, max_workers_limit, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
   DefineCustomIntVariable("dbops.history_retention", "Days that finished jobs and their runs are kept.", "-1 keeps them for ever.",
                           &history_retention_days, 30, -1, 36500, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
+  DefineCustomIntVariable("dbops.housekeeping_interval",
+                          "Time after which each database is looked at although nothing is due there.",
+                          "History is pruned then, and what was lost without a trace is found.", &housekeeping_interval,
+                          86'400, 1, 604'800, PGC_SIGHUP, GUC_UNIT_S, nullptr, nullptr, nullptr);
   DefineCustomStringVariable("dbops.in_job", "The job that this session is working for; empty outside a job.",
                              "Triggers can test it: WHEN (coalesce(current_setting('dbops.in_job', true), '') = '').", &in_job, "",
                              PGC_USERSET, GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE, nullptr, nullptr, nullptr);

@@ -9,6 +9,7 @@ package Dbops;
 use strict;
 use warnings;
 
+use File::Basename ();
 use IPC::Run ();
 
 use PostgreSQL::Test::Cluster;
@@ -40,6 +41,18 @@ sub create_extension
 	my ($node, $database) = @_;
 	$node->safe_psql($database // 'postgres', 'CREATE EXTENSION dbops');
 	return;
+}
+
+# A library for shared_preload_libraries that makes faults, from NAME.c beside the tests; the path of it.
+sub fault_library
+{
+	my ($name) = @_;
+	my $include = `pg_config --includedir-server`;
+	chomp $include;
+	my $library = PostgreSQL::Test::Utils::tempdir() . "/$name.so";
+	system('cc', '-shared', '-fPIC', '-O1', "-I$include", '-D_GNU_SOURCE', '-DPGDLLEXPORT=__attribute__((visibility("default")))',
+		'-o', $library, File::Basename::dirname(__FILE__) . "/$name.c") == 0 or die "cc $name.c";
+	return $library;
 }
 
 # The result of one statement of one value, by default in database postgres.

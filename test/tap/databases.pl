@@ -66,6 +66,20 @@ once('copy', 'the copy: each row once');
 like(Dbops::events($node, $job{d3}, 'd3'), qr/start>running by dbops, requeue>queued by dbops, start>running by dbops/, 'the history says that the worker had to leave');
 is(sql('d3', "SELECT count(*) FROM dbops.job_runs WHERE job_id = $job{d3} AND outcome = 'lost'"), 0, 'nothing was lost by that');
 sql('postgres', 'DROP DATABASE copy; DROP DATABASE renamed; DROP DATABASE d4');
+# Moved to another tablespace, and back.
+database('moving', 900);
+sql('postgres', q{SET allow_in_place_tablespaces = on; CREATE TABLESPACE elsewhere LOCATION ''});
+$first = slow_job('moving');
+for my $place (qw(elsewhere pg_default))
+{
+	under_way($first, 'moving');
+	in_time("ALTER DATABASE SET TABLESPACE $place", sub { sql('postgres', "ALTER DATABASE moving SET TABLESPACE $place") });
+	is(sql('postgres', q{SELECT t.spcname FROM pg_database d JOIN pg_tablespace t ON t.oid = d.dattablespace WHERE datname = 'moving'}), $place, "it is in $place");
+}
+ends($first, 'moving', 'moved: the job goes on');
+once('moving', 'moved: each row once');
+is(sql('moving', "SELECT count(*) FILTER (WHERE outcome = 'lost'), count(*) > 2 FROM dbops.job_runs WHERE job_id = $first"), '0|t', 'nothing was lost by that');
+sql('postgres', 'DROP DATABASE moving');
 # A statement of ten minutes is ended for it.
 $first = Dbops::backfill($node, q{'t', 'n = 1 + (pg_sleep(600) IS NULL)::int', 'n = 1'}, 'd3');
 ok(Dbops::wait_for($node, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'dbops worker' AND wait_event = 'PgSleep'}, 1), 'a long statement');
@@ -88,6 +102,31 @@ in_time('DROP EXTENSION', sub { sql('ext', 'DROP EXTENSION dbops') });
 ok(Dbops::wait_for($node, q{SELECT count(*) FROM pg_stat_activity WHERE datname = 'ext' AND backend_type LIKE 'dbops%'}, 0, 30), 'the worker leaves');
 my $left = sql('ext', 'SELECT sum(n) FROM t');
 cmp_ok($left, '<', 1500, 'the job is gone with it');
+
+# A statement of ten minutes is ended for it; also by a DROP OWNED, and for nobody who may not.
+sub long_statement
+{
+	my $id = Dbops::backfill($node, q{'t', 'n = 1 + (pg_sleep(600) IS NULL)::int'}, 'ext');
+	ok(Dbops::wait_for($node, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'dbops worker' AND wait_event = 'PgSleep'}, 1), 'a long statement');
+	return $id;
+}
+sql('ext', 'CREATE EXTENSION dbops');
+$first = long_statement();
+like(Dbops::refusal($node, 'DROP EXTENSION dbops', role => 'eve', database => 'ext'), qr/^42501:/, 'DROP EXTENSION by a stranger is refused');
+like(Dbops::refusal($node, 'DROP OWNED BY eve', role => 'eve', database => 'ext'), qr/^$/, 'DROP OWNED by a stranger');
+is(sql('ext', "SELECT count(*), min(outcome) FROM dbops.job_runs WHERE job_id = $first"), '1|running', 'the job is undisturbed by both');
+in_time('BEGIN; DROP EXTENSION; ROLLBACK', sub { sql('ext', 'BEGIN; DROP EXTENSION dbops; ROLLBACK') });
+ok(Dbops::wait_for($node, "SELECT outcome FROM dbops.job_runs WHERE job_id = $first ORDER BY run_id DESC LIMIT 1", 'running', 30, 'ext'), 'rolled back: the job goes on');
+ok(Dbops::wait_for($node, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'dbops worker' AND wait_event = 'PgSleep'}, 1), 'in its long statement');
+in_time('DROP EXTENSION in a long statement', sub { sql('ext', 'DROP EXTENSION dbops') });
+is(sql('ext', 'SELECT count(*) FROM t WHERE n = 1'), $left, 'whose batch was rolled back');
+sql('postgres', 'CREATE ROLE su SUPERUSER LOGIN');
+sql('ext', 'DROP SCHEMA dbops');
+Dbops::value_as($node, 'su', 'CREATE EXTENSION dbops', 'ext');
+long_statement();
+in_time('DROP OWNED', sub { sql('ext', 'DROP OWNED BY su') });
+is(sql('ext', q{SELECT count(*) FROM pg_extension WHERE extname = 'dbops'}), 0, 'and it is gone');
+sql('postgres', 'DROP ROLE su');
 
 # Dropped and made again in one go: the new job has the id of the old one, on another table.
 sql('ext', 'CREATE EXTENSION dbops; UPDATE t SET n = 0; CREATE TABLE t2 (id int PRIMARY KEY, n int NOT NULL DEFAULT 0); INSERT INTO t2 (id) SELECT generate_series(1, 300)');
@@ -188,7 +227,22 @@ for my $processes (1, 2)
 {
 	my $few = Dbops::node("few$processes", conf => "max_worker_processes = $processes\nmax_logical_replication_workers = 0\nlog_min_messages = debug1\n");
 	$few->safe_psql('postgres', 'CREATE TABLE t (id int PRIMARY KEY, n int NOT NULL DEFAULT 0); INSERT INTO t (id) SELECT generate_series(1, 100)');
+	if ($processes == 2)    # the launcher's, and one more
+	{
+		$few->safe_psql('postgres', 'CREATE ROLE ann LOGIN; GRANT ALL ON t TO ann; CREATE DATABASE other');
+		Dbops::create_extension($few, 'other');
+		$few->safe_psql('other', 'CREATE TABLE t (id int PRIMARY KEY, n int NOT NULL DEFAULT 0); INSERT INTO t (id) SELECT generate_series(1, 100)');
+		my @jobs = map { Dbops::backfill($few, q{'t', 'n = n + 1', parallel => 2}) } 1 .. 2;
+		push @jobs, Dbops::value_as($few, 'ann', q{SELECT dbops.backfill('t', 'n = n + 1')});
+		my $elsewhere = Dbops::backfill($few, q{'t', 'n = n + 1'}, 'other');
+		is(Dbops::wait_job($few, $_, 60), 'succeeded', "one free process: job $_ is done") for @jobs;
+		is(Dbops::wait_job($few, $elsewhere, 60, database => 'other'), 'succeeded', 'one free process: also in another database');
+		is(Dbops::value($few, 'SELECT count(*) FROM t WHERE n = 3'), 100, 'each row once by each');
+		$few->stop;
+		next;
+	}
 	my @jobs = map { Dbops::backfill($few, q{'t', 'n = n + 1'}) } 1 .. 3;
+	ok(Dbops::wait_for($few, "SELECT waiting_for FROM dbops.progress WHERE job_id = $jobs[0]", 'a free process: max_worker_processes is too low'), 'no free process: progress names the setting');
 	my $before = starts($few);
 	sleep 5;    # the time that is looked at
 	my $tries = starts($few) - $before;

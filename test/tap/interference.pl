@@ -52,13 +52,82 @@ SKIP:
 	SELECT dbops.backfill('good', 'b = 1'); COMMIT});
 	is(Dbops::wait_job($node, $job, 30), 'succeeded', 'jobs that cannot be started do not stop the one behind them');
 }
-my $stuck = Dbops::backfill($node, q{'n', 'b = 2', windows => 'Mon 00:00-00:01'});
+my $stuck = Dbops::backfill($node, q{'n', 'b = 2', max_batch_rows => 1, max_rows_per_second => 1});
 ok(Dbops::wait_for($node, "SELECT count(*) FROM dbops.job_runs WHERE job_id = $stuck AND outcome = 'running'", 1), 'a job runs');
 my $holder = Dbops::start_sql($node, "BEGIN; SELECT dbops.pause($stuck); SELECT pg_terminate_backend(pid) FROM dbops.job_runs WHERE job_id = $stuck; SELECT pg_sleep(8); ROLLBACK");
 ok(Dbops::wait_for($node, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(8)%' AND pid <> pg_backend_pid()", 1), 'somebody holds its row while its worker is gone');
 $job = Dbops::backfill($node, q{'good', 'b = 3'});
 is(Dbops::wait_job($node, $job, 6), 'succeeded', 'other jobs go on meanwhile');
 Dbops::finish_sql($holder);
+
+# --- A job steered in an open transaction, and the only worker ----------------------------------------------------------
+sub setting { my ($text) = @_; $node->safe_psql('postgres', "ALTER SYSTEM SET $text"); $node->reload; return; }
+sub holder
+{
+	my ($id) = @_;
+	my $open = Dbops::start_sql($node, "BEGIN; SELECT dbops.pause($id); SELECT pg_sleep(60); ROLLBACK");
+	ok(Dbops::wait_for($node, q{SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)%' AND wait_event = 'PgSleep'}, 1), "somebody holds the row of job $id");
+	return $open;
+}
+sub let_go
+{
+	my ($open) = @_;
+	$node->safe_psql('postgres', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)%' AND pid <> pg_backend_pid()});
+	Dbops::finish_sql($open);
+	return;
+}
+setting('dbops.max_workers = 0');
+ok(Dbops::wait_for($node, 'SHOW dbops.max_workers', 0), 'no worker');
+my $first = Dbops::backfill($node, q{'n', 'b = 5', priority => 10});
+$holder = holder($first);
+setting('dbops.max_workers = 1');
+$job = Dbops::backfill($node, q{'good', 'b = 5'});
+is(Dbops::wait_job($node, $job, 30), 'succeeded', 'before its start: the worker does others meanwhile');
+let_go($holder);
+is(Dbops::wait_job($node, $first, 30), 'succeeded', 'and comes back to it');
+is(Dbops::value($node, "SELECT count(*) FROM dbops.job_runs WHERE job_id = $first"), 1, 'in one run');
+# At its end: the rows are done, and the word of it cannot be said.
+$node->safe_psql('postgres', q{CREATE TABLE gate (shut boolean); INSERT INTO gate VALUES (true);
+	CREATE FUNCTION pass() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN WHILE (SELECT shut FROM gate) LOOP PERFORM pg_sleep(0.02); END LOOP; RETURN NEW; END$$;
+	CREATE TABLE gated (id int PRIMARY KEY, n int NOT NULL DEFAULT 0); INSERT INTO gated SELECT 1;
+	CREATE TRIGGER pass BEFORE UPDATE ON gated FOR EACH ROW EXECUTE FUNCTION pass()});
+$first = Dbops::backfill($node, q{'gated', 'n = n + 1'});
+ok(Dbops::wait_for($node, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'dbops worker' AND wait_event = 'PgSleep'}, 1), 'a job before its last batch');
+$holder = holder($first);
+$job = Dbops::backfill($node, q{'good', 'b = 6'});
+$node->safe_psql('postgres', 'UPDATE gate SET shut = false');
+is(Dbops::wait_job($node, $job, 30), 'succeeded', 'at its end: the worker does others meanwhile');
+let_go($holder);
+is(Dbops::wait_job($node, $first, 30), 'succeeded', 'and the job ends');
+is(Dbops::value($node, 'SELECT n FROM gated'), 1, 'its row was done once');
+setting('dbops.max_workers = 4');
+
+# --- Deferred triggers ----------------------------------------------------------------------------------------------------
+# They run at COMMIT, and see the settings that the batch had, not those of the role.
+$node->safe_psql('postgres', q{
+	CREATE ROLE def LOGIN; ALTER ROLE def SET search_path = pg_catalog; ALTER ROLE def SET DateStyle = 'German'; CREATE SCHEMA def AUTHORIZATION def;
+	SET ROLE def; SET search_path = def, public; CREATE TABLE d (id int PRIMARY KEY, n int); INSERT INTO d VALUES (1, 0);
+	CREATE TABLE seen (deferred boolean, settings text);
+	CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+	  INSERT INTO def.seen VALUES (TG_ARGV[0]::boolean, concat_ws(' ', current_setting('search_path'), current_setting('datestyle'),
+	    current_setting('lock_timeout'), current_setting('dbops.in_job'), current_setting('row_security')));
+	  RETURN NEW;
+	END$$;
+	CREATE TRIGGER now BEFORE UPDATE ON d FOR EACH ROW EXECUTE FUNCTION look('false');
+	CREATE CONSTRAINT TRIGGER later AFTER UPDATE ON d DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION look('true')});
+for my $how ('in a worker', 'in a session')
+{
+	setting('dbops.max_workers = ' . ($how eq 'in a worker' ? 4 : 0));
+	$job = Dbops::value_as($node, 'def', q{SET search_path = def, public; SET DateStyle = 'SQL, DMY'; SELECT dbops.backfill('d', 'n = n + 1')});
+	is(Dbops::refusal($node, "CALL dbops.run($job)", role => 'def'), '', "deferred triggers $how: run") if $how eq 'in a session';
+	is(Dbops::wait_job($node, $job), 'succeeded', "deferred triggers $how: done");
+	is(Dbops::value($node, 'SELECT count(*), count(DISTINCT settings) FROM def.seen'), '2|1', "deferred triggers $how: the same settings");
+	like(Dbops::value($node, 'SELECT settings FROM def.seen LIMIT 1'), qr/^def, public.* SQL, DMY .* $job off$/, "deferred triggers $how: those of the job");
+	$node->safe_psql('postgres', 'TRUNCATE def.seen');
+}
+setting('dbops.max_workers = 4');
 
 # --- A key that changes under a running worker -------------------------------------------------------------------------
 $node->safe_psql('postgres', q{CREATE TABLE k (id int PRIMARY KEY, a int NOT NULL, b int); INSERT INTO k SELECT i, i FROM generate_series(1, 20000) i});

@@ -37,6 +37,19 @@ is(Dbops::refusal($node, "CALL dbops.run($job)"), '', 'the next one goes on');
 is(Dbops::value($node, 'SELECT count(*) FILTER (WHERE n = 2), count(*) FROM t'), '1000|1000', 'each row once');
 is(Dbops::value($node, "SELECT string_agg(outcome, ',' ORDER BY run_id) FROM dbops.job_runs WHERE job_id = $job"), 'lost,finished', 'the lost run is known as lost');
 
+# Two sessions at one job, one of them killed: the other takes over what it had begun, and its run is known as lost.
+$node->safe_psql('postgres', q{CREATE OR REPLACE FUNCTION slowly(v int) RETURNS int LANGUAGE plpgsql AS $$BEGIN PERFORM pg_sleep(0.01); RETURN v; END$$});
+$job = $node->safe_psql('postgres', q{SELECT dbops.backfill('t', 'n = slowly(n + 1)', max_batch_rows => 20, stripes => 1, parallel => 2)});
+my @sessions = map { Dbops::start_sql($node, "CALL dbops.run($job)") } 1, 2;
+my $at_work = "SELECT count(*) FROM dbops.job_runs WHERE job_id = $job AND outcome = 'running' AND rows_done > 40";
+ok(Dbops::wait_for($node, $at_work, 2), 'two sessions are at work');
+my $killed = Dbops::value($node, "SELECT slice FROM dbops.job_runs WHERE job_id = $job AND outcome = 'running' ORDER BY slice DESC LIMIT 1");
+$node->safe_psql('postgres', "SELECT pg_terminate_backend(pid) FROM dbops.job_runs WHERE job_id = $job AND slice = $killed");
+Dbops::finish_sql($_) for @sessions;
+is(Dbops::job_state($node, $job), 'succeeded', 'the other one ends the job');
+is(Dbops::value($node, 'SELECT count(*) FILTER (WHERE n = 3), count(*) FROM t'), '1000|1000', 'each row once');
+is(Dbops::value($node, "SELECT string_agg(outcome, ',' ORDER BY outcome) FROM dbops.job_runs WHERE job_id = $job"), 'finished,lost', 'the run of the killed one is known as lost');
+
 # Dropped and made again by the same session, whose kept plans are of the old one.
 is(Dbops::refusal($node, "DROP EXTENSION dbops;\nCREATE EXTENSION dbops;\nSELECT dbops.backfill('t', 'n = 7') AS j \\gset\nCALL dbops.run(:j);"), '', 'DROP and CREATE EXTENSION');
 is(Dbops::value($node, 'SELECT count(*) FROM t WHERE n = 7'), 1000, 'the new one works');

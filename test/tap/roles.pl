@@ -268,6 +268,20 @@ $node->safe_psql('planted', 'DROP SCHEMA dbops CASCADE; CREATE EXTENSION dbops')
 is(Dbops::value($node, q{SELECT count(*) FROM pg_extension WHERE extname = 'dbops'}, 'planted'), 1, 'and works when that is gone');
 like(Dbops::refusal($node, 'CREATE TABLE dbops.mine ()', role => 'mal', database => 'planted'), qr/^42501:/, 'nobody else makes anything in it');
 
+# --- the roles of dbops itself renamed or dropped ------------------------------------------------------------------------------------
+workers_setting(0);
+my $anns = as('ann', q{SELECT dbops.backfill('open.anns', 'n = n + 1')});
+$node->safe_psql('postgres', 'ALTER ROLE dbops_monitor RENAME TO watchers; DROP ROLE dbops_admin');
+for my $view (qw(jobs job_runs job_events job_errors progress))
+{
+	is(Dbops::refusal($node, "SELECT * FROM dbops.$view", role => 'ann'), '', "dbops.$view works without them");
+}
+is(as('ann', "SELECT count(*) FROM dbops.jobs WHERE job_id = $anns"), 1, 'the owner sees the job');
+is(as('eve', "SELECT count(*) FROM dbops.jobs WHERE job_id = $anns"), 0, 'others do not');
+is(as('viewer', "SELECT count(*) FROM dbops.jobs WHERE job_id = $anns"), 0, 'nor a member of what was dbops_monitor');
+is(Dbops::value($node, "SELECT count(*) FROM dbops.jobs WHERE job_id = $anns"), 1, 'a superuser does');
+is(as('ann', "SELECT dbops.cancel($anns)"), 'cancelled', 'the owner steers it');
+
 $node->stop;
 ok(!$node->log_contains(qr/PANIC|TRAP|was terminated by signal/), 'no crash in the server log');
 done_testing();

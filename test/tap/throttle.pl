@@ -118,18 +118,46 @@ goes_on($job, 'vacuum');
 # A window of two hours that begins in two hours, and one that is open now, each in a zone of its own.
 my $window = q{SELECT to_char(t + interval '%s hours', 'HH24:MI') || '-' || to_char(t + interval '%s hours', 'HH24:MI') FROM (SELECT now() AT TIME ZONE '%s' AS t) x};
 my $closed = Dbops::value($node, sprintf $window, 2, 4, 'Asia/Kathmandu');
+# A worker looks and leaves; nothing of the job is touched until it opens.
+sub stays_away
+{
+	my ($job, $what, $pattern) = @_;
+	ok(Dbops::wait_for($node, "SELECT waiting_for ~ '$pattern' AND waiting_since <= clock_timestamp() FROM dbops.progress WHERE job_id = $job", 't', 60), "$what: the job waits, and says for what");
+	ok(Dbops::wait_for($node, "SELECT count(*) FROM dbops.job_runs WHERE job_id = $job AND outcome = 'running'", 0, 30), "$what: no worker stays for it");
+	ok(Dbops::wait_for($node, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'dbops worker'}, 0, 30), "$what: its slot is free");
+	is(Dbops::job_state($node, $job), 'queued', "$what: it is queued");
+	my $rows = "SELECT j.xmin, s.xmin, (SELECT count(*) FROM dbops.job_run r WHERE r.job_id = $job) FROM dbops.job j JOIN dbops.job_slice s USING (job_id) WHERE job_id = $job";
+	my $before = Dbops::value($node, $rows);
+	sleep 3;    # the time that is looked at
+	is(Dbops::value($node, $rows), $before, "$what: its rows are left alone");
+	return;
+}
 $job = make("windows => '$closed', timezone => 'Asia/Kathmandu'");
-waits($job, 'window', "^time window $closed, opens in 1[12][0-9] min\$");
+stays_away($job, 'window', "^time window $closed, opens in 1[12][0-9] min\$");
 untouched($job, 'window');
+is(Dbops::value($node, "SELECT extract(epoch FROM not_before - clock_timestamp())::int / 60 BETWEEN 115 AND 121, extract(second FROM not_before) = 0 FROM dbops.jobs WHERE job_id = $job"), 't|t', 'window: to be started when it opens');
 is(Dbops::value($node, "SELECT dbops.pause($job)"), 'paused', 'window: it can be paused');
 is(Dbops::value($node, "SELECT dbops.resume($job)"), 'queued', 'window: and resumed');
-waits($job, 'window', "^time window $closed, opens in");
+stays_away($job, 'window resumed', "^time window $closed, opens in");
 stop_job($job, 'window');
 my $open = Dbops::value($node, sprintf $window, -1, 1, 'Asia/Kathmandu');
 goes_on(make("windows => '$open', timezone => 'Asia/Kathmandu'"), 'an open window');
 $job = make("windows => '$open', timezone => 'America/New_York'");
-waits($job, 'window elsewhere', "^time window $open");
+stays_away($job, 'window elsewhere', "^time window $open");
 stop_job($job, 'window elsewhere');
+# One that closes within a minute while the job is at work and waits for something else.
+my $closing = Dbops::value($node, q{SELECT to_char(t - interval '1 hour', 'HH24:MI') || '-' || to_char(t + interval '1 minute', 'HH24:MI') FROM (SELECT now() AT TIME ZONE 'UTC' AS t) x});
+$job = make("windows => '$closing', timezone => 'UTC', max_batch_rows => 1, max_rows_per_second => 2");
+ok(Dbops::wait_for($node, "SELECT rows_done > 2 FROM dbops.jobs WHERE job_id = $job", 't'), 'a window that is about to close: the job is at work');
+ok(Dbops::wait_for($node, "SELECT state FROM dbops.jobs WHERE job_id = $job", 'queued', 90), 'it has closed: the job is queued');
+stays_away($job, 'window that has closed', "^time window $closing");
+$node->safe_psql('postgres', "SELECT dbops.cancel($job)");
+# One that opens: the clock stands still, so the window is changed.
+$job = make("windows => '$closed', timezone => 'Asia/Kathmandu'");
+stays_away($job, 'window that opens', "^time window $closed");
+$node->safe_psql('postgres', "UPDATE dbops.job SET spec = spec || '{\"windows\": \"$open\"}', not_before = clock_timestamp() + interval '4 s' WHERE job_id = $job; SELECT dbops.backfill('t', 'n = n')");
+goes_on($job, 'window that opens');
+is(Dbops::value($node, "SELECT count(*) FROM dbops.job_events WHERE job_id = $job AND action = 'requeue' AND reason = 'outside of its time windows'"), 1, 'window: the history says why it waited');
 like(Dbops::refusal($node, q{SELECT dbops.backfill('t', 'n = 1', windows => '25:00-26:00')}), qr/^22023:/, 'a window that is none');
 like(Dbops::refusal($node, q{SELECT dbops.backfill('t', 'n = 1', windows => '20:00-22:00', timezone => 'Atlantis')}), qr/^22023:/, 'a zone that is none');
 

@@ -237,6 +237,14 @@ BatchResult BatchRunner::run(const Table& table, const Unit& unit) {
   return result;
 }
 
+void BatchRunner::keep_settings_until_commit() const {
+  if (GetUserId() != owner_) return; // they have run already
+  for (const auto& [name, value] : batch_settings_)
+    call_pg([&name = name, &value = value] {
+      (void)set_config_option(name.c_str(), value.c_str(), PGC_SUSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+    });
+}
+
 Rows BatchRunner::select(const Statement& statement, const std::vector<std::string>& values) {
   return as_owner(range_settings_, [&] {
     SPIPlanPtr plan = kept_plan(statement);

@@ -40,6 +40,8 @@ class BatchRunner {
 
   // Executes stripe unit.next of the unit's range.
   BatchResult run(const Table& table, const Unit& unit);
+  // Deferred triggers of the batch run at COMMIT: they see what its other triggers saw.
+  void keep_settings_until_commit() const;
 
   // The key n rows on (0: the first) in (after, upto]; nothing when there are not so many.
   std::optional<Key> nth_key(const Table& table, const Key& after, const Key& upto, std::int64_t n);

@@ -28,12 +28,10 @@ std::string joined(const std::vector<std::string>& parts) {
 } // namespace
 
 Pace::Pace(Session& session, const Job& job, int slice, const Spec& spec)
-    : session_(session), job_(job), slice_(slice), spec_(spec), throttle_(spec.limits) {
+    : session_(session), job_(job), slice_(slice), spec_(spec), throttle_(spec.limits), window_(job) {
   const Clock::time_point now = Clock::now();
   if (spec.max_rows_per_second) rows_.emplace(*spec.max_rows_per_second / job.parallel, now);
   if (spec.max_bytes_per_second) bytes_.emplace(*spec.max_bytes_per_second / job.parallel, now);
-  core::WindowError error{};
-  if (!spec.windows.empty()) windows_ = core::Windows::parse(spec.windows, error);
   const core::ThrottleLimits& limits = spec.limits;
   has_limits_ = limits.max_replica_lag || limits.max_wal_rate || limits.max_archive_backlog || limits.max_lock_waiters ||
                 limits.max_active_sessions || limits.max_load || limits.pause_for_autovacuum;
@@ -50,22 +48,13 @@ void Pace::read_signals() {
   signals_.lock_waiters = now - batch_at_ < lock_wait_memory ? last_waiters_ : 0;
 }
 
-std::optional<std::string> Pace::outside_window() {
-  if (!windows_) return std::nullopt;
-  const Rows local = session_.transaction([this] {
-    return bookkeep("SELECT extract(dow FROM t)::int, (extract(hour FROM t) * 60 + extract(minute FROM t))::int"
-                    " FROM (SELECT clock_timestamp() AT TIME ZONE $1 AS t) l",
-                    {spec_.timezone});
-  });
-  const core::LocalMinute now{static_cast<int>(local.integer(0, 0)), static_cast<int>(local.integer(0, 1))};
-  if (windows_->contains(now)) return std::nullopt;
-  return "time window " + spec_.windows + ", opens in " + to_text(windows_->minutes_until_open(now)) + " min";
-}
+bool Pace::outside_window() { return session_.top_level() && window_.closed_now(session_).has_value(); }
 
 // Empty: go on. at_most: look again after that time.
 std::string Pace::reason_to_wait(const Tokens& wanted, milliseconds& at_most) {
   at_most = milliseconds(1'000);
-  if (std::optional<std::string> closed = outside_window()) return *closed;
+  if (const std::optional<JobWindow::Closed>& closed = window_.closed_now(session_))
+    return "time window " + closed->windows + ", opens in " + to_text(closed->minutes) + " min";
   if (has_limits_) {
     read_signals();
     const std::vector<std::string> reasons = throttle_.reasons(signals_);
@@ -121,7 +110,7 @@ bool Pace::wait_for_turn(std::optional<std::int64_t> rows) {
   Clock::time_point shown{};
   Clock::time_point asked = start;
   for (;;) {
-    if (asked_to_leave()) return true; // the caller looks as well
+    if (asked_to_leave() || outside_window()) return true; // the caller looks as well
     milliseconds at_most{};
     const std::string reason = reason_to_wait(wanted, at_most);
     if (reason.empty()) {

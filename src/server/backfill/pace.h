@@ -3,11 +3,11 @@
 #pragma once
 
 #include "core/job/throttle.h"
-#include "core/schedule/window.h"
 #include "server/backfill/batch.h"
 #include "server/engine/job_record.h"
 #include "server/engine/session.h"
 #include "server/engine/signals.h"
+#include "server/engine/window.h"
 
 namespace dbops::server::backfill {
 
@@ -16,8 +16,11 @@ class Pace {
   Pace(Session& session, const Job& job, int slice, const Spec& spec);
 
   // Returns when the next transaction may start; false when the job is not to run any more. rows: what its batch will look
-  // at, for which tokens are taken; nothing when it runs none.
+  // at, for which tokens are taken; nothing when it runs none. Returns as well when the process had better go:
+  // asked_to_leave(), outside_window().
   bool wait_for_turn(std::optional<std::int64_t> rows);
+  // A worker gives its slot to others until the job's window opens; a session waits.
+  bool outside_window();
 
   // Most rows that a batch should look at, so that it never costs more tokens than a second brings.
   [[nodiscard]] std::int64_t most_rows() const;
@@ -40,7 +43,6 @@ class Pace {
   [[nodiscard]] Tokens cost_of(std::int64_t rows) const;
   void take(const Tokens& tokens);
   void settle(const Tokens& cost);
-  std::optional<std::string> outside_window();
   void read_signals();
 
   Session& session_;
@@ -51,7 +53,7 @@ class Pace {
   std::optional<core::TokenBucket> rows_, bytes_;
   Tokens taken_;              // for the batch that is to come
   double bytes_a_row_ = 1'024; // WAL for a row that is looked at, smoothed; at first a guess on the safe side
-  std::optional<core::Windows> windows_;
+  JobWindow window_;
   SignalReader reader_;
   core::ThrottleSignals signals_;
   bool has_limits_;

@@ -18,6 +18,7 @@
 extern "C" {
 #include "access/table.h"
 #include "access/transam.h"
+#include "storage/lmgr.h"
 #include "storage/procarray.h"
 }
 
@@ -80,6 +81,7 @@ class SliceWork {
   void run_unit();
   void checkpoint(const BatchResult& result, microseconds took);
   void store_work();
+  bool committed_after_all();
   ChunkWish wish(const Cursor& cursor) const;
   [[nodiscard]] std::optional<std::int64_t> next_batch_rows() const;
   bool horizon_is_held(Oid relation) const;
@@ -111,6 +113,7 @@ class SliceWork {
   Pace pace_;
   Progress progress_;
   std::vector<Unit> work_; // a stack: the unit under way is at the back; equals dbops.job_slice.work between transactions
+  std::int64_t batches_ = 0; // committed in this slice; equals dbops.job_slice.batches as well
   Oid extension_ = InvalidOid;
   std::string version_;
   TransactionId chunk_began_ = InvalidTransactionId; // the first transaction of the last chunk
@@ -123,14 +126,13 @@ class SliceWork {
   bool ran_batch_ = false;   // in the transaction under way
   int resource_failures_ = 0;
   std::optional<int> adopted_; // slice whose work this transaction takes over
-  std::uint32_t vacuumed_at_ = 0; // block of the current table up to which VACUUM has been
-  std::int64_t since_vacuum_ = 0; // rows changed since
+  std::int64_t since_vacuum_ = 0; // rows changed here since it was last asked whether VACUUM is due
   std::minstd_rand random_{static_cast<std::uint32_t>(MyProcPid)};
 };
 
 void SliceWork::load() {
   session_.transaction([this] {
-    const Rows row = bookkeep("SELECT work, batch_rows, to_json(batch_times) FROM dbops.job_slice"
+    const Rows row = bookkeep("SELECT work, batch_rows, to_json(batch_times), batches FROM dbops.job_slice"
                               " WHERE job_id = $1::bigint AND slice = $2::integer",
                               ids());
     for (const json& unit : core::parse_json_text(row.text(0, 0))) work_.push_back(unit_from_json(unit));
@@ -138,6 +140,7 @@ void SliceWork::load() {
       controller_ = core::BatchController(limits_of(spec_), row.integer(0, 1));
     const auto counts = json::parse(row.text(0, 2)).get<std::vector<std::int64_t>>();
     progress_.times = core::DurationHistogram(counts);
+    batches_ = row.integer(0, 3);
     extension_ = extension_oid();
     version_ = extension_version();
   });
@@ -148,6 +151,7 @@ SliceEnd SliceWork::run() {
   for (;;) {
     if (asked_to_leave()) return SliceEnd::leave;
     if (!pace_.wait_for_turn(next_batch_rows())) return SliceEnd::stopped;
+    if (pace_.outside_window()) return SliceEnd::window;
     switch (step()) {
     case Step::worked:
       break;
@@ -171,12 +175,18 @@ SliceEnd SliceWork::run() {
 // One transaction, and what its failure means.
 Step SliceWork::step() {
   const std::vector<Unit> before = work_;
+  const std::int64_t batches_before = batches_;
   std::optional<SqlError> error;
   bool still_matches = false;
+  bool committing = false;
   const Clock::time_point start = Clock::now();
   ran_batch_ = false;
   try {
-    const Step done = session_.transaction([this] { return step_in_transaction(); });
+    const Step done = session_.transaction([this, &committing] {
+      const Step result = step_in_transaction();
+      committing = true;
+      return result;
+    });
     if (ran_batch_) { // committed: deferred constraints have had their say
       retried_row_ = claim_apart_ = false;
       resource_failures_ = 0;
@@ -191,6 +201,8 @@ Step SliceWork::step() {
   }
   give_back_lock();
   work_ = before; // what the rolled back transaction had claimed is claimed by nobody
+  batches_ = batches_before;
+  if (committing && committed_after_all()) return Step::worked;
   const std::vector<Unit> claimed = work_;
   try {
     if (still_matches) walk_by_key_instead();
@@ -198,9 +210,41 @@ Step SliceWork::step() {
   } catch (const SqlError& again) {
     if (core::classify(again.sqlstate()) != core::ErrorClass::contention) throw;
     work_ = claimed; // halving or setting aside met a lock itself
+    (void)committed_after_all();
     nap(milliseconds(50));
   }
   return Step::worked;
+}
+
+// A COMMIT that raised may have been one all the same, when what failed came after its record. The table knows; doing its
+// batch again would change rows twice. True: it was, and work_ is what it has left.
+bool SliceWork::committed_after_all() {
+  const auto comparable = [](std::vector<Unit> units) {
+    json work = json::array();
+    for (Unit& unit : units) {
+      unit.tries = 0; // counted in memory alone
+      work.push_back(to_json(unit));
+    }
+    return work;
+  };
+  for (int attempt = 0;; ++attempt) {
+    try {
+      return session_.transaction([&] {
+        if (extension_oid() != extension_) return false; // the next step finds that out
+        const Rows row = bookkeep("SELECT work, batches FROM dbops.job_slice WHERE job_id = $1::bigint AND slice = $2::integer", ids());
+        if (row.empty()) return false;
+        std::vector<Unit> stored;
+        for (const json& unit : core::parse_json_text(row.text(0, 0))) stored.push_back(unit_from_json(unit));
+        if (row.integer(0, 1) == batches_ && comparable(stored) == comparable(work_)) return false;
+        work_ = std::move(stored);
+        batches_ = row.integer(0, 1);
+        return true;
+      });
+    } catch (const SqlError& error) {
+      // A pause() that has interrupted the COMMIT may do so here. Without an answer the run ends, and the next one loads it.
+      if (attempt == 5 || error.code != ERRCODE_QUERY_CANCELED) throw;
+    }
+  }
 }
 
 Step SliceWork::step_in_transaction() {
@@ -249,11 +293,14 @@ std::optional<std::int64_t> SliceWork::next_batch_rows() const {
 bool SliceWork::horizon_is_held(Oid relation) const {
   if (!TransactionIdIsValid(chunk_began_) || !OidIsValid(relation)) return false;
   return call_pg([relation, began = chunk_began_] {
-    Relation table = try_table_open(relation, NoLock);
-    if (table == nullptr) return false;
-    const TransactionId oldest = GetOldestNonRemovableTransactionId(table);
-    table_close(table, NoLock);
-    return TransactionIdPrecedesOrEquals(oldest, began);
+    if (!ConditionalLockRelationOid(relation, AccessShareLock)) return false; // it is being altered: no matter
+    bool held = false;
+    if (Relation table = try_table_open(relation, NoLock); table != nullptr) {
+      held = TransactionIdPrecedesOrEquals(GetOldestNonRemovableTransactionId(table), began);
+      table_close(table, NoLock);
+    }
+    UnlockRelationOid(relation, AccessShareLock);
+    return held;
   });
 }
 
@@ -297,7 +344,9 @@ void SliceWork::run_unit() {
   }
   ran_batch_ = true;
   since_vacuum_ += result.rows;
+  ++batches_;
   checkpoint(result, took);
+  runner_.keep_settings_until_commit();
   controller_.committed(visited, took);
   if (result.waiters > 0) controller_.hindered();
   pace_.batch_done(result, visited);
@@ -357,6 +406,7 @@ Step SliceWork::out_of_work() {
     if (!SliceLock::acquire(job_.id, other, 0)) continue; // somebody is at it
     // Its worker died and no new one has come: take over what it left. The lock is kept until that is committed.
     adopted_ = other;
+    note_lost_run(job_.id, other);
     for (const json& unit : core::parse_json_text(others.text(i, 1))) work_.push_back(unit_from_json(unit));
     bookkeep("UPDATE dbops.job_slice SET work = '[]', done = true WHERE job_id = $1::bigint AND slice = $2::integer",
              {to_text(job_.id), to_text(other)});
@@ -423,6 +473,7 @@ bool SliceWork::advance(Cursor& cursor) {
   if (uncounted && spec_.keyed) cursor.order = Order::key;
   cursor.position = json::object();
   store_cursor(job_.id, cursor);
+  if (job_.parallel > 1) open_slices(job_.id); // those that had ended for lack of work
   return false;
 }
 
@@ -580,18 +631,28 @@ void SliceWork::walk_by_key_instead() {
   });
 }
 
+// Between two chunks, when all workers together have changed that share of the job's rows since the last one.
 void SliceWork::vacuum_if_due() {
-  if (spec_.vacuum_every <= 0 || slice_ != 0 || !session_.top_level() || !work_.empty()) return;
-  if (static_cast<double>(since_vacuum_) < spec_.vacuum_every * static_cast<double>(std::max<std::int64_t>(job_.rows_total, 1))) return;
+  if (spec_.vacuum_every <= 0 || !session_.top_level() || !work_.empty()) return;
+  const double share = spec_.vacuum_every * static_cast<double>(job_.rows_total);
+  if (static_cast<double>(since_vacuum_) * job_.parallel * 10 < share) return; // not worth asking yet
   since_vacuum_ = 0;
-  const std::string name = session_.transaction([this] { return qualified_name(job_.target); });
+  const std::string name = session_.transaction([this] {
+    // The worker that writes this has the turn.
+    const Rows due = bookkeep("UPDATE dbops.job_cursor c SET rows_vacuumed = s.rows FROM"
+                              " (SELECT sum(rows_done)::bigint AS rows FROM dbops.job_slice WHERE job_id = $1::bigint) s"
+                              " WHERE c.job_id = $1::bigint AND s.rows > c.rows_vacuumed"
+                              " AND s.rows - c.rows_vacuumed >= $2::float8 * greatest($3::bigint, s.rows) RETURNING 1",
+                              {to_text(job_.id), std::to_string(spec_.vacuum_every), to_text(job_.rows_total)});
+    return due.empty() ? std::string() : qualified_name(job_.target);
+  });
   if (name.empty()) return;
   pace_.say_waiting("VACUUM between two chunks");
   try {
-    run_top_level("VACUUM (SKIP_LOCKED) " + name, {{"lock_timeout", "1s"}, {"search_path", "pg_catalog, pg_temp"}});
-  } catch (const SqlError& error) {
-    // Worth having, not worth failing for; a cancel is looked at by the next step.
-    if (core::classify(error.sqlstate()) == core::ErrorClass::interrupted) failed(error);
+    run_top_level("VACUUM (SKIP_LOCKED, PARALLEL 0) " + name, {{"lock_timeout", "1s"}, {"search_path", "pg_catalog, pg_temp"}});
+  } catch (const SqlError&) {
+    // Worth having, not worth failing for. When it was cancelled, somebody needs the table, or has steered the job, which the
+    // next step sees.
   }
 }
 

@@ -24,7 +24,9 @@ namespace dbops::server {
 
 namespace {
 
-std::string copied(const char* text) { return text == nullptr ? std::string() : std::string(text); }
+std::string copied(const char* text) {
+  return text == nullptr ? std::string() : std::string(text);
+}
 
 SPIPlanPtr prepare(const std::string& sql, std::size_t parameters) {
   const std::vector<Oid> types(parameters, TEXTOID);
@@ -35,8 +37,8 @@ SPIPlanPtr prepare(const std::string& sql, std::size_t parameters) {
   });
 }
 
-// Kept plans, by statement; a plan belongs to the process and lives as long. For dbops' own statements, of which there is
-// a fixed number.
+// Kept plans, by statement; a plan belongs to the process and lives as long. For dbops' own statements, of which there
+// is a fixed number.
 SPIPlanPtr kept_plan(const std::string& sql, std::size_t parameters) {
   static auto& plans = *new std::unordered_map<std::string, SPIPlanPtr>; // never destroyed: proc_exit may longjmp past
   if (auto found = plans.find(sql); found != plans.end()) return found->second;
@@ -54,7 +56,8 @@ Rows execute(SPIPlanPtr plan, const std::vector<Value>& parameters) {
     for (std::size_t i = 0; i < count; ++i) {
       nulls[i] = parameters[i] ? ' ' : 'n';
       if (parameters[i])
-        values[i] = PointerGetDatum(cstring_to_text_with_len(parameters[i]->data(), static_cast<int>(parameters[i]->size())));
+        values[i] =
+            PointerGetDatum(cstring_to_text_with_len(parameters[i]->data(), static_cast<int>(parameters[i]->size())));
     }
     const int code = SPI_execute_plan(plan, values, nulls, false, 0);
     if (code < 0) elog(ERROR, "SPI_execute_plan: %s", SPI_result_code_string(code));
@@ -95,8 +98,8 @@ Rows take_result() {
   for (std::uint64_t row = 0; row < SPI_processed; ++row) {
     std::vector<Value>& values = result.rows.emplace_back(columns);
     for (int column = 0; column < columns; ++column) {
-      const char* text = call_pg(
-          [row, column] { return SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column + 1); });
+      const char* text =
+          call_pg([row, column] { return SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column + 1); });
       if (text != nullptr) values[column] = text;
     }
   }
@@ -145,13 +148,24 @@ void undo_settings(int nest_level) {
   call_pg([nest_level] { AtEOXact_GUC(false, nest_level); });
 }
 
+void lock_at_most(const char* time) {
+  call_pg([time] {
+    set_config_option("lock_timeout", time, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+  });
+}
+
 void commit_without_waiting() {
-  call_pg([] { set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false); });
+  call_pg([] {
+    set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+  });
 }
 
 const Settings& canonical_text() {
-  static const Settings settings{{"DateStyle", "ISO, YMD"}, {"IntervalStyle", "postgres"}, {"TimeZone", "UTC"},
-                                 {"extra_float_digits", "3"}, {"bytea_output", "hex"}};
+  static const Settings settings{{"DateStyle", "ISO, YMD"},
+                                 {"IntervalStyle", "postgres"},
+                                 {"TimeZone", "UTC"},
+                                 {"extra_float_digits", "3"},
+                                 {"bytea_output", "hex"}};
   return settings;
 }
 
@@ -191,7 +205,9 @@ std::string extension_version() {
   return copied(version);
 }
 
-std::string to_text(std::int64_t value) { return std::to_string(value); }
+std::string to_text(std::int64_t value) {
+  return std::to_string(value);
+}
 
 std::string quote_name(const std::string& name) {
   return copied(call_pg([&name] { return quote_identifier(name.c_str()); }));

@@ -1,5 +1,5 @@
-// The engine's own rows (dbops.job and its kin), read and written as the owner of the extension with a pinned search_path.
-// No user's code runs in here: the tables have no triggers, the statements call nothing but pg_catalog.
+// The engine's own rows (dbops.job and its kin), read and written as the owner of the extension with a pinned
+// search_path. No user's code runs in here: the tables have no triggers, the statements call nothing but pg_catalog.
 #pragma once
 
 #include "server/guard.h"
@@ -23,7 +23,9 @@ class Rows {
   [[nodiscard]] bool empty() const noexcept { return rows.empty(); }
   [[nodiscard]] std::size_t size() const noexcept { return rows.size(); }
   [[nodiscard]] bool is_null(std::size_t row, std::size_t column) const { return !rows.at(row).at(column).has_value(); }
-  [[nodiscard]] std::string text(std::size_t row, std::size_t column) const { return rows.at(row).at(column).value_or(""); }
+  [[nodiscard]] std::string text(std::size_t row, std::size_t column) const {
+    return rows.at(row).at(column).value_or("");
+  }
   [[nodiscard]] std::int64_t integer(std::size_t row, std::size_t column) const;
   [[nodiscard]] double real(std::size_t row, std::size_t column) const;
   [[nodiscard]] bool boolean(std::size_t row, std::size_t column) const { return text(row, column) == "t"; }
@@ -39,8 +41,8 @@ class SpiConnection {
   void close();
 };
 
-// Runs one statement as the extension's owner. Parameters are text; the statement casts them ($1::bigint). Plans are kept.
-// Needs a transaction and a connection of SPI. Raises 55000 when the extension is not installed.
+// Runs one statement as the extension's owner. Parameters are text; the statement casts them ($1::bigint). Plans are
+// kept. Needs a transaction and a connection of SPI. Raises 55000 when the extension is not installed.
 Rows bookkeep(const std::string& sql, const std::vector<Value>& parameters = {});
 
 // Runs one statement as the current user, in the session's own search_path: for texts of users alone.
@@ -52,7 +54,8 @@ Rows ask_catalog(const std::string& sql, const std::vector<Value>& parameters = 
 // Collects what SPI has just returned. For callers that execute plans of their own.
 Rows take_result();
 
-// Runs fn as another role under a security-restricted context; an exception leaves the role to the rollback that follows.
+// Runs fn as another role under a security-restricted context; an exception leaves the role to the rollback that
+// follows.
 template <typename F>
 auto as_role(Oid role, int security_flags, F&& fn) {
   Oid saved_role = InvalidOid;
@@ -69,7 +72,8 @@ auto as_role(Oid role, int security_flags, F&& fn) {
   }
 }
 
-// Runs fn in a savepoint: its error is rolled back to there before it goes on, so that the transaction can be gone on with.
+// Runs fn in a savepoint: its error is rolled back to there before it goes on, so that the transaction can be gone on
+// with.
 template <typename F>
 auto in_savepoint(F&& fn) {
   MemoryContext memory = CurrentMemoryContext;
@@ -97,6 +101,9 @@ void leave_settings(int nest_level);
 // Also takes back what code that ran inside has set: for code of another role than the session's.
 void undo_settings(int nest_level);
 
+// Waits for a lock in this transaction at most that long, then raises 55P03.
+void lock_at_most(const char* time);
+
 // COMMIT of this transaction does not wait for the disk: for what a crash may take back without harm.
 void commit_without_waiting();
 
@@ -110,8 +117,12 @@ std::string extension_version();
 Oid extension_owner();
 
 std::string to_text(std::int64_t value);
-inline std::string to_text(int value) { return to_text(static_cast<std::int64_t>(value)); }
-inline std::string to_text(Oid value) { return to_text(static_cast<std::int64_t>(value)); }
+inline std::string to_text(int value) {
+  return to_text(static_cast<std::int64_t>(value));
+}
+inline std::string to_text(Oid value) {
+  return to_text(static_cast<std::int64_t>(value));
+}
 
 // As the server quotes them.
 std::string quote_name(const std::string& name);

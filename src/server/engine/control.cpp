@@ -11,18 +11,23 @@ namespace dbops::server {
 
 namespace {
 
-std::string current_role_name() { return role_name(GetUserId()); }
+std::string current_role_name() {
+  return role_name(GetUserId());
+}
 
 // retry: rows set aside come back as ranges to revisit, and slices that had ended are open again.
 void reopen(const Job& job) {
   bookkeep("INSERT INTO dbops.job_revisit (job_id, unit, not_before, reason)"
-           " SELECT job_id, unit, clock_timestamp(), sqlstate || ': ' || message FROM dbops.job_error WHERE job_id = $1::bigint",
+           " SELECT job_id, unit, clock_timestamp(), sqlstate || ': ' || message FROM dbops.job_error WHERE job_id = "
+           "$1::bigint",
            {to_text(job.id)});
   bookkeep("DELETE FROM dbops.job_error WHERE job_id = $1::bigint", {to_text(job.id)});
   // As many sweeps as a new job may have, the first of them not taken for one that has found nothing.
-  bookkeep("UPDATE dbops.job_cursor SET pass = 1, pass_rows = 1 WHERE job_id = $1::bigint AND pass > 0", {to_text(job.id)});
-  bookkeep("UPDATE dbops.job_slice SET done = false WHERE job_id = $1::bigint AND slice = 0", {to_text(job.id)});
-  bookkeep("UPDATE dbops.job SET losses = 0, last_sqlstate = NULL, last_error = NULL, last_hint = NULL WHERE job_id = $1::bigint",
+  bookkeep("UPDATE dbops.job_cursor SET pass = 1, pass_rows = 1 WHERE job_id = $1::bigint AND pass > 0",
+           {to_text(job.id)});
+  open_slices(job.id);
+  bookkeep("UPDATE dbops.job SET losses = 0, last_sqlstate = NULL, last_error = NULL, last_hint = NULL WHERE job_id = "
+           "$1::bigint",
            {to_text(job.id)});
 }
 
@@ -40,14 +45,19 @@ Datum steer(FunctionCallInfo fcinfo, core::JobAction action) {
   if (after == before) {
     // Resuming what is queued already means: now, not after the back-off.
     if (after == core::JobState::queued) {
-      bookkeep("UPDATE dbops.job SET not_before = NULL WHERE job_id = $1::bigint", {to_text(id)});
+      bookkeep("UPDATE dbops.job SET not_before = NULL, not_before_reason = NULL WHERE job_id = $1::bigint",
+               {to_text(id)});
+      forget_launches(id);
       announce_at_commit();
     }
   } else {
     if (action == core::JobAction::retry) reopen(job);
-    if (after == core::JobState::queued) announce_at_commit();
-    else
-      for (const int pid : workers_of(id)) interrupt_at_commit(pid);
+    if (after == core::JobState::queued) {
+      forget_launches(id);
+      announce_at_commit();
+    } else
+      for (const int pid : workers_of(id))
+        interrupt_at_commit(pid);
   }
   spi.close();
   const std::string name(core::to_string(after));
@@ -87,6 +97,12 @@ DBOPS_SQL_FUNCTION(dbops_cancel) {
 
 DBOPS_SQL_FUNCTION(dbops_retry) {
   return boundary([fcinfo] { return steer(fcinfo, JobAction::retry); });
+}
+
+DBOPS_SQL_FUNCTION(dbops_lacks_processes) {
+  (void)fcinfo;
+  const Shared* memory = shared();
+  PG_RETURN_BOOL(memory != nullptr && memory->launcher_pid != 0 && memory->short_of_processes);
 }
 
 DBOPS_SQL_FUNCTION(dbops_has_launcher) {

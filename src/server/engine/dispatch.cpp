@@ -13,19 +13,26 @@ namespace dbops::server {
 
 namespace {
 
-// Seconds before the next try after the n-th loss in a row without progress; one more fails the job. A job that kills the
-// server each time must leave time to pause it.
+// Seconds before the next try after the n-th loss in a row without progress, or after the n-th worker that ended before
+// it could begin; one more fails the job. A job that kills the server each time must leave time to pause it.
 constexpr std::array<int, 5> loss_backoff{1, 5, 30, 120, 300};
 constexpr int max_launches = 5;
+constexpr const char* backoff_array = "'{1,5,30,120,300}'::integer[]"; // the same for SQL
 
 struct Candidate {
   Assignment assignment;
   Oid owner;
 };
 
+struct Reservation {
+  Assignment assignment;
+  int slot;
+};
+
 bool in_slot(const Assignment& wanted) {
   for (const Slot& slot : shared()->slots)
-    if (slot.state != Slot::State::free && slot.database == MyDatabaseId && slot.job == wanted.job && slot.slice == wanted.slice)
+    if (slot.state != Slot::State::free && slot.database == MyDatabaseId && slot.job == wanted.job &&
+        slot.slice == wanted.slice)
       return true;
   return false;
 }
@@ -43,12 +50,14 @@ std::string slots_in_use() {
 int free_slots() {
   SharedLock lock;
   int used = 0;
-  for (const Slot& slot : shared()->slots) used += slot.state != Slot::State::free ? 1 : 0;
+  for (const Slot& slot : shared()->slots)
+    used += slot.state != Slot::State::free ? 1 : 0;
   return std::max(0, guc::max_workers - used);
 }
 
 // What cannot be started at all fails at once, with the reason; what did not come up after some tries as well.
-Value obstacle(Oid owner, const std::string& name, bool can_login, bool may_connect, std::int64_t launches, std::string& hint) {
+Value obstacle(Oid owner, const std::string& name, bool can_login, bool may_connect, std::int64_t launches,
+               std::string& hint) {
   if (name.empty()) {
     hint = "Create the job again as another role.";
     return "role with OID " + to_text(owner) + ", the owner of the job, was dropped";
@@ -75,36 +84,55 @@ void fail_unstartable(std::int64_t id, const std::string& message, const std::st
   change_state(job, core::JobAction::fail, "dbops", message);
 }
 
+// A job that others work on goes on without the slice for which no worker comes up. What was begun of it they take
+// over.
+bool give_up_slice(std::int64_t id, int slice, const std::string& message) {
+  const Job job = read_job(id, true);
+  if (job.state != core::JobState::running || workers_of(id).empty()) return false;
+  bookkeep("UPDATE dbops.job_slice SET done = true, launches = 0, not_before = NULL WHERE job_id = $1::bigint AND "
+           "slice = $2::integer",
+           {to_text(id), to_text(slice)});
+  bookkeep("INSERT INTO dbops.job_event (job_id, actor, action, from_state, to_state, reason)"
+           " VALUES ($1::bigint, 'dbops', 'slice', 'running', 'running', $2)",
+           {to_text(id), "goes on without slice " + to_text(slice) + ": " + message});
+  return true;
+}
+
 // Due and not being worked on, best first: priority, then a first worker for every job before second ones, then age.
 // failed: how many of these could not be started at all, so that there may be others behind them.
 std::vector<Candidate> candidates(int limit, int& failed) {
-  const Rows due = bookkeep(
-      std::string("SELECT j.job_id, s.slice, j.owner_oid, r.rolname, r.rolcanlogin,"
-                  " CASE WHEN r.oid IS NOT NULL THEN has_database_privilege(r.oid, current_database(), 'CONNECT') END, j.launches"
-                  " FROM dbops.job j JOIN dbops.job_slice s USING (job_id)"
-                  " LEFT JOIN pg_catalog.pg_roles r ON r.oid = j.owner_oid"
-                  " WHERE j.state IN ('queued', 'running') AND NOT s.done"
-                  " AND (j.not_before IS NULL OR j.not_before <= clock_timestamp())"
-                  " AND (j.state = 'running' OR s.slice = (SELECT min(f.slice) FROM dbops.job_slice f WHERE f.job_id = j.job_id AND NOT f.done))"
-                  " AND (j.job_id || ':' || s.slice) <> ALL ($1::text[])"
-                  " AND NOT EXISTS (SELECT FROM ") +
-          held_slices_sql +
-          " h WHERE h.job_id = j.job_id AND h.slice = s.slice)"
-          " ORDER BY j.priority DESC, j.job_id, s.slice LIMIT $2::bigint",
-      {slots_in_use(), to_text(limit)});
+  const Rows due = bookkeep(std::string("SELECT j.job_id, s.slice, j.owner_oid, r.rolname, r.rolcanlogin,"
+                                        " CASE WHEN r.oid IS NOT NULL THEN has_database_privilege(r.oid, "
+                                        "current_database(), 'CONNECT') END, s.launches"
+                                        " FROM dbops.job j JOIN dbops.job_slice s USING (job_id)"
+                                        " LEFT JOIN pg_catalog.pg_roles r ON r.oid = j.owner_oid"
+                                        " WHERE j.state IN ('queued', 'running') AND NOT s.done"
+                                        " AND (j.not_before IS NULL OR j.not_before <= clock_timestamp())"
+                                        " AND (s.not_before IS NULL OR s.not_before <= clock_timestamp())"
+                                        " AND (j.state = 'running' OR s.slice = (SELECT min(f.slice) FROM "
+                                        "dbops.job_slice f WHERE f.job_id = j.job_id AND NOT f.done))"
+                                        " AND (j.job_id || ':' || s.slice) <> ALL ($1::text[])"
+                                        " AND NOT EXISTS (SELECT FROM ") +
+                                held_slices_sql +
+                                " h WHERE h.job_id = j.job_id AND h.slice = s.slice)"
+                                " ORDER BY j.priority DESC, j.job_id, s.slice LIMIT $2::bigint",
+                            {slots_in_use(), to_text(limit)});
   std::vector<Candidate> found;
   for (std::size_t i = 0; i < due.size(); ++i) {
     const auto owner = static_cast<Oid>(due.integer(i, 2));
     const std::int64_t job = due.integer(i, 0);
+    const auto slice = static_cast<int>(due.integer(i, 1));
     std::string hint;
-    if (Value why = obstacle(owner, due.text(i, 3), due.boolean(i, 4), due.boolean(i, 5), due.integer(i, 6), hint))
-    {
+    if (Value why = obstacle(owner, due.text(i, 3), due.boolean(i, 4), due.boolean(i, 5), due.integer(i, 6), hint)) {
       // Somebody who is steering the job at the moment decides; the others do not wait for him.
-      if (bookkeep("SELECT 1 FROM dbops.job WHERE job_id = $1::bigint FOR NO KEY UPDATE SKIP LOCKED", {to_text(job)}).empty()) continue;
-      fail_unstartable(job, *why, hint);
+      if (bookkeep("SELECT 1 FROM dbops.job WHERE job_id = $1::bigint FOR NO KEY UPDATE SKIP LOCKED", {to_text(job)})
+              .empty())
+        continue;
+      if (due.integer(i, 6) < max_launches || !give_up_slice(job, slice, *why)) fail_unstartable(job, *why, hint);
       ++failed;
+    } else {
+      found.push_back({{job, slice}, owner});
     }
-    else found.push_back({{job, static_cast<int>(due.integer(i, 1))}, owner});
   }
   return found;
 }
@@ -119,25 +147,85 @@ bool relabel(int slot_number, const Assignment& next) {
   return true;
 }
 
-void publish(bool backlog, TimestampTz due) {
-  SharedLock lock;
-  if (DatabaseEntry* entry = find_database(MyDatabaseId, true)) {
-    entry->backlog = backlog;
-    entry->due = std::min(entry->due, due);
+// The launcher sleeps until what it knew of: sooner than that, it is woken.
+void publish_due(TimestampTz due) {
+  bool sooner = false;
+  {
+    SharedLock lock;
+    if (DatabaseEntry* entry = find_database(MyDatabaseId, due != DT_NOEND)) {
+      sooner = due < entry->due;
+      entry->due = std::min(entry->due, due);
+    } else if (due != DT_NOEND) {
+      shared()->overflow = true;
+    }
   }
+  if (sooner) wake_launcher();
+}
+
+void publish_backlog(bool backlog) {
+  SharedLock lock;
+  if (DatabaseEntry* entry = find_database(MyDatabaseId, true)) entry->backlog = backlog;
 }
 
 TimestampTz next_due() {
   // Microseconds from now, so that no text of a time stamp has to be parsed.
-  const Rows next = bookkeep("SELECT (extract(epoch FROM min(not_before) - clock_timestamp()) * 1000000)::bigint"
-                             " FROM dbops.job WHERE state IN ('queued', 'running') AND not_before > clock_timestamp()");
+  const Rows next =
+      bookkeep("SELECT (extract(epoch FROM least("
+               " (SELECT min(not_before) FROM dbops.job WHERE state IN ('queued', 'running') AND not_before > "
+               "clock_timestamp()),"
+               " (SELECT min(s.not_before) FROM dbops.job_slice s JOIN dbops.job j USING (job_id)"
+               "   WHERE j.state IN ('queued', 'running') AND NOT s.done AND s.not_before > clock_timestamp()))"
+               " - clock_timestamp()) * 1000000)::bigint");
   return next.is_null(0, 0) ? DT_NOEND : GetCurrentTimestamp() + std::max<std::int64_t>(next.integer(0, 0), 0);
 }
 
-void count_launch(std::int64_t job) {
-  bookkeep("UPDATE dbops.job SET launches = launches + 1 WHERE job_id ="
-           " (SELECT job_id FROM dbops.job WHERE job_id = $1::bigint AND state = 'queued' FOR NO KEY UPDATE SKIP LOCKED)",
-           {to_text(job)});
+// Durable before the process exists: one that takes the server with it must have been counted. The next one for this
+// slice waits, unless this one reports for duty.
+void count_launch(const Assignment& started) {
+  bookkeep(std::string("UPDATE dbops.job_slice SET launches = launches + 1,"
+                       " not_before = clock_timestamp() + (") +
+               backoff_array +
+               ")[least(launches + 1, 5)] * interval '1 second'"
+               " WHERE job_id = $1::bigint AND slice = $2::integer",
+           {to_text(started.job), to_text(started.slice)});
+}
+
+void discount_launch(const Assignment& refused) {
+  bookkeep("UPDATE dbops.job_slice SET launches = launches - 1, not_before = NULL"
+           " WHERE job_id = $1::bigint AND slice = $2::integer AND launches > 0",
+           {to_text(refused.job), to_text(refused.slice)});
+}
+
+// Asks for the processes of slots that are reserved. What gets none leaves its slot, or, when the asking process is
+// about to end, waits in it: the process that becomes free may be the only one. Returns those that were refused.
+std::vector<Assignment> start(Session& session, const std::vector<Reservation>& reserved, bool leaving) {
+  std::size_t next = 0; // the first without a process
+  try {
+    session.transaction([&] {
+      call_pg([] {
+        (void)set_config_option("synchronous_commit", "local", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0,
+                                false);
+      });
+      for (const Reservation& one : reserved)
+        count_launch(one.assignment);
+    });
+    while (next < reserved.size() && start_reserved(reserved[next].slot))
+      ++next;
+  } catch (...) {
+    for (; next < reserved.size(); ++next)
+      free_slot(reserved[next].slot);
+    throw;
+  }
+  std::vector<Assignment> refused;
+  for (; next < reserved.size(); ++next) {
+    if (std::exchange(leaving, false)) {
+      want_process(reserved[next].slot);
+    } else {
+      free_slot(reserved[next].slot);
+      refused.push_back(reserved[next].assignment);
+    }
+  }
+  return refused;
 }
 
 // What happened to the job when its last worker vanished.
@@ -155,22 +243,25 @@ void requeue_lost(std::int64_t id, bool progressed) {
     change_state(job, core::JobAction::fail, "dbops", message);
     return;
   }
-  change_state(job, core::JobAction::requeue, "dbops", "its worker ended without a report: killed, terminated or lost with the server");
+  change_state(job, core::JobAction::requeue, "dbops",
+               "its worker ended without a report: killed, terminated or lost with the server");
   if (count > 0)
-    bookkeep("UPDATE dbops.job SET not_before = clock_timestamp() + $2::integer * interval '1 second' WHERE job_id = $1::bigint",
+    bookkeep("UPDATE dbops.job SET not_before = clock_timestamp() + $2::integer * interval '1 second' WHERE job_id = "
+             "$1::bigint",
              {to_text(id), to_text(loss_backoff.at(static_cast<std::size_t>(count - 1)))});
 }
 
 } // namespace
 
-std::optional<Assignment> dispatch(Session& session, Oid free_owner, int free_slot) {
+std::optional<Assignment> dispatch(Session& session, Oid free_owner, int own_slot) {
   if (shared() == nullptr) return std::nullopt;
   const bool can_take = OidIsValid(free_owner);
   const int room = free_slots() + (can_take ? 1 : 0);
   if (room == 0) {
     session.transaction([] {
-      const Rows waiting = bookkeep("SELECT EXISTS (SELECT FROM dbops.job WHERE state = 'queued')");
-      publish(waiting.boolean(0, 0), next_due());
+      int failed = 0;
+      publish_backlog(!candidates(1, failed).empty() || failed > 0);
+      publish_due(next_due());
     });
     return std::nullopt;
   }
@@ -182,26 +273,29 @@ std::optional<Assignment> dispatch(Session& session, Oid free_owner, int free_sl
   }
   std::optional<Assignment> taken;
   bool backlog = false;
-  std::vector<std::int64_t> started;
+  std::vector<Reservation> reserved;
   for (const Candidate& candidate : due) {
-    if (can_take && !taken && candidate.owner == free_owner && relabel(free_slot, candidate.assignment)) {
+    if (can_take && !taken && candidate.owner == free_owner && relabel(own_slot, candidate.assignment)) {
       taken = candidate.assignment;
       continue;
     }
-    const StartResult result =
-        start_worker(MyDatabaseId, candidate.owner, candidate.assignment.job, candidate.assignment.slice);
-    if (result == StartResult::started) started.push_back(candidate.assignment.job);
-    else if (result != StartResult::held) backlog = true;
+    Reservation one{candidate.assignment, -1};
+    const Reserved result =
+        reserve_slot(MyDatabaseId, candidate.owner, one.assignment.job, one.assignment.slice, one.slot);
+    if (result == Reserved::yes)
+      reserved.push_back(one);
+    else if (result == Reserved::no_slot)
+      backlog = true;
     // Strictly in order: what cannot be started now is not overtaken.
-    if (result == StartResult::no_slot) break;
-    if (result == StartResult::no_process) {
-      publish(false, GetCurrentTimestamp() + 1'000'000);
-      break;
-    }
+    if (result == Reserved::no_slot) break;
   }
+  const std::vector<Assignment> refused =
+      reserved.empty() ? std::vector<Assignment>() : start(session, reserved, !taken);
   session.transaction([&] {
-    for (const std::int64_t job : started) count_launch(job);
-    publish(backlog, next_due());
+    for (const Assignment& assignment : refused)
+      discount_launch(assignment);
+    publish_backlog(backlog || !refused.empty());
+    publish_due(refused.empty() ? next_due() : GetCurrentTimestamp() + USECS_PER_SEC);
   });
   return taken;
 }
@@ -217,8 +311,9 @@ void account_for_losses(Session& session) {
         held_slices_sql +
         " h WHERE h.job_id = r.job_id AND h.slice = r.slice)"
         " RETURNING r.job_id, (s.rows_done > r.rows_before)");
-    const Rows orphans = bookkeep(std::string("SELECT job_id FROM dbops.job j WHERE state = 'running' AND NOT EXISTS (SELECT FROM ") +
-                                  held_slices_sql + " h WHERE h.job_id = j.job_id) ORDER BY job_id FOR NO KEY UPDATE SKIP LOCKED");
+    const Rows orphans =
+        bookkeep(std::string("SELECT job_id FROM dbops.job j WHERE state = 'running' AND NOT EXISTS (SELECT FROM ") +
+                 held_slices_sql + " h WHERE h.job_id = j.job_id) ORDER BY job_id FOR NO KEY UPDATE SKIP LOCKED");
     for (std::size_t i = 0; i < orphans.size(); ++i) {
       const std::int64_t id = orphans.integer(i, 0);
       bool progressed = false;
@@ -229,13 +324,26 @@ void account_for_losses(Session& session) {
   });
 }
 
-void prune_history(Session& session) {
-  if (guc::history_retention_days < 0) return;
-  session.transaction([] {
-    bookkeep("DELETE FROM dbops.job WHERE job_id IN (SELECT job_id FROM dbops.job WHERE state IN ('succeeded', 'failed', 'cancelled')"
-             " AND finished_at < clock_timestamp() - $1::integer * interval '1 day' ORDER BY finished_at LIMIT 10000 FOR UPDATE SKIP LOCKED)",
-             {to_text(guc::history_retention_days)});
-  });
+bool prune_history(Session& session) {
+  using Clock = std::chrono::steady_clock;
+  constexpr std::uint64_t at_once = 1'000; // jobs in a transaction
+  const Clock::time_point end = Clock::now() + std::chrono::seconds(1);
+  if (guc::history_retention_days < 0) return true;
+  for (;;) {
+    const std::uint64_t deleted = session.transaction([] {
+      return bookkeep("DELETE FROM dbops.job WHERE job_id IN (SELECT job_id FROM dbops.job"
+                      " WHERE state IN ('succeeded', 'failed', 'cancelled')"
+                      " AND finished_at < clock_timestamp() - $1::integer * interval '1 day' ORDER BY finished_at"
+                      " LIMIT $2::bigint FOR UPDATE SKIP LOCKED)",
+                      {to_text(guc::history_retention_days), to_text(static_cast<std::int64_t>(at_once))})
+          .processed;
+    });
+    if (deleted < at_once) return true;
+    if (Clock::now() >= end) {
+      publish_due(GetCurrentTimestamp() + 2 * USECS_PER_SEC);
+      return false;
+    }
+  }
 }
 
 } // namespace dbops::server

@@ -39,12 +39,14 @@ const char* const held_slices_sql =
     "  AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()))";
 
 Job read_job(std::int64_t id, bool for_update) {
-  const Rows found = bookkeep(std::string("SELECT kind, target_oid, target_name, owner_oid, state, parallel, rows_total, spec"
-                                          " FROM dbops.job WHERE job_id = $1::bigint") +
-                                  (for_update ? " FOR NO KEY UPDATE" : ""),
-                              {to_text(id)});
+  const Rows found =
+      bookkeep(std::string("SELECT kind, target_oid, target_name, owner_oid, state, parallel, rows_total, spec"
+                           " FROM dbops.job WHERE job_id = $1::bigint") +
+                   (for_update ? " FOR NO KEY UPDATE" : ""),
+               {to_text(id)});
   if (found.empty())
-    throw SqlError(ERRCODE_UNDEFINED_OBJECT, "job " + to_text(id) + " does not exist", "See dbops.jobs for the jobs there are.");
+    throw SqlError(ERRCODE_UNDEFINED_OBJECT, "job " + to_text(id) + " does not exist",
+                   "See dbops.jobs for the jobs there are.");
   Job job;
   job.id = id;
   job.kind = found.text(0, 0);
@@ -84,7 +86,7 @@ core::JobState change_state(Job& job, core::JobAction action, const std::string&
   bookkeep("UPDATE dbops.job SET state = $2,"
            " started_at = CASE WHEN $2 = 'running' THEN coalesce(started_at, clock_timestamp()) ELSE started_at END,"
            " finished_at = CASE WHEN $2 IN ('succeeded', 'failed', 'cancelled') THEN clock_timestamp() END,"
-           " not_before = NULL, launches = 0 WHERE job_id = $1::bigint",
+           " not_before = NULL, not_before_reason = NULL WHERE job_id = $1::bigint",
            {to_text(job.id), to});
   bookkeep("INSERT INTO dbops.job_event (job_id, actor, action, from_state, to_state, reason)"
            " VALUES ($1::bigint, $2, $3, $4, $5, $6)",
@@ -94,18 +96,40 @@ core::JobState change_state(Job& job, core::JobAction action, const std::string&
   return *next;
 }
 
+void forget_launches(std::int64_t job) {
+  bookkeep("UPDATE dbops.job_slice SET launches = 0, not_before = NULL WHERE job_id = $1::bigint"
+           " AND (launches > 0 OR not_before IS NOT NULL)",
+           {to_text(job)});
+}
+
+void open_slices(std::int64_t job) {
+  bookkeep(
+      "UPDATE dbops.job_slice SET done = false, launches = 0, not_before = NULL WHERE job_id = $1::bigint AND done",
+      {to_text(job)});
+  announce_at_commit();
+}
+
+void note_lost_run(std::int64_t job, int slice) {
+  bookkeep("UPDATE dbops.job_run r SET outcome = 'lost', finished_at = clock_timestamp(), rows_done = s.rows_done - "
+           "r.rows_before,"
+           " message = 'the process ended without a report'"
+           " FROM dbops.job_slice s WHERE r.outcome = 'running' AND s.job_id = r.job_id AND s.slice = r.slice"
+           " AND r.job_id = $1::bigint AND r.slice = $2::integer",
+           {to_text(job), to_text(slice)});
+}
+
 void record_error(std::int64_t job, const SqlError& error) {
-  bookkeep("UPDATE dbops.job SET last_sqlstate = $2, last_error = $3, last_hint = nullif($4, '') WHERE job_id = $1::bigint",
-           {to_text(job), error.sqlstate(), error.message + (error.detail.empty() ? "" : " (" + error.detail + ")"),
-            error.hint});
+  bookkeep(
+      "UPDATE dbops.job SET last_sqlstate = $2, last_error = $3, last_hint = nullif($4, '') WHERE job_id = $1::bigint",
+      {to_text(job), error.sqlstate(), error.message + (error.detail.empty() ? "" : " (" + error.detail + ")"),
+       error.hint});
 }
 
 bool SliceLock::acquire(std::int64_t job, int slice, int wait_ms) {
   const LOCKTAG tag = slice_tag(job, slice);
   // A worker that was told to stop gives the lock back within a second or so; polling keeps lock_timeout out of it.
   for (int waited = 0;; waited += 20) {
-    const bool got = call_pg(
-        [&tag] { return LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL; });
+    const bool got = call_pg([&tag] { return LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL; });
     if (got) return true;
     if (waited >= wait_ms) return false;
     call_pg([] {
@@ -136,10 +160,12 @@ void lock_course(std::int64_t job, bool exclusive) {
 }
 
 std::vector<int> workers_of(std::int64_t job) {
-  const Rows found = bookkeep(std::string("SELECT DISTINCT pid FROM ") + held_slices_sql + " h WHERE h.job_id = $1::pg_catalog.int8",
-                           {to_text(job)});
+  const Rows found =
+      bookkeep(std::string("SELECT DISTINCT pid FROM ") + held_slices_sql + " h WHERE h.job_id = $1::pg_catalog.int8",
+               {to_text(job)});
   std::vector<int> pids;
-  for (std::size_t i = 0; i < found.size(); ++i) pids.push_back(static_cast<int>(found.integer(i, 0)));
+  for (std::size_t i = 0; i < found.size(); ++i)
+    pids.push_back(static_cast<int>(found.integer(i, 0)));
   return pids;
 }
 

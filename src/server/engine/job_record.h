@@ -31,6 +31,14 @@ core::JobState change_state(Job& job, core::JobAction action, const std::string&
 // NOTIFY dbops, '{"job_id":1,"kind":"backfill","from":"queued","state":"running"}' at commit; a new job has no "from".
 void notify_state(std::int64_t job, const std::string& kind, const Value& from, const std::string& to);
 
+// Workers may be sent to all its slices at once, whatever became of those that were sent before: somebody has steered
+// it.
+void forget_launches(std::int64_t job);
+// Slices that had ended have work again; at COMMIT the launcher is told.
+void open_slices(std::int64_t job);
+// The run of a slice whose lock the caller holds, if one is recorded as running: its process died.
+void note_lost_run(std::int64_t job, int slice);
+
 // dbops.job.last_sqlstate, last_error, last_hint.
 void record_error(std::int64_t job, const SqlError& error);
 
@@ -42,8 +50,8 @@ class SliceLock {
   static void release(std::int64_t job, int slice) noexcept;
   static bool held(std::int64_t job, int slice);
 };
-// Between what the workers of a job do side by side (shared) and what changes the ground under it (exclusive); to the end of
-// the transaction.
+// Between what the workers of a job do side by side (shared) and what changes the ground under it (exclusive); to the
+// end of the transaction.
 void lock_course(std::int64_t job, bool exclusive);
 
 // Process ids that hold a lock of the job in this database.

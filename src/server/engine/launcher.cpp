@@ -1,9 +1,10 @@
-// The launcher: one process, connected to no database. It knows which databases have work (they say so in shared memory;
-// after a start it looks once at each) and asks for a dispatcher there. It wakes when told, when something falls due, and
-// otherwise once a minute.
+// The launcher: one process, connected to no database. It knows which databases have work (they say so in shared
+// memory; after a start it looks once at each) and asks for a dispatcher there. It wakes when told, when something
+// falls due, and otherwise once a minute.
 
 #include <algorithm>
 #include <csignal>
+#include <iterator>
 
 #include "server/engine/processes.h"
 #include "server/engine/shared.h"
@@ -33,17 +34,18 @@ using std::chrono::milliseconds;
 
 constexpr int max_dispatchers = 3;
 constexpr milliseconds idle_wake{60'000};
-constexpr milliseconds retry_wake{1'000};
+constexpr std::int64_t retry_us = USECS_PER_SEC;
+constexpr int overflow_pause_ms = 10'000;
 
-struct DatabaseList {
-  int count;
-  Oid oids[max_databases];
-};
-
-// Databases that may be connected to and are no templates.
-void list_databases(DatabaseList& list) {
-  call_pg([&list] {
-    list.count = 0;
+// Databases that may be connected to and are no templates, by OID.
+std::vector<Oid> list_databases() {
+  struct Found {
+    int count;
+    int room;
+    Oid* oids;
+  };
+  const Found found = call_pg([] {
+    Found list{0, 256, static_cast<Oid*>(MemoryContextAlloc(TopMemoryContext, 256 * sizeof(Oid)))};
     StartTransactionCommand();
     PushActiveSnapshot(GetTransactionSnapshot());
     Relation catalog = table_open(DatabaseRelationId, AccessShareLock);
@@ -53,65 +55,138 @@ void list_databases(DatabaseList& list) {
       auto* row = reinterpret_cast<Form_pg_database>(GETSTRUCT(tuple));
       // A datconnlimit of -2 marks a database whose DROP was interrupted.
       if (!row->datallowconn || row->datistemplate || row->datconnlimit == -2) continue;
-      if (list.count < max_databases) list.oids[list.count++] = row->oid;
+      if (list.count == list.room) list.oids = static_cast<Oid*>(repalloc(list.oids, sizeof(Oid) * (list.room *= 2)));
+      list.oids[list.count++] = row->oid;
     }
     table_endscan(scan);
     table_close(catalog, AccessShareLock);
     PopActiveSnapshot();
     CommitTransactionCommand();
+    return list;
   });
+  std::vector<Oid> databases(found.oids, found.oids + found.count);
+  pfree(found.oids);
+  std::sort(databases.begin(), databases.end());
+  return databases;
 }
 
-// Entries for all databases there are (to be scanned when `scan`), none for those that are gone.
-void refresh_databases(bool scan) {
-  static auto& list = *new DatabaseList();
-  list_databases(list);
+// What the launcher alone knows; what concerns a database with work is in shared memory.
+struct Databases {
+  std::vector<Oid> known;    // by OID
+  std::vector<Oid> to_visit; // in which nobody has looked yet; from the back
+  TimestampTz listed = 0;
+  TimestampTz visited_all = 0;
+  std::size_t turn = 0; // of the entry that is looked at first, so that one that is always due does not hold up others
+};
+
+// Looks which databases there are: at all of them, or at those that have come.
+void refresh(Databases& databases, bool visit_all, TimestampTz now) {
+  std::vector<Oid> all = list_databases();
+  std::vector<Oid> visit;
+  if (visit_all)
+    visit = all;
+  else
+    std::copy_if(all.begin(), all.end(), std::back_inserter(visit), [&databases](Oid database) {
+      return !std::binary_search(databases.known.begin(), databases.known.end(), database) ||
+             std::find(databases.to_visit.begin(), databases.to_visit.end(), database) != databases.to_visit.end();
+    });
+  databases.known = std::move(all);
+  databases.to_visit = std::move(visit);
+  databases.listed = now;
+  if (visit_all) databases.visited_all = now;
   SharedLock lock;
-  shared()->overflow = false;
   for (DatabaseEntry& entry : shared()->databases)
     if (entry.database != InvalidOid && entry.dispatcher == 0 &&
-        std::find(list.oids, list.oids + list.count, entry.database) == list.oids + list.count)
+        !std::binary_search(databases.known.begin(), databases.known.end(), entry.database))
       entry = DatabaseEntry{};
-  for (int i = 0; i < list.count; ++i)
-    if (DatabaseEntry* entry = find_database(list.oids[i], true); entry != nullptr && scan) entry->scan = true;
 }
 
-bool process_is_gone(int pid) { return pid > 0 && kill(pid, 0) != 0 && errno == ESRCH; }
+// When something was said about databases, and otherwise now and then.
+void refresh_if_due(Databases& databases, TimestampTz now) {
+  bool relist = false;
+  bool overflow = false;
+  {
+    SharedLock lock;
+    relist = std::exchange(shared()->relist, false);
+    // Without room for more it would be so again at once.
+    overflow = shared()->overflow && TimestampDifferenceExceeds(databases.visited_all, now, overflow_pause_ms);
+    if (overflow) shared()->overflow = false;
+  }
+  const bool housekeeping = now >= databases.visited_all + guc::housekeeping_interval * USECS_PER_SEC;
+  if (relist || overflow || housekeeping || TimestampDifferenceExceeds(databases.listed, now, 300'000))
+    refresh(databases, overflow || housekeeping, now);
+}
+
+bool process_is_gone(int pid) {
+  return pid > 0 && kill(pid, 0) != 0 && errno == ESRCH;
+}
 
 // Dispatchers and workers that never came up (fork failed) or ended without saying so.
 void sweep_dead(TimestampTz now) {
   SharedLock lock;
   for (DatabaseEntry& entry : shared()->databases)
-    if (entry.dispatcher != 0 &&
-        (process_is_gone(entry.dispatcher) || (entry.dispatcher < 0 && TimestampDifferenceExceeds(entry.started, now, 30'000)))) {
+    if (entry.dispatcher != 0 && (process_is_gone(entry.dispatcher) ||
+                                  (entry.dispatcher < 0 && TimestampDifferenceExceeds(entry.started, now, 30'000)))) {
       entry.dispatcher = 0;
       entry.scan = true;
     }
   for (Slot& slot : shared()->slots) {
-    const bool never_came = slot.state == Slot::State::reserved && TimestampDifferenceExceeds(slot.since, now, 30'000);
+    const bool never_came = (slot.state == Slot::State::reserved || slot.state == Slot::State::wanted) &&
+                            TimestampDifferenceExceeds(slot.since, now, 30'000);
     if (!never_came && !(slot.state == Slot::State::running && process_is_gone(slot.pid))) continue;
-    if (DatabaseEntry* entry = find_database(slot.database, true)) entry->scan = true;
+    const Oid database = slot.database;
     slot = Slot{};
+    mark_due(database);
   }
 }
 
-// Databases to be looked at now; counts the dispatchers that run. Sets the time of the next thing to do.
-int due_databases(Oid* due, TimestampTz now, TimestampTz& next) {
+// A database to be looked at now, while there may be another dispatcher; otherwise the time of the next thing to do.
+Oid next_database(Databases& databases, TimestampTz now, TimestampTz& next) {
   SharedLock lock;
   int running = 0;
-  int count = 0;
-  for (const DatabaseEntry& entry : shared()->databases) {
-    if (entry.database == InvalidOid) continue;
-    if (entry.dispatcher != 0) {
-      ++running;
-      continue;
+  for (const DatabaseEntry& entry : shared()->databases)
+    running += entry.database != InvalidOid && entry.dispatcher != 0 ? 1 : 0;
+  const bool room = running < max_dispatchers;
+  for (std::size_t i = 0; i < max_databases; ++i) {
+    const std::size_t place = (databases.turn + i) % max_databases;
+    const DatabaseEntry& entry = shared()->databases[place];
+    if (entry.database == InvalidOid || entry.dispatcher != 0) continue;
+    const TimestampTz hold = held_until(entry.database);
+    const TimestampTz due = std::max(hold, entry.scan ? TimestampTz{0} : entry.due);
+    if (due > now)
+      next = std::min(next, due);
+    else if (room) {
+      databases.turn = place + 1;
+      return entry.database;
     }
-    const bool wanted = entry.scan || entry.due <= now;
-    if (wanted && entry.hold <= now) due[count++] = entry.database;
-    else if (wanted) next = std::min(next, entry.hold);
-    else next = std::min(next, entry.due);
   }
-  return std::max(0, std::min(count, max_dispatchers - running));
+  if (!room || databases.to_visit.empty()) return InvalidOid; // the end of a dispatcher wakes the launcher
+  const Oid database = databases.to_visit.back();
+  if (held_until(database) > 0 || find_database(database, true) == nullptr) {
+    next = std::min(next, now + USECS_PER_SEC);
+    return InvalidOid;
+  }
+  databases.to_visit.pop_back();
+  return database;
+}
+
+// Slots whose worker got no process: it has become free, or another one. False: still none.
+bool start_wanted(TimestampTz now, TimestampTz& next) {
+  for (int i = 0; i < max_slots; ++i) {
+    TimestampTz since = 0;
+    {
+      SharedLock lock;
+      Slot& slot = shared()->slots[i];
+      if (slot.state != Slot::State::wanted) continue;
+      since = slot.since;
+    }
+    if (start_reserved(i)) continue;
+    want_process(i);
+    // The dispatcher that has left it may not be buried yet.
+    next = std::min(next, now + (TimestampDifferenceExceeds(since, now, 1'000) ? USECS_PER_SEC : USECS_PER_SEC / 20));
+    return false;
+  }
+  return true;
 }
 
 // There are more slots than before: who waits for one may look again.
@@ -152,35 +227,43 @@ void announce_launcher(bool here) {
   shared()->launcher_pid = here ? MyProcPid : 0;
 }
 
-void at_exit(int, Datum) { announce_launcher(false); }
+void at_exit(int, Datum) {
+  announce_launcher(false);
+}
+
+// Once, until there is one again.
+void tell_of_processes(bool refused) {
+  static bool complained = false;
+  {
+    SharedLock lock;
+    shared()->short_of_processes = refused;
+  }
+  if (refused && !complained)
+    call_pg([] {
+      ereport(WARNING, (errmsg("dbops: no free background worker process, jobs stay queued"),
+                        errhint("Raise max_worker_processes.")));
+    });
+  complained = refused;
+}
 
 void work() {
-  static Oid due[max_databases];
-  bool complained = false;
-  TimestampTz refreshed = GetCurrentTimestamp();
-  refresh_databases(true);
-  for (;;) {
-    if (ShutdownRequestPending) return;
+  Databases databases;
+  refresh(databases, true, GetCurrentTimestamp());
+  while (!ShutdownRequestPending) {
     const TimestampTz now = GetCurrentTimestamp();
-    if (shared()->overflow || TimestampDifferenceExceeds(refreshed, now, 300'000)) {
-      refresh_databases(shared()->overflow);
-      refreshed = now;
-    }
+    refresh_if_due(databases, now);
     sweep_dead(now);
-    TimestampTz next = DT_NOEND;
-    milliseconds wait = idle_wake;
-    bool refused = false;
-    const int count = due_databases(due, now, next);
-    for (int i = 0; i < count && !refused; ++i) refused = !launch(due[i], now);
-    if (refused && !complained)
-      call_pg([] {
-        ereport(WARNING, (errmsg("dbops: no free background worker process, jobs stay queued"),
-                          errhint("Raise max_worker_processes.")));
-      });
-    complained = refused;
-    wait = refused ? retry_wake : until(next, now);
+    TimestampTz next = databases.visited_all + guc::housekeeping_interval * USECS_PER_SEC;
+    if (shared()->overflow) next = std::min(next, databases.visited_all + overflow_pause_ms * INT64CONST(1000));
+    bool refused = !start_wanted(now, next);
+    const bool waits_for_dispatcher = refused && next < now + USECS_PER_SEC;
+    // A dispatcher would take the process that a worker waits for.
+    for (Oid due = InvalidOid; !refused && OidIsValid(due = next_database(databases, now, next));)
+      refused = !launch(due, now);
+    if (refused && !waits_for_dispatcher) next = std::min(next, now + retry_us);
+    if (!waits_for_dispatcher) tell_of_processes(refused);
     const int slots = guc::max_workers;
-    nap(wait);
+    nap(until(next, now));
     if (guc::max_workers > slots) scan_backlogs();
   }
 }

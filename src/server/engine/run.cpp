@@ -5,6 +5,7 @@
 #include "server/engine/shared.h"
 #include "server/engine/wait.h"
 #include "server/engine/wake.h"
+#include "server/engine/window.h"
 
 extern "C" {
 #include "executor/spi.h"
@@ -19,35 +20,51 @@ namespace {
 using core::JobAction;
 using core::JobState;
 
-// In the first transaction of a run, with the slice's lock held: the job as it is now, marked as running; nothing when it
-// is not to be run.
+// Somebody has the job's row in an open transaction, and will have changed its state when he commits. True: come again.
+bool being_steered(Session& session, const Assignment& assignment) {
+  if (!session.top_level()) return false; // a session can wait: its user can cancel
+  if (!bookkeep("SELECT 1 FROM dbops.job WHERE job_id = $1::bigint FOR NO KEY UPDATE SKIP LOCKED",
+                {to_text(assignment.job)})
+           .empty())
+    return false;
+  bookkeep("UPDATE dbops.job_slice SET launches = 0, not_before = clock_timestamp() + interval '1 second'"
+           " WHERE job_id = $1::bigint AND slice = $2::integer",
+           {to_text(assignment.job), to_text(assignment.slice)});
+  return true;
+}
+
+// In the first transaction of a run, with the slice's lock held: the job as it is now, marked as running; nothing when
+// it is not to be run.
 std::optional<Job> take_slice(Session& session, const Assignment& assignment) {
   // A start that a crash takes back is one of the launches that dispatch() has counted, so it cannot go on for ever.
   commit_without_waiting();
   const std::string id = to_text(assignment.job);
   const std::string slice = to_text(assignment.slice);
   if (bookkeep("SELECT 1 FROM dbops.job WHERE job_id = $1::bigint", {id}).empty()) return std::nullopt;
+  if (being_steered(session, assignment)) return std::nullopt;
   Job job = read_job(assignment.job, true);
   if (job.state != JobState::queued && job.state != JobState::running) return std::nullopt;
-  const Rows open = bookkeep("SELECT 1 FROM dbops.job_slice WHERE job_id = $1::bigint AND slice = $2::integer AND NOT done", {id, slice});
+  const Rows open = bookkeep(
+      "SELECT 1 FROM dbops.job_slice WHERE job_id = $1::bigint AND slice = $2::integer AND NOT done", {id, slice});
   if (open.empty()) return std::nullopt;
-  bookkeep("UPDATE dbops.job_run r SET outcome = 'lost', finished_at = clock_timestamp(), rows_done = s.rows_done - r.rows_before,"
-           " message = 'the process ended without a report'"
-           " FROM dbops.job_slice s WHERE r.outcome = 'running' AND s.job_id = r.job_id AND s.slice = r.slice"
-           " AND r.job_id = $1::bigint AND r.slice = $2::integer",
-           {id, slice});
+  note_lost_run(assignment.job, assignment.slice);
   // Its other slices may start now; the dispatcher that sent this worker has gone.
   if (job.state == JobState::queued && job.parallel > 1) announce_at_commit();
   change_state(job, JobAction::start, "dbops", std::string(session.mode()) + " with process id " + to_text(MyProcPid));
   bookkeep("INSERT INTO dbops.job_run (job_id, slice, mode, pid, rows_before)"
-           " SELECT job_id, slice, $3, $4::integer, rows_done FROM dbops.job_slice WHERE job_id = $1::bigint AND slice = $2::integer",
+           " SELECT job_id, slice, $3, $4::integer, rows_done FROM dbops.job_slice WHERE job_id = $1::bigint AND slice "
+           "= $2::integer",
            {id, slice, session.mode(), to_text(MyProcPid)});
-  bookkeep("UPDATE dbops.job SET launches = 0 WHERE job_id = $1::bigint AND launches <> 0", {id});
+  bookkeep(
+      "UPDATE dbops.job_slice SET launches = 0, not_before = NULL WHERE job_id = $1::bigint AND slice = $2::integer"
+      " AND (launches > 0 OR not_before IS NOT NULL)",
+      {id, slice});
   return job;
 }
 
 void end_run(const Assignment& assignment, const char* outcome, const Value& sqlstate, const Value& message) {
-  bookkeep("UPDATE dbops.job_run r SET outcome = $3, finished_at = clock_timestamp(), rows_done = s.rows_done - r.rows_before,"
+  bookkeep("UPDATE dbops.job_run r SET outcome = $3, finished_at = clock_timestamp(), rows_done = s.rows_done - "
+           "r.rows_before,"
            " sqlstate = $4, message = $5"
            " FROM dbops.job_slice s WHERE r.outcome = 'running' AND s.job_id = r.job_id AND s.slice = r.slice"
            " AND r.job_id = $1::bigint AND r.slice = $2::integer",
@@ -57,7 +74,19 @@ void end_run(const Assignment& assignment, const char* outcome, const Value& sql
            {to_text(assignment.job), to_text(assignment.slice)});
 }
 
-const char* outcome_of(SliceEnd end) { return end == SliceEnd::slice_done || end == SliceEnd::job_done ? "finished" : "stopped"; }
+const char* outcome_of(SliceEnd end) {
+  return end == SliceEnd::slice_done || end == SliceEnd::job_done ? "finished" : "stopped";
+}
+
+void wait_for_window(Job& job) {
+  const std::optional<JobWindow::Closed> closed = JobWindow(job).closed();
+  change_state(job, JobAction::requeue, "dbops", "outside of its time windows");
+  if (closed)
+    bookkeep(
+        "UPDATE dbops.job SET not_before = to_timestamp($2::bigint), not_before_reason = $3 WHERE job_id = $1::bigint",
+        {to_text(job.id), to_text(closed->opens), "time window " + closed->windows});
+  announce_at_commit();
+}
 
 void record_end(const Assignment& assignment, SliceEnd end) {
   Job job = read_job(assignment.job, true);
@@ -65,15 +94,20 @@ void record_end(const Assignment& assignment, SliceEnd end) {
   if (job.state != JobState::running) return; // paused or cancelled meanwhile: that word stands
   if (end == SliceEnd::job_done) {
     bookkeep("UPDATE dbops.job_slice SET done = true WHERE job_id = $1::bigint", {to_text(job.id)});
-    bookkeep("UPDATE dbops.job SET losses = 0, last_sqlstate = NULL, last_error = NULL, last_hint = NULL WHERE job_id = $1::bigint",
+    bookkeep("UPDATE dbops.job SET losses = 0, last_sqlstate = NULL, last_error = NULL, last_hint = NULL WHERE job_id "
+             "= $1::bigint",
              {to_text(job.id)});
     change_state(job, JobAction::finish, "dbops", std::nullopt);
   } else if (end == SliceEnd::slice_done) {
     bookkeep("UPDATE dbops.job_slice SET done = true WHERE job_id = $1::bigint AND slice = $2::integer",
              {to_text(job.id), to_text(assignment.slice)});
   } else if (end == SliceEnd::leave) {
-    change_state(job, JobAction::requeue, "dbops", "its worker had to leave: the database is to be dropped, renamed, moved or copied, or dbops was upgraded");
+    change_state(
+        job, JobAction::requeue, "dbops",
+        "its worker had to leave: the database is to be dropped, renamed, moved or copied, or dbops was upgraded");
     announce_at_commit();
+  } else if (end == SliceEnd::window) {
+    wait_for_window(job);
   }
 }
 
@@ -83,7 +117,8 @@ void record_failure(const Assignment& assignment, const SqlError& error) {
   if (job.state != JobState::running) return;
   record_error(job.id, error);
   change_state(job, JobAction::fail, "dbops", error.message);
-  for (const int pid : workers_of(job.id)) interrupt_at_commit(pid);
+  for (const int pid : workers_of(job.id))
+    interrupt_at_commit(pid);
 }
 
 // Somebody cancelled the statement from outside while the job was to run: that person wants it to stop.
@@ -91,19 +126,46 @@ void record_interruption(const Assignment& assignment) {
   Job job = read_job(assignment.job, true);
   end_run(assignment, "stopped", std::nullopt, "statement cancelled");
   if (job.state == JobState::running)
-    change_state(job, JobAction::pause, "dbops", "its statement was cancelled (pg_cancel_backend or the session's own cancel)");
+    change_state(job, JobAction::pause, "dbops",
+                 "its statement was cancelled (pg_cancel_backend or the session's own cancel)");
 }
 
-// The last word on a run must not be lost to a cancel that arrives at the same moment.
+// The last word on a run must not be lost to a cancel that arrives at the same moment. It does not wait for ever for
+// somebody who steers the job in an open transaction: false then, the run is over, and the next one finds the state
+// that he has left.
 template <typename F>
-void persist(Session& session, F&& body) {
+bool persist(Session& session, const Assignment& assignment, F&& body) {
+  bool word = true;
   for (int attempt = 0;; ++attempt) {
     try {
-      session.transaction(body);
-      return;
+      session.transaction([&] {
+        lock_at_most("2s");
+        if (word)
+          body();
+        else
+          end_run(assignment, "stopped", std::nullopt, "another session has the job in an open transaction");
+      });
+      return word;
     } catch (const SqlError& error) {
-      if (attempt == 5 || error.code != ERRCODE_QUERY_CANCELED) throw;
+      if (error.code == ERRCODE_LOCK_NOT_AVAILABLE && word)
+        word = false;
+      else if (attempt == 5 || error.code != ERRCODE_QUERY_CANCELED)
+        throw;
     }
+  }
+}
+
+// Somebody else has the slice. That is no worker that could not begin.
+void report_for_duty(Session& session, const Assignment& assignment) {
+  try {
+    session.transaction([&] {
+      lock_at_most("1s");
+      bookkeep(
+          "UPDATE dbops.job_slice SET launches = 0 WHERE job_id = $1::bigint AND slice = $2::integer AND launches > 0",
+          {to_text(assignment.job), to_text(assignment.slice)});
+    });
+  } catch (const SqlError& error) {
+    if (error.code != ERRCODE_LOCK_NOT_AVAILABLE) throw;
   }
 }
 
@@ -127,7 +189,10 @@ bool asked_to_leave() {
 }
 
 bool run_assignment(Session& session, const Assignment& assignment) {
-  if (!SliceLock::acquire(assignment.job, assignment.slice, 5'000)) return true;
+  if (!SliceLock::acquire(assignment.job, assignment.slice, 5'000)) {
+    report_for_duty(session, assignment);
+    return true;
+  }
   bool go_on = true;
   std::exception_ptr failure;
   try {
@@ -137,20 +202,27 @@ bool run_assignment(Session& session, const Assignment& assignment) {
       try {
         const SliceBody body = slice_body(job->kind);
         if (body == nullptr)
-          throw SqlError(ERRCODE_FEATURE_NOT_SUPPORTED, "this version of the dbops library cannot run jobs of kind " + job->kind,
+          throw SqlError(ERRCODE_FEATURE_NOT_SUPPORTED,
+                         "this version of the dbops library cannot run jobs of kind " + job->kind,
                          "Restart the server so that it loads the installed library.");
         const SliceEnd end = body(session, *job, assignment.slice);
         go_on = end != SliceEnd::leave;
         // Rows of another installation may have the same job id.
-        if (extension_unchanged(session, extension)) persist(session, [&] { record_end(assignment, end); });
-        else go_on = false;
+        if (!extension_unchanged(session, extension))
+          go_on = false;
+        else if (!persist(session, assignment, [&] { record_end(assignment, end); }))
+          go_on = false;
       } catch (const SqlError& error) {
-        if (!extension_unchanged(session, extension)) go_on = false; // the rows went with the extension: nothing to record
+        if (!extension_unchanged(session, extension))
+          go_on = false; // the rows went with the extension: nothing to record
         else if (error.code == ERRCODE_QUERY_CANCELED) {
           go_on = false;
-          if (asked_to_leave()) persist(session, [&] { record_end(assignment, SliceEnd::leave); });
-          else persist(session, [&] { record_interruption(assignment); });
-        } else persist(session, [&] { record_failure(assignment, error); });
+          if (asked_to_leave())
+            persist(session, assignment, [&] { record_end(assignment, SliceEnd::leave); });
+          else
+            persist(session, assignment, [&] { record_interruption(assignment); });
+        } else if (!persist(session, assignment, [&] { record_failure(assignment, error); }))
+          go_on = false;
       }
     }
   } catch (...) { // of any kind: a session must not keep the lock
@@ -186,20 +258,23 @@ void require_top_level(FunctionCallInfo fcinfo, const char* what) {
   const bool atomic = fcinfo->context == nullptr || !IsA(fcinfo->context, CallContext) ||
                       reinterpret_cast<CallContext*>(fcinfo->context)->atomic;
   if (atomic)
-    throw SqlError(ERRCODE_ACTIVE_SQL_TRANSACTION, std::string("CALL ") + what + " cannot run inside a transaction block",
+    throw SqlError(ERRCODE_ACTIVE_SQL_TRANSACTION,
+                   std::string("CALL ") + what + " cannot run inside a transaction block",
                    "Call it by itself, outside of BEGIN and of functions.");
 }
 
 // The job's fate, as an error of this session unless it succeeded.
 void raise_fate(Session& session, std::int64_t id) {
   const Rows fate = session.transaction([id] {
-    return bookkeep("SELECT state, last_error, last_hint, last_sqlstate FROM dbops.job WHERE job_id = $1::bigint", {to_text(id)});
+    return bookkeep("SELECT state, last_error, last_hint, last_sqlstate FROM dbops.job WHERE job_id = $1::bigint",
+                    {to_text(id)});
   });
   if (fate.empty()) throw SqlError(ERRCODE_UNDEFINED_OBJECT, "job " + to_text(id) + " does not exist");
   const std::string state = fate.text(0, 0);
   if (state == "failed") {
     const std::string code = fate.text(0, 3);
-    const int packed = code.size() == 5 ? MAKE_SQLSTATE(code[0], code[1], code[2], code[3], code[4]) : ERRCODE_INTERNAL_ERROR;
+    const int packed =
+        code.size() == 5 ? MAKE_SQLSTATE(code[0], code[1], code[2], code[3], code[4]) : ERRCODE_INTERNAL_ERROR;
     throw SqlError(packed, "job " + to_text(id) + " failed: " + fate.text(0, 1), fate.text(0, 2));
   }
   if (state == "cancelled") throw SqlError(ERRCODE_QUERY_CANCELED, "job " + to_text(id) + " was cancelled");
@@ -214,19 +289,21 @@ void run_here(std::int64_t id) {
   const int slice = session.transaction([id] {
     Job job = read_job(id, true);
     require_control(job);
-    // No worker can be started for its owner: this session is the way out that the HINT has named. Not announced, so that
-    // the dispatcher does not find it first.
+    // No worker can be started for its owner: this session is the way out that the HINT has named. Not announced, so
+    // that the dispatcher does not find it first.
     if (job.state == dbops::core::JobState::failed &&
-        !bookkeep("SELECT 1 FROM dbops.job WHERE job_id = $1::bigint AND last_sqlstate = '28000'", {to_text(id)}).empty())
+        !bookkeep("SELECT 1 FROM dbops.job WHERE job_id = $1::bigint AND last_sqlstate = '28000'", {to_text(id)})
+             .empty())
       change_state(job, dbops::core::JobAction::retry, role_name(GetUserId()), "CALL dbops.run()");
     if (job.state != dbops::core::JobState::queued && job.state != dbops::core::JobState::running)
       throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                      "job " + to_text(id) + " is " + std::string(dbops::core::to_string(job.state)) + ", not queued",
                      "dbops.resume() and dbops.retry() queue it again.");
-    const Rows open = bookkeep(std::string("SELECT min(slice) FROM dbops.job_slice s WHERE job_id = $1::bigint AND NOT done"
-                                           " AND NOT EXISTS (SELECT FROM ") +
-                                   dbops::server::held_slices_sql + " h WHERE h.job_id = s.job_id AND h.slice = s.slice)",
-                               {to_text(id)});
+    const Rows open =
+        bookkeep(std::string("SELECT min(slice) FROM dbops.job_slice s WHERE job_id = $1::bigint AND NOT done"
+                             " AND NOT EXISTS (SELECT FROM ") +
+                     dbops::server::held_slices_sql + " h WHERE h.job_id = s.job_id AND h.slice = s.slice)",
+                 {to_text(id)});
     if (open.is_null(0, 0))
       throw SqlError(ERRCODE_OBJECT_IN_USE, "job " + to_text(id) + " is being worked on by another process",
                      "CALL dbops.wait(" + to_text(id) + ") waits for it.");
@@ -243,7 +320,9 @@ void run_here(std::int64_t id) {
   }
   running_here = false;
   raise_fate(session, id);
-  if (!ours) throw SqlError(ERRCODE_QUERY_CANCELED, "job " + to_text(id) + " was interrupted and is queued again", "CALL dbops.run(" + to_text(id) + ") goes on from its last batch.");
+  if (!ours)
+    throw SqlError(ERRCODE_QUERY_CANCELED, "job " + to_text(id) + " was interrupted and is queued again",
+                   "CALL dbops.run(" + to_text(id) + ") goes on from its last batch.");
   call_pg([] { SPI_finish(); });
 }
 
@@ -261,7 +340,8 @@ void wait_for(std::int64_t id, std::optional<std::chrono::milliseconds> timeout)
     });
     if (ended) break;
     if (timeout && Clock::now() - start >= *timeout)
-      throw SqlError(ERRCODE_QUERY_CANCELED, "job " + to_text(id) + " has not finished in time", "See dbops.progress; the job goes on.");
+      throw SqlError(ERRCODE_QUERY_CANCELED, "job " + to_text(id) + " has not finished in time",
+                     "See dbops.progress; the job goes on.");
     nap(pause);
   }
   raise_fate(session, id);
@@ -290,7 +370,8 @@ DBOPS_SQL_FUNCTION(dbops_wait) {
     if (!PG_ARGISNULL(1)) {
       const Interval* interval = PG_GETARG_INTERVAL_P(1);
       const double days = interval->day + interval->month * 30.0;
-      timeout = std::chrono::milliseconds(static_cast<std::int64_t>(days * 86'400'000.0 + static_cast<double>(interval->time) / 1000.0));
+      timeout = std::chrono::milliseconds(
+          static_cast<std::int64_t>(days * 86'400'000.0 + static_cast<double>(interval->time) / 1000.0));
     }
     wait_for(job_argument(fcinfo), timeout);
     return static_cast<Datum>(0);

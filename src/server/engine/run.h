@@ -13,6 +13,7 @@ enum class SliceEnd {
   job_done,   // nothing left at all
   stopped,    // the job is not to run any more (paused, cancelled), its state says so
   leave,      // this process must leave the database; the job goes on elsewhere or later
+  window,     // the job's time windows are closed; it goes on when one opens
 };
 
 // What runs a slice of a kind of job. Raises when the job fails.

@@ -36,10 +36,15 @@ void WorkerSession::commit() {
     SPI_finish();
     PopActiveSnapshot();
     CommitTransactionCommand();
-    // Without this autovacuum never hears of the rows that died.
-    pgstat_report_stat(true);
-    pgstat_report_activity(STATE_IDLE, nullptr);
   });
+  try {
+    call_pg([] {
+      // Without this autovacuum never hears of the rows that died.
+      pgstat_report_stat(true);
+      pgstat_report_activity(STATE_IDLE, nullptr);
+    });
+  } catch (const SqlError&) { // committed is committed: it must not look like a failure, which would be done again
+  }
 }
 
 void WorkerSession::rollback() noexcept {
@@ -50,7 +55,8 @@ void WorkerSession::rollback() noexcept {
       pgstat_report_activity(STATE_IDLE, nullptr);
     });
   } catch (...) {
-    // An abort that fails leaves a process that cannot be trusted; the job continues from its last commit in another one.
+    // An abort that fails leaves a process that cannot be trusted; the job continues from its last commit in another
+    // one.
     proc_exit(1);
   }
 }

@@ -1,5 +1,7 @@
 #include "server/engine/shared.h"
 
+#include <algorithm>
+
 extern "C" {
 #include "storage/ipc.h"
 #include "storage/shmem.h"
@@ -33,7 +35,9 @@ void startup() {
 
 } // namespace
 
-Shared* shared() noexcept { return memory; }
+Shared* shared() noexcept {
+  return memory;
+}
 
 void install_shared_memory() {
   previous_request_hook = shmem_request_hook;
@@ -48,22 +52,33 @@ DatabaseEntry* find_database(Oid database, bool create) {
     if (entry.database == database) return &entry;
     if (spare == nullptr && entry.database == InvalidOid) spare = &entry;
   }
-  if (!create) return nullptr;
-  if (spare == nullptr) {
-    memory->overflow = true;
-    return nullptr;
-  }
+  if (!create || spare == nullptr) return nullptr;
   *spare = DatabaseEntry{};
   spare->database = database;
   spare->due = DT_NOEND;
   return spare;
 }
 
+void mark_due(Oid database) {
+  if (DatabaseEntry* entry = find_database(database, true))
+    entry->scan = true;
+  else
+    memory->overflow = true;
+}
+
+TimestampTz held_until(Oid database) {
+  const TimestampTz now = GetCurrentTimestamp();
+  TimestampTz until = 0;
+  for (const Hold& hold : memory->holds)
+    if (hold.database == database && hold.until > now) until = std::max(until, hold.until);
+  return until;
+}
+
 void announce_work(Oid database) {
   if (memory == nullptr) return;
   {
     SharedLock lock;
-    if (DatabaseEntry* entry = find_database(database, true)) entry->scan = true;
+    mark_due(database);
   }
   wake_launcher();
 }

@@ -1,5 +1,5 @@
-// What the launcher, the dispatchers and the workers share in memory: counters, slots and a latch. Nothing here is truth:
-// a crash empties it and the tables have the rest (DESIGN.md, section 3).
+// What the launcher, the dispatchers and the workers share in memory: counters, slots and a latch. Nothing here is
+// truth: a crash empties it and the tables have the rest (DESIGN.md, section 3).
 #pragma once
 
 #include "server/pg.h"
@@ -13,9 +13,11 @@ namespace dbops::server {
 
 // A place for one job worker. Taken by the dispatcher before it asks for the process, freed when the process ends.
 struct Slot {
-  enum class State { free, reserved, running };
+  // wanted: there was no free process; the launcher asks for one when the dispatcher has gone and left its own.
+  enum class State { free, wanted, reserved, running };
   State state;
   Oid database;
+  Oid owner;
   std::int64_t job;
   int slice;
   int pid; // 0 until the worker runs
@@ -28,21 +30,31 @@ struct DatabaseEntry {
   bool scan;           // something is due now
   bool backlog;        // work is waiting for a slot
   TimestampTz due;     // when something will be due; DT_NOEND: nothing
-  TimestampTz hold;    // no process may connect before this time: the database is being dropped, renamed or copied
   int dispatcher;      // pid of the dispatcher that runs, -1 while it is starting, 0 none
   TimestampTz started; // of that dispatcher
 };
 
+// A session that needs a database for itself: no process may connect before `until`, or before it has let go.
+struct Hold {
+  Oid database; // InvalidOid: free
+  int pid;
+  TimestampTz until;
+};
+
 inline constexpr int max_slots = 128;
-inline constexpr int max_databases = 1024;
+inline constexpr int max_databases = 1024; // that have work, or are being looked at; there may be more
+inline constexpr int max_holds = 64;
 
 struct Shared {
   LWLock* lock;
   int launcher_pid;
-  Latch* launcher; // valid while launcher_pid is not 0
-  bool overflow;   // a database found no entry: look at all of them again
+  Latch* launcher;         // valid while launcher_pid is not 0
+  bool overflow;           // a database found no entry: look at all of them again
+  bool relist;             // databases have come or gone
+  bool short_of_processes; // the postmaster refused one when last asked
   Slot slots[max_slots];
   DatabaseEntry databases[max_databases];
+  Hold holds[max_holds];
 };
 
 // Null when dbops is not in shared_preload_libraries.
@@ -59,8 +71,12 @@ class SharedLock {
   SharedLock& operator=(const SharedLock&) = delete;
 };
 
-// Under the lock. Makes an entry when there is none; null when the table is full (overflow is set then).
+// Under the lock. Null when there is no entry, and, with `create`, no room for one.
 DatabaseEntry* find_database(Oid database, bool create);
+// Under the lock: something is due there now. Where there is no room for an entry, all databases are looked at again.
+void mark_due(Oid database);
+// Under the lock. When it may be connected to: the latest `until` of those that hold it, 0 when nobody does.
+TimestampTz held_until(Oid database);
 
 // Tells the launcher that a database has work. Without the lock; harmless when nothing is preloaded.
 void announce_work(Oid database);

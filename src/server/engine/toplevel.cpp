@@ -4,6 +4,8 @@
 
 extern "C" {
 #include "pgstat.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
 #include "tcop/pquery.h"
 #include "tcop/tcopprot.h"
 #include "tcop/utility.h"
@@ -15,8 +17,8 @@ namespace dbops::server {
 
 namespace {
 
-void execute(const char* sql) {
-  MemoryContext parse_memory = AllocSetContextCreate(TopMemoryContext, "dbops top-level statement", ALLOCSET_DEFAULT_SIZES);
+// parse_memory outlives the transactions that the statement begins and ends.
+void execute(const char* sql, MemoryContext parse_memory) {
   MemoryContext previous = MemoryContextSwitchTo(parse_memory);
   List* parsed = pg_parse_query(sql);
   auto* statement = linitial_node(RawStmt, parsed);
@@ -34,28 +36,82 @@ void execute(const char* sql) {
   compat::run_portal(portal, receiver, &completion);
   receiver->rDestroy(receiver);
   PortalDrop(portal, false);
-  MemoryContextDelete(parse_memory);
 }
+
+void set(const std::string& name, const std::string& value) {
+  call_pg([&name, &value] {
+    (void)set_config_option(name.c_str(), value.c_str(), PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SET, true, 0, false);
+  });
+}
+
+// Settings that outlive the transactions that VACUUM makes of its statement, and are put back afterwards.
+class SettingsBetween {
+ public:
+  explicit SettingsBetween(const Settings& settings) {
+    for (const auto& [name, value] : settings) {
+      const char* old = call_pg([&name = name] { return GetConfigOption(name.c_str(), true, false); });
+      before_.emplace_back(name, old == nullptr ? "" : old);
+    }
+    for (const auto& [name, value] : settings)
+      set(name, value);
+  }
+  ~SettingsBetween() {
+    try {
+      for (const auto& [name, value] : before_)
+        set(name, value);
+    } catch (const SqlError&) { // they were accepted before
+    }
+  }
+  SettingsBetween(const SettingsBetween&) = delete;
+  SettingsBetween& operator=(const SettingsBetween&) = delete;
+
+ private:
+  Settings before_;
+};
+
+// While it is set, who waits for a lock of this process cancels its statement after deadlock_timeout, as he would
+// cancel an autovacuum (proc.c, ProcSleep).
+class GivesWay {
+ public:
+  GivesWay() { flag(true); }
+  ~GivesWay() { flag(false); }
+  GivesWay(const GivesWay&) = delete;
+  GivesWay& operator=(const GivesWay&) = delete;
+
+ private:
+  static void flag(bool on) noexcept {
+    LWLockAcquire(ProcArrayLock, LW_EXCLUSIVE);
+    if (on)
+      MyProc->statusFlags |= PROC_IS_AUTOVACUUM;
+    else
+      MyProc->statusFlags &= ~PROC_IS_AUTOVACUUM;
+    ProcGlobal->statusFlags[MyProc->pgxactoff] = MyProc->statusFlags;
+    LWLockRelease(ProcArrayLock);
+  }
+};
 
 } // namespace
 
 void run_top_level(const std::string& sql, const Settings& settings) {
+  const SettingsBetween between(settings);
+  const GivesWay gives_way;
+  MemoryContext memory =
+      call_pg([] { return AllocSetContextCreate(TopMemoryContext, "dbops statement", ALLOCSET_DEFAULT_SIZES); });
   try {
-    call_pg([&sql, &settings] {
+    call_pg([&sql, memory] {
       SetCurrentStatementStartTimestamp();
       pgstat_report_activity(STATE_RUNNING, sql.c_str());
       StartTransactionCommand();
-      // For this transaction and those that the statement makes of it: VACUUM commits in between.
-      for (const auto& [name, value] : settings)
-        set_config_option(name.c_str(), value.c_str(), PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SET, true, 0, false);
-      execute(sql.c_str());
+      execute(sql.c_str(), memory);
       CommitTransactionCommand();
+      MemoryContextDelete(memory);
       pgstat_report_stat(true);
       pgstat_report_activity(STATE_IDLE, nullptr);
     });
   } catch (...) {
-    call_pg([] {
+    call_pg([memory] {
       AbortCurrentTransaction();
+      MemoryContextDelete(memory);
       pgstat_report_activity(STATE_IDLE, nullptr);
     });
     throw;

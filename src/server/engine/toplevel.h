@@ -7,8 +7,10 @@
 
 namespace dbops::server {
 
-// Runs one statement in transactions of its own, in a background worker and outside of any transaction, as the session's
-// user. Source of the sequence: postgres.c, exec_simple_query.
+// Runs one statement in transactions of its own, in a background worker and outside of any transaction, as the
+// session's user and under these settings. It is for upkeep: it gives way as autovacuum does, and raises 57014 when
+// somebody has waited for one of its locks for his deadlock_timeout. Source of the sequence: postgres.c,
+// exec_simple_query.
 void run_top_level(const std::string& sql, const Settings& settings);
 
 } // namespace dbops::server

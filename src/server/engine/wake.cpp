@@ -12,8 +12,8 @@ namespace {
 
 constexpr int max_interrupts = 256;
 
-// Filled inside a transaction, emptied by its end. Each knows the nesting level of the savepoint that it belongs to: what is
-// rolled back to a savepoint has not happened.
+// Filled inside a transaction, emptied by its end. Each knows the nesting level of the savepoint that it belongs to:
+// what is rolled back to a savepoint has not happened.
 struct Interrupt {
   int pid;
   int level;
@@ -37,10 +37,11 @@ void at_transaction_end(XactEvent event, void*) {
     const bool tell = announce_level != 0;
     interrupts = 0;
     announce_level = 0;
-    for (int i = 0; i < count; ++i) kill(interrupted[i].pid, SIGINT);
+    for (int i = 0; i < count; ++i)
+      kill(interrupted[i].pid, SIGINT);
     if (tell) announce_work(MyDatabaseId);
     if (std::exchange(databases_changed, false) && shared() != nullptr) {
-      shared()->overflow = true;
+      shared()->relist = true;
       wake_launcher();
     }
     break;
@@ -59,7 +60,8 @@ void at_savepoint_end(SubXactEvent event, SubTransactionId, SubTransactionId, vo
   const int level = GetCurrentTransactionNestLevel();
   if (event == SUBXACT_EVENT_COMMIT_SUB) {
     if (announce_level >= level) announce_level = level - 1;
-    for (int i = 0; i < interrupts; ++i) interrupted[i].level = std::min(interrupted[i].level, level - 1);
+    for (int i = 0; i < interrupts; ++i)
+      interrupted[i].level = std::min(interrupted[i].level, level - 1);
   } else if (event == SUBXACT_EVENT_ABORT_SUB) {
     if (announce_level >= level) announce_level = 0;
     interrupts = static_cast<int>(std::remove_if(interrupted, interrupted + interrupts,
@@ -75,7 +77,9 @@ void install_commit_callback() {
   RegisterSubXactCallback(at_savepoint_end, nullptr);
 }
 
-void relist_databases_at_commit() { databases_changed = true; }
+void relist_databases_at_commit() {
+  databases_changed = true;
+}
 
 void announce_at_commit() {
   if (announce_level == 0) announce_level = GetCurrentTransactionNestLevel();

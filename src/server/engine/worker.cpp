@@ -1,5 +1,5 @@
-// The processes that work in one database: the dispatcher, which looks what is due and is gone again within moments, and
-// the job worker, which connects as the owner of its job.
+// The processes that work in one database: the dispatcher, which looks what is due and is gone again within moments,
+// and the job worker, which connects as the owner of its job.
 
 #include <algorithm>
 
@@ -57,12 +57,15 @@ DispatcherStage dispatcher_stage = DispatcherStage::connecting;
 void dispatcher_ended(int, Datum database) {
   {
     SharedLock lock;
-    if (DatabaseEntry* entry = find_database(DatumGetObjectId(database), false); entry != nullptr && entry->dispatcher == MyProcPid) {
+    if (DatabaseEntry* entry = find_database(DatumGetObjectId(database), false);
+        entry != nullptr && entry->dispatcher == MyProcPid) {
       entry->dispatcher = 0;
       if (dispatcher_stage != DispatcherStage::finished) {
         const int again = dispatcher_stage == DispatcherStage::working ? 5 : 60; // seconds
         entry->due = std::min(entry->due, GetCurrentTimestamp() + again * USECS_PER_SEC);
       }
+      // Nothing is left to be known of it: its place is for others, as there may be more databases than places.
+      if (!entry->scan && !entry->backlog && entry->due == DT_NOEND) *entry = DatabaseEntry{};
     }
   }
   wake_launcher();
@@ -73,17 +76,18 @@ void worker_ended(int, Datum slot) {
     SharedLock lock;
     const Oid database = shared()->slots[DatumGetInt32(slot)].database;
     shared()->slots[DatumGetInt32(slot)] = Slot{};
-    // A place has become free: whoever waits for one may look again. Its own database has a loss to account for, or more.
+    // A place has become free: whoever waits for one may look again. Its own database has a loss to account for, or
+    // more.
     for (DatabaseEntry& entry : shared()->databases)
-      if (entry.database != InvalidOid && (entry.backlog || entry.database == database)) entry.scan = true;
+      if (entry.database != InvalidOid && entry.backlog) entry.scan = true;
+    mark_due(database);
   }
   wake_launcher();
 }
 
 bool database_is_held(Oid database) {
   SharedLock lock;
-  const DatabaseEntry* entry = find_database(database, false);
-  return entry != nullptr && entry->hold > GetCurrentTimestamp();
+  return held_until(database) > 0;
 }
 
 bool others_wait_for_slots() {
@@ -93,13 +97,14 @@ bool others_wait_for_slots() {
   });
 }
 
-// What the role's or the database's settings would do to the engine's own transactions. In a deadlock, with DROP EXTENSION
-// above all, the engine finds it first and is the victim.
+// What the role's or the database's settings would do to the engine's own transactions. In a deadlock, with DROP
+// EXTENSION above all, the engine finds it first and is the victim.
 void plain_session() {
   for (const auto& [name, value] :
        {std::pair{"default_transaction_read_only", "off"}, std::pair{"default_transaction_isolation", "read committed"},
-        std::pair{"default_transaction_deferrable", "off"}, std::pair{"statement_timeout", "0"}, std::pair{"lock_timeout", "0"},
-        std::pair{"idle_in_transaction_session_timeout", "0"}, std::pair{"deadlock_timeout", "50ms"}})
+        std::pair{"default_transaction_deferrable", "off"}, std::pair{"statement_timeout", "0"},
+        std::pair{"lock_timeout", "0"}, std::pair{"idle_in_transaction_session_timeout", "0"},
+        std::pair{"deadlock_timeout", "50ms"}})
     SetConfigOption(name, value, PGC_SUSET, PGC_S_OVERRIDE);
 }
 
@@ -129,7 +134,8 @@ void worker_work(const WorkerOrder& order) {
   }
 }
 
-// The victim of a deadlock (with a DROP EXTENSION) is this process; a role's or database's default does not stop the engine.
+// The victim of a deadlock (with a DROP EXTENSION) is this process; a role's or database's default does not stop the
+// engine.
 void give_way_to_others() {
   SetConfigOption("deadlock_timeout", "50ms", PGC_SUSET, PGC_S_OVERRIDE);
   SetConfigOption("default_transaction_read_only", "off", PGC_USERSET, PGC_S_OVERRIDE);
@@ -154,32 +160,48 @@ bool start_dispatcher(Oid database) {
   return ask_postmaster(worker);
 }
 
-StartResult start_worker(Oid database, Oid owner, std::int64_t job, int slice) {
-  WorkerOrder order{-1, database, owner, job, slice};
+Reserved reserve_slot(Oid database, Oid owner, std::int64_t job, int slice, int& slot) {
+  SharedLock lock;
+  if (held_until(database) > 0) return Reserved::held;
+  int used = 0;
+  int spare = -1;
+  for (int i = 0; i < max_slots; ++i) {
+    const Slot& other = shared()->slots[i];
+    if (other.state == Slot::State::free) {
+      if (spare < 0) spare = i;
+      continue;
+    }
+    ++used;
+    if (other.database == database && other.job == job && other.slice == slice) return Reserved::held;
+  }
+  if (spare < 0 || used >= guc::max_workers) return Reserved::no_slot;
+  shared()->slots[spare] = Slot{Slot::State::reserved, database, owner, job, slice, 0, GetCurrentTimestamp(), false};
+  slot = spare;
+  return Reserved::yes;
+}
+
+bool start_reserved(int slot) {
+  WorkerOrder order{};
   {
     SharedLock lock;
-    const DatabaseEntry* entry = find_database(database, false);
-    if (entry != nullptr && entry->hold > GetCurrentTimestamp()) return StartResult::held;
-    int used = 0;
-    for (int i = 0; i < max_slots; ++i) {
-      const Slot& slot = shared()->slots[i];
-      if (slot.state == Slot::State::free) {
-        if (order.slot < 0) order.slot = i;
-        continue;
-      }
-      ++used;
-      if (slot.database == database && slot.job == job && slot.slice == slice) return StartResult::held;
-    }
-    if (order.slot < 0 || used >= guc::max_workers) return StartResult::no_slot;
-    shared()->slots[order.slot] = Slot{Slot::State::reserved, database, job, slice, 0, GetCurrentTimestamp(), false};
+    Slot& place = shared()->slots[slot];
+    order = {slot, place.database, place.owner, place.job, place.slice};
+    place.state = Slot::State::reserved; // before the process looks
   }
   BackgroundWorker worker = describe("dbops_worker_main", "dbops worker");
-  snprintf(worker.bgw_name, sizeof worker.bgw_name, "dbops worker for job " INT64_FORMAT, job);
+  snprintf(worker.bgw_name, sizeof worker.bgw_name, "dbops worker for job " INT64_FORMAT, order.job);
   std::memcpy(worker.bgw_extra, &order, sizeof order);
-  if (ask_postmaster(worker)) return StartResult::started;
+  return ask_postmaster(worker);
+}
+
+void want_process(int slot) {
   SharedLock lock;
-  shared()->slots[order.slot] = Slot{};
-  return StartResult::no_process;
+  shared()->slots[slot].state = Slot::State::wanted;
+}
+
+void free_slot(int slot) {
+  SharedLock lock;
+  shared()->slots[slot] = Slot{};
 }
 
 } // namespace dbops::server

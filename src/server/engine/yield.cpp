@@ -10,8 +10,11 @@
 extern "C" {
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
+#include "commands/extension.h"
 #include "nodes/parsenodes.h"
+#include "storage/ipc.h"
 #include "tcop/utility.h"
+#include "utils/acl.h"
 }
 
 namespace dbops::server {
@@ -32,8 +35,39 @@ const char* option(List* options, const char* name) {
   return nullptr;
 }
 
+bool names_dbops(DropStmt* statement) {
+  ListCell* cell = nullptr;
+  foreach (cell, statement->objects)
+    if (std::strcmp(strVal(lfirst(cell)), "dbops") == 0) return true;
+  return false;
+}
+
+// True for superusers as well, whatever they own: then the workers leave for nothing, and come back.
+bool by_owner_of(Oid extension, DropOwnedStmt* statement) {
+  ListCell* cell = nullptr;
+  foreach (cell, statement->roles) {
+    const Oid role = get_rolespec_oid(static_cast<RoleSpec*>(lfirst(cell)), true);
+    if (OidIsValid(role) && has_privs_of_role(GetUserId(), role) && compat::owns_extension(extension, role))
+      return true;
+  }
+  return false;
+}
+
+// DROP EXTENSION dbops, or DROP OWNED BY its owner, by who may: it needs the tables that the workers write.
+bool drops_extension(Node* statement) {
+  const bool by_name = IsA(statement, DropStmt) &&
+                       reinterpret_cast<DropStmt*>(statement)->removeType == OBJECT_EXTENSION &&
+                       names_dbops(reinterpret_cast<DropStmt*>(statement));
+  if (!by_name && !IsA(statement, DropOwnedStmt)) return false;
+  const Oid extension = get_extension_oid("dbops", true);
+  if (!OidIsValid(extension)) return false;
+  if (by_name) return superuser() || compat::owns_extension(extension, GetUserId());
+  return by_owner_of(extension, reinterpret_cast<DropOwnedStmt*>(statement));
+}
+
 // The database that the statement needs for itself; InvalidOid for all others, and for who may not do it anyway.
 Oid database_wanted(Node* statement) {
+  if (drops_extension(statement)) return MyDatabaseId;
   const char* name = nullptr;
   switch (nodeTag(statement)) {
   case T_DropdbStmt:
@@ -78,7 +112,10 @@ int ask_to_leave(Oid database, bool again) {
 void hold(Oid database) {
   {
     SharedLock lock;
-    if (DatabaseEntry* entry = find_database(database, true)) entry->hold = GetCurrentTimestamp() + longest_hold_us;
+    Hold* mine = nullptr; // no place left: workers are asked to leave all the same
+    for (Hold& hold : shared()->holds)
+      if (hold.database == InvalidOid || hold.until <= GetCurrentTimestamp()) mine = &hold;
+    if (mine != nullptr) *mine = Hold{database, MyProcPid, GetCurrentTimestamp() + longest_hold_us};
   }
   for (int waited = 0; ask_to_leave(database, waited % 500 == 0) > 0 && waited < leave_within_ms; waited += 10) {
     CHECK_FOR_INTERRUPTS();
@@ -86,23 +123,30 @@ void hold(Oid database) {
   }
 }
 
-void release(Oid database) {
+void let_go(Oid database, bool gone) {
   {
     SharedLock lock;
-    if (DatabaseEntry* entry = find_database(database, false)) {
-      entry->hold = 0;
-      entry->scan = true;
-    }
-    for (Slot& slot : shared()->slots)
-      if (slot.database == database) slot.leave = false;
+    for (Hold& hold : shared()->holds)
+      if (hold.database == database && hold.pid == MyProcPid) hold = Hold{};
+    if (held_until(database) == 0)
+      for (Slot& slot : shared()->slots)
+        if (slot.database == database) slot.leave = false;
+    if (gone) return;
+    mark_due(database);
   }
   wake_launcher();
 }
 
+// Of a statement that failed, also when the session ends in the middle.
+void release(int, Datum database) {
+  let_go(DatumGetObjectId(database), false);
+}
+
 void run_utility(PlannedStmt* statement, const char* text, bool read_only_tree, ProcessUtilityContext context,
-                 ParamListInfo parameters, QueryEnvironment* environment, DestReceiver* destination, QueryCompletion* completion) {
-  (previous_hook != nullptr ? previous_hook : standard_ProcessUtility)(statement, text, read_only_tree, context, parameters,
-                                                                      environment, destination, completion);
+                 ParamListInfo parameters, QueryEnvironment* environment, DestReceiver* destination,
+                 QueryCompletion* completion) {
+  (previous_hook != nullptr ? previous_hook : standard_ProcessUtility)(
+      statement, text, read_only_tree, context, parameters, environment, destination, completion);
 }
 
 // Called by PostgreSQL with plain C rules: no object with a destructor in this frame.
@@ -114,15 +158,14 @@ void process_utility(PlannedStmt* statement, const char* text, bool read_only_tr
     run_utility(statement, text, read_only_tree, context, parameters, environment, destination, completion);
     return;
   }
-  PG_TRY();
+  PG_ENSURE_ERROR_CLEANUP(release, ObjectIdGetDatum(database));
   {
     hold(database);
     run_utility(statement, text, read_only_tree, context, parameters, environment, destination, completion);
-    relist_databases_at_commit(); // before it, the launcher cannot see what has changed
+    if (database != MyDatabaseId) relist_databases_at_commit(); // before it, the launcher cannot see what has changed
   }
-  PG_FINALLY();
-  { release(database); }
-  PG_END_TRY();
+  PG_END_ENSURE_ERROR_CLEANUP(release, ObjectIdGetDatum(database));
+  let_go(database, IsA(statement->utilityStmt, DropdbStmt));
 }
 
 } // namespace

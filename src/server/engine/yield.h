@@ -1,5 +1,6 @@
-// Jobs make room for DROP DATABASE, ALTER DATABASE ... RENAME / SET TABLESPACE and CREATE DATABASE ... TEMPLATE: these
-// need a database that nobody is connected to. Workers roll their batch back, leave, and continue when it is over.
+// Jobs make room for DROP DATABASE, ALTER DATABASE ... RENAME / SET TABLESPACE and CREATE DATABASE ... TEMPLATE, which
+// need a database that nobody is connected to, and for DROP EXTENSION, which needs the tables of jobs. Workers roll
+// their batch back, leave, and continue when it is over.
 #pragma once
 
 namespace dbops::server {
