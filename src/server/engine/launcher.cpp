@@ -162,12 +162,16 @@ Oid next_database(Databases& databases, TimestampTz now, TimestampTz& next) {
   }
   if (!room || databases.to_visit.empty()) return InvalidOid; // the end of a dispatcher wakes the launcher
   const Oid database = databases.to_visit.back();
-  if (held_until(database) > 0 || find_database(database, true) == nullptr) {
+  DatabaseEntry* entry = find_database(database, true);
+  if (entry == nullptr) { // no place: the end of a dispatcher, or of work, makes one
     next = std::min(next, now + USECS_PER_SEC);
     return InvalidOid;
   }
   databases.to_visit.pop_back();
-  return database;
+  if (entry->dispatcher == 0 && held_until(database) == 0) return database;
+  entry->scan = true; // later: it is held, or looked at by a dispatcher that an earlier launcher has sent
+  next = now;
+  return InvalidOid;
 }
 
 // Slots whose worker got no process: it has become free, or another one. False: still none.

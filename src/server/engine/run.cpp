@@ -23,10 +23,16 @@ using core::JobState;
 // Somebody has the job's row in an open transaction, and will have changed its state when he commits. True: come again.
 bool being_steered(Session& session, const Assignment& assignment) {
   if (!session.top_level()) return false; // a session can wait: its user can cancel
-  if (!bookkeep("SELECT 1 FROM dbops.job WHERE job_id = $1::bigint FOR NO KEY UPDATE SKIP LOCKED",
-                {to_text(assignment.job)})
-           .empty())
+  try {
+    in_savepoint([&] {
+      lock_at_most("500ms"); // other workers of the job have it for a moment
+      return bookkeep("SELECT 1 FROM dbops.job WHERE job_id = $1::bigint FOR NO KEY UPDATE", {to_text(assignment.job)});
+    });
+    lock_at_most("0");
     return false;
+  } catch (const SqlError& error) {
+    if (error.code != ERRCODE_LOCK_NOT_AVAILABLE) throw;
+  }
   bookkeep("UPDATE dbops.job_slice SET launches = 0, not_before = clock_timestamp() + interval '1 second'"
            " WHERE job_id = $1::bigint AND slice = $2::integer",
            {to_text(assignment.job), to_text(assignment.slice)});

@@ -1,4 +1,5 @@
-// The one place where the engine's transactions begin and end, the same for a background worker and for CALL dbops.run().
+// The one place where the engine's transactions begin and end, the same for a background worker and for CALL
+// dbops.run().
 #pragma once
 
 #include "server/guard.h"
@@ -17,8 +18,9 @@ class Session {
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
-  // Runs body in a transaction of its own with a connection of SPI and an active snapshot. Commits; on an exception rolls
-  // back and lets it go on (a std::exception as an SqlError). Between two of them no snapshot and no transaction id is held.
+  // Runs body in a transaction of its own with a connection of SPI and an active snapshot. Commits; on an exception
+  // rolls back and lets it go on (a std::exception as an SqlError). Between two of them no snapshot and no transaction
+  // id is held.
   template <typename F>
   auto transaction(F&& body) -> std::invoke_result_t<F&> {
     begin();
@@ -59,8 +61,8 @@ class WorkerSession final : public Session {
   void rollback() noexcept override;
 };
 
-// Inside a procedure that was called outside of a transaction block: a subtransaction for each body, so that an error can
-// be survived, and SPI_commit after it. Needs the non-atomic SPI connection that the procedure has opened.
+// Inside a procedure that was called outside of a transaction block: a subtransaction for each body, so that an error
+// can be survived, and SPI_commit after it. Needs the non-atomic SPI connection that the procedure has opened.
 class ProcedureSession final : public Session {
  public:
   [[nodiscard]] bool top_level() const noexcept override { return false; }

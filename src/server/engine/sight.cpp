@@ -30,14 +30,16 @@ std::vector<std::int64_t> counts_of(FunctionCallInfo fcinfo) {
   return {raw.values, raw.values + raw.count};
 }
 
-// Bytes of one fork, segment by segment (md.c: "16384", "16384.1", ...); a file that goes away meanwhile counts as its end.
+// Bytes of one fork, segment by segment (md.c: "16384", "16384.1", ...); a file that goes away meanwhile counts as its
+// end.
 std::int64_t fork_bytes(const std::string& path) {
   std::int64_t bytes = 0;
   for (int segment = 0;; ++segment) {
     struct stat file {};
     if (stat(segment == 0 ? path.c_str() : (path + "." + std::to_string(segment)).c_str(), &file) != 0) {
       if (errno == ENOENT) return bytes;
-      throw SqlError(errno == EACCES ? ERRCODE_INSUFFICIENT_PRIVILEGE : ERRCODE_IO_ERROR, "could not stat file \"" + path + "\"");
+      throw SqlError(errno == EACCES ? ERRCODE_INSUFFICIENT_PRIVILEGE : ERRCODE_IO_ERROR,
+                     "could not stat file \"" + path + "\"");
     }
     bytes += file.st_size;
   }

@@ -33,7 +33,8 @@ std::optional<double> archive_backlog() {
   if (XLogArchiveMode == ARCHIVE_MODE_OFF) return 0;
   std::error_code error;
   std::int64_t ready = 0;
-  for (fs::directory_iterator entry(XLOGDIR "/archive_status", error), end; !error && entry != end; entry.increment(error))
+  for (fs::directory_iterator entry(XLOGDIR "/archive_status", error), end; !error && entry != end;
+       entry.increment(error))
     if (entry->path().extension() == ".ready") ++ready;
   if (error) return std::nullopt;
   return static_cast<double>(ready);
@@ -41,7 +42,8 @@ std::optional<double> archive_backlog() {
 
 std::string array_of(const std::vector<Oid>& oids) {
   std::string text = "{";
-  for (const Oid oid : oids) text += (text.size() > 1 ? "," : "") + std::to_string(oid);
+  for (const Oid oid : oids)
+    text += (text.size() > 1 ? "," : "") + std::to_string(oid);
   return text + "}";
 }
 
@@ -49,10 +51,11 @@ std::string array_of(const std::vector<Oid>& oids) {
 
 void SignalReader::read_replicas(core::ThrottleSignals& signals) {
   // A standby reports all its positions at once: who has written WAL and replays none only stores it (pg_receivewal,
-  // pg_basebackup -X stream). No position at all: it streams and has not reported yet, so nothing is known of it. States
-  // 'startup' and 'backup' stream nothing. Without the right to see the others' states they are null.
+  // pg_basebackup -X stream). No position at all: it streams and has not reported yet, so nothing is known of it.
+  // States 'startup' and 'backup' stream nothing. Without the right to see the others' states they are null.
   const Rows standbys = bookkeep(
-      "SELECT (pg_current_wal_flush_lsn() - '0/0'::pg_lsn)::bigint, r.pid IS NOT NULL, (r.replay_lsn - '0/0'::pg_lsn)::bigint,"
+      "SELECT (pg_current_wal_flush_lsn() - '0/0'::pg_lsn)::bigint, r.pid IS NOT NULL, (r.replay_lsn - "
+      "'0/0'::pg_lsn)::bigint,"
       " CASE WHEN r.replay_lsn < pg_current_wal_flush_lsn() THEN extract(epoch FROM r.replay_lag) END"
       " FROM (SELECT 1) one LEFT JOIN (SELECT s.pid, s.replay_lsn, s.replay_lag FROM pg_catalog.pg_stat_replication s"
       " LEFT JOIN pg_catalog.pg_replication_slots l ON l.active_pid = s.pid"
@@ -82,7 +85,8 @@ void SignalReader::read_wal_rate(core::ThrottleSignals& signals) {
   last_insert_at_ = now;
 }
 
-core::ThrottleSignals SignalReader::read(Session& session, const core::ThrottleLimits& limits, const std::vector<Oid>& relations) {
+core::ThrottleSignals SignalReader::read(Session& session, const core::ThrottleLimits& limits,
+                                         const std::vector<Oid>& relations) {
   core::ThrottleSignals signals;
   if (limits.max_load) signals.load = load_per_core();
   if (limits.max_archive_backlog) signals.archive_backlog = archive_backlog();
@@ -98,17 +102,19 @@ core::ThrottleSignals SignalReader::read(Session& session, const core::ThrottleL
   if (limits.max_active_sessions)
     attempt([&] {
       // 'disabled': track_activities is off there. No type: no right to see it. No state: it has just connected.
-      const Rows active = bookkeep("SELECT count(*) FILTER (WHERE coalesce(state, 'active') = 'active'),"
-                                   " count(*) FILTER (WHERE backend_type IS NULL OR state = 'disabled') FROM pg_catalog.pg_stat_activity"
-                                   " WHERE coalesce(backend_type, 'client backend') = 'client backend' AND pid <> pg_backend_pid()");
+      const Rows active = bookkeep(
+          "SELECT count(*) FILTER (WHERE coalesce(state, 'active') = 'active'),"
+          " count(*) FILTER (WHERE backend_type IS NULL OR state = 'disabled') FROM pg_catalog.pg_stat_activity"
+          " WHERE coalesce(backend_type, 'client backend') = 'client backend' AND pid <> pg_backend_pid()");
       if (active.integer(0, 1) == 0) signals.active_sessions = active.real(0, 0);
     });
   if (limits.pause_for_autovacuum)
     attempt([&] {
       // Null: no right to see which table it is at.
-      const Rows running = bookkeep("SELECT count(*) FILTER (WHERE relid = ANY ($1::oid[])) > 0, count(*) FILTER (WHERE relid IS NULL)"
-                                    " FROM pg_catalog.pg_stat_progress_vacuum WHERE datname = current_database()",
-                                    {array_of(relations)});
+      const Rows running =
+          bookkeep("SELECT count(*) FILTER (WHERE relid = ANY ($1::oid[])) > 0, count(*) FILTER (WHERE relid IS NULL)"
+                   " FROM pg_catalog.pg_stat_progress_vacuum WHERE datname = current_database()",
+                   {array_of(relations)});
       if (running.integer(0, 1) == 0) signals.autovacuum = running.boolean(0, 0);
     });
   return signals;

@@ -97,6 +97,7 @@ void run_top_level(const std::string& sql, const Settings& settings) {
   const GivesWay gives_way;
   MemoryContext memory =
       call_pg([] { return AllocSetContextCreate(TopMemoryContext, "dbops statement", ALLOCSET_DEFAULT_SIZES); });
+  std::optional<SqlError> failure;
   try {
     call_pg([&sql, memory] {
       SetCurrentStatementStartTimestamp();
@@ -104,18 +105,17 @@ void run_top_level(const std::string& sql, const Settings& settings) {
       StartTransactionCommand();
       execute(sql.c_str(), memory);
       CommitTransactionCommand();
-      MemoryContextDelete(memory);
-      pgstat_report_stat(true);
-      pgstat_report_activity(STATE_IDLE, nullptr);
     });
-  } catch (...) {
-    call_pg([memory] {
-      AbortCurrentTransaction();
-      MemoryContextDelete(memory);
-      pgstat_report_activity(STATE_IDLE, nullptr);
-    });
-    throw;
+  } catch (const SqlError& error) {
+    failure = error;
+    call_pg([] { AbortCurrentTransaction(); });
   }
+  call_pg([memory] {
+    MemoryContextDelete(memory);
+    pgstat_report_stat(true);
+    pgstat_report_activity(STATE_IDLE, nullptr);
+  });
+  if (failure) throw *failure;
 }
 
 } // namespace dbops::server

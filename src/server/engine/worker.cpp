@@ -191,7 +191,11 @@ bool start_reserved(int slot) {
   BackgroundWorker worker = describe("dbops_worker_main", "dbops worker");
   snprintf(worker.bgw_name, sizeof worker.bgw_name, "dbops worker for job " INT64_FORMAT, order.job);
   std::memcpy(worker.bgw_extra, &order, sizeof order);
-  return ask_postmaster(worker);
+  if (!ask_postmaster(worker)) return false;
+  SharedLock lock;
+  Slot& place = shared()->slots[slot];
+  if (place.state == Slot::State::reserved) place.since = GetCurrentTimestamp(); // it may have waited for a process
+  return true;
 }
 
 void want_process(int slot) {
