@@ -127,6 +127,7 @@ SERVER_SOURCES = \
 	src/server/backfill/claim.cpp \
 	src/server/backfill/create.cpp \
 	src/server/backfill/deadlock_watch.cpp \
+	src/server/backfill/early_flush.cpp \
 	src/server/backfill/input.cpp \
 	src/server/backfill/pace.cpp \
 	src/server/backfill/spec.cpp \

@@ -11,6 +11,7 @@ extern "C" {
 #include "catalog/pg_proc_d.h"
 #include "nodes/nodeFuncs.h"
 #include "postmaster/bgworker.h"
+#include "storage/latch.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
@@ -143,6 +144,17 @@ inline void run_portal(Portal portal, DestReceiver* receiver, QueryCompletion* c
   PortalRun(portal, FETCH_ALL, true, receiver, receiver, completion);
 #else
   PortalRun(portal, FETCH_ALL, true, true, receiver, receiver, completion);
+#endif
+}
+
+// Safe in a signal handler.
+inline void wake_wal_writer() {
+#if PG_VERSION_NUM >= 180000
+  const ProcNumber process = ProcGlobal->walwriterProc;
+  if (process != INVALID_PROC_NUMBER) SetLatch(&GetPGProcByNumber(process)->procLatch);
+#else
+  Latch* latch = ProcGlobal->walwriterLatch;
+  if (latch != nullptr) SetLatch(latch);
 #endif
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "server/backfill/deadlock_watch.h"
+#include "server/backfill/early_flush.h"
 #include "server/backfill/trigger_filter.h"
 #include "server/compat.h"
 
@@ -220,6 +221,7 @@ BatchResult BatchRunner::run(const Table& table, const Unit& unit) {
         throw SqlError(ERRCODE_INSUFFICIENT_PRIVILEGE, "only the owner of " + table.name + " may leave out its triggers");
       arm_trigger_filter(table.oid);
     }
+    const EarlyFlush early_flush;
     try {
       execute(plan, parameters, statement.returns ? &counter.receiver : nullptr);
     } catch (...) {
