@@ -114,7 +114,7 @@ class Archiver:
 
     def __init__(self, server):
         self.pids = [int(pid) for pid in server.sql(
-            "SELECT pid FROM pg_stat_activity WHERE backend_type IN ('archiver', 'dbops WAL streamer', 'dbops streamer')").split()]
+            "SELECT pid FROM pg_stat_activity WHERE backend_type IN ('archiver', 'dbops WAL streamer')").split()]
 
     def seconds(self):
         return sum(own + children for pid, _, _, own, children in processes() if pid in self.pids)
@@ -124,7 +124,7 @@ class Archiver:
         found = {}
         for pid in self.pids:
             text = pathlib.Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-            title = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode()
+            title = re.sub(r"postgres: | (last was|failed on|archiving).*", "", pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode()).strip()
             found[title] = int(re.search(r"VmHWM:\s+(\d+)", text).group(1)) / 1024
         return found
 
@@ -154,8 +154,11 @@ class Bench:
         self.server.stop()
         self.server.start()
         self.server.sql("CHECKPOINT")
-        while self.server.sql("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'archiver'") == "0":
-            time.sleep(0.1)
+        wanted = {"archiver": self.server.sql("SHOW archive_mode") == "on",
+                  "dbops WAL streamer": self.server.sql("SHOW archive_library") == "dbops"}
+        for process in (name for name, is_wanted in wanted.items() if is_wanted):
+            while self.server.sql(f"SELECT count(*) FROM pg_stat_activity WHERE backend_type = '{process}'") == "0":
+                time.sleep(0.1)
 
     def make_backlog(self):
         """A base backup, and then that many segments of pgbench's WAL, of which none is archived."""

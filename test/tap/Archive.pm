@@ -179,7 +179,8 @@ sub crash
 	my @pids = processes($node);
 	$node->kill9;
 	kill 'KILL', @pids if @pids;
-	for (my $i = 0; $i < 600 && processes($node); ++$i) { sleep 0.05; }
+	# One that nobody has waited for yet is taken for a living postmaster by the next.
+	for (my $i = 0; $i < 1200 && grep { kill 0, $_ } @pids; ++$i) { sleep 0.05; }
 	return;
 }
 
@@ -247,6 +248,17 @@ sub start_only
 {
 	my ($node) = @_;
 	return system('pg_ctl', '-s', '-W', '-D', $node->data_dir, '-l', $node->logfile, 'start');
+}
+
+# The result of a statement; undef when the server does not answer. psql() would write to a client that is gone.
+sub ask
+{
+	my ($node, $sql) = @_;
+	my ($out, $err) = ('', '');
+	IPC::Run::run([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres'), '-c', $sql ], '<', \undef, '>', \$out, '2>', \$err)
+	  or return;
+	chomp $out;
+	return $out;
 }
 
 # Waits until the server's log has the pattern.

@@ -44,6 +44,19 @@ class WalRoundTrip : public testing::TestWithParam<bool> {
     writer().put_chunk(file_name(number), {from, to}, ByteView(bytes).subspan(from, to - from), {});
   }
   WalFileName file_name(SegmentNumber number) const { return *parse_wal_file_name(segment_name({1, number}, size_)); }
+  // To the end before a hole, as the last resort of wal-get.
+  WalFetchResult fetch_to_end(const WalFileName& name) {
+    got_.clear();
+    return WalReader(store(), test_system_identifier, nullptr, size_)
+        .fetch(
+            name, [this](ByteView piece) { append(got_, piece); }, {}, AtHole::end)
+        .result;
+  }
+  void put_history(TimelineId timeline, std::string_view text) {
+    const auto name = *parse_wal_file_name("0000000" + std::to_string(timeline) + ".history");
+    write_file(directory_.path() / name.name, as_bytes(text));
+    writer().put_file(name, directory_.path() / name.name, {});
+  }
   WalFetchResult fetch(const WalFileName& name, const KeyRing* keys = nullptr) {
     got_.clear();
     return WalReader(store(), test_system_identifier, keys)
@@ -172,6 +185,32 @@ TEST_P(WalRoundTrip, AbsentOnlyWhenNothingLaterIsThere) {
   put_segment(6);
   EXPECT_EQ(fetch(file_name(4)), WalFetchResult::gap);
   EXPECT_EQ(fetch(file_name(7)), WalFetchResult::absent);
+}
+
+TEST_P(WalRoundTrip, AHoleThatACrashLeavesIsAnEnd) {
+  put_chunk(4, 0, 8192);
+  put_segment(5);
+  put_segment(7);
+  put_chunk(9, 0, 8192);
+  EXPECT_EQ(fetch_to_end(file_name(4)), WalFetchResult::padded);
+  EXPECT_EQ(got_.size(), size_.bytes());
+  EXPECT_EQ(fetch_to_end(file_name(5)), WalFetchResult::whole);
+  EXPECT_EQ(fetch_to_end(file_name(6)), WalFetchResult::absent);
+  for (SegmentNumber number = 10; number < 10 + segments_in_flight - 1; ++number)
+    put_segment(number);
+  EXPECT_EQ(fetch_to_end(file_name(6)), WalFetchResult::absent);
+  EXPECT_EQ(fetch_to_end(file_name(4)), WalFetchResult::gap) << "more than were under way at one time";
+}
+
+TEST_P(WalRoundTrip, AHoleIsNoEndWhenAnotherTimelineGoesOnBehindIt) {
+  const auto at = [](std::uint64_t lsn) { return "1\t" + to_string(lsn) + "\tno recovery target specified\n"; };
+  put_chunk(4, 0, 8192);
+  put_segment(5);
+  put_history(2, at((4 << 20) + 8192));
+  EXPECT_EQ(fetch_to_end(file_name(4)), WalFetchResult::padded) << "all that timeline 2 has of it is there";
+  put_history(3, at((4 << 20) + 8193));
+  EXPECT_EQ(fetch_to_end(file_name(4)), WalFetchResult::gap);
+  EXPECT_EQ(fetch_to_end(file_name(6)), WalFetchResult::absent) << "nothing later";
 }
 
 TEST_P(WalRoundTrip, NoRepositoryIsNotAnAbsentFile) {

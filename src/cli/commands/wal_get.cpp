@@ -105,6 +105,7 @@ class WalGet {
   void read_ahead(bool told);
   int fetch();
   int commit();
+  int end_of(WalFetchResult result);
 
   const WalGetCommand& command_;
   WalFileName file_;
@@ -200,7 +201,24 @@ int WalGet::fetch() {
   // For a transfer that was begun in time, a minute more.
   const core::CallContext context{.stop = {},
                                   .deadline = stores.clock().steady_now() + patience.outage + std::chrono::minutes(1)};
-  switch (archive.fetch_patiently(file_, out_, patience, context)) {
+  const WalFetchResult result = archive.fetch_patiently(file_, out_, patience, context);
+  if (result != WalFetchResult::gap) return end_of(result);
+  if (is_local) {
+    say(file_.name, "the archive has later WAL, but not this segment; PostgreSQL takes its own from pg_wal");
+    return restore_absent;
+  }
+  // A server that is destroyed leaves uploads that overtook each other: the end that can be reached is before the hole.
+  const WalFetchResult end = archive.fetch(file_, out_, context, core::AtHole::end);
+  if (end == WalFetchResult::padded || end == WalFetchResult::absent)
+    say(file_.name,
+        "WAL ENDS HERE: the server that wrote it stored later segments, but not all of this one, and has "
+        "not done so while this waited",
+        "\"dbops wal-list\" shows what is there");
+  return end_of(end);
+}
+
+int WalGet::end_of(WalFetchResult result) {
+  switch (result) {
   case WalFetchResult::whole:
     whole_ = file_.kind == WalFileKind::segment;
     [[fallthrough]];
@@ -211,10 +229,6 @@ int WalGet::fetch() {
     return restore_absent;
   case WalFetchResult::gap:
     break;
-  }
-  if (is_local) {
-    say(file_.name, "the archive has later WAL, but not this segment; PostgreSQL takes its own from pg_wal");
-    return restore_absent;
   }
   say(file_.name, "the archive has later WAL, but not all of this segment: recovery would end too early",
       "\"dbops wal-list\" shows what is there; to end recovery here, set a recovery target");

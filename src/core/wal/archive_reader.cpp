@@ -52,12 +52,12 @@ ArchiveReader::ArchiveReader(std::vector<WalReader*> repositories, Clock& clock,
 }
 
 void ArchiveReader::ask(WalReader& repository, const WalFileName& file, RestoreFile& out, Round& round,
-                        const CallContext& context) {
+                        const CallContext& context, AtHole at_hole) {
   for (int attempt = 1;; ++attempt) {
     out.restart();
     try {
       const WalFetch fetched = repository.fetch(
-          file, [&out](ByteView bytes) { out.write(bytes); }, context);
+          file, [&out](ByteView bytes) { out.write(bytes); }, context, at_hole);
       round.whole = fetched.result == WalFetchResult::whole;
       round.gap |= fetched.result == WalFetchResult::gap;
       if (fetched.result == WalFetchResult::padded && (round.longest == nullptr || fetched.covered > round.covered)) {
@@ -77,10 +77,11 @@ void ArchiveReader::ask(WalReader& repository, const WalFileName& file, RestoreF
   }
 }
 
-WalFetchResult ArchiveReader::fetch(const WalFileName& file, RestoreFile& out, const CallContext& context) {
+WalFetchResult ArchiveReader::fetch(const WalFileName& file, RestoreFile& out, const CallContext& context,
+                                    AtHole at_hole) {
   Round round;
   for (WalReader* repository : repositories_) {
-    ask(*repository, file, out, round, context);
+    ask(*repository, file, out, round, context, at_hole);
     if (!round.whole) continue;
     if (on_failure_)
       for (const RepositoryFailure& failure : round.failures)
@@ -92,7 +93,7 @@ WalFetchResult ArchiveReader::fetch(const WalFileName& file, RestoreFile& out, c
   if (round.longest == nullptr) return WalFetchResult::absent;
   if (round.longest == round.written) return WalFetchResult::padded;
   Round again;
-  ask(*round.longest, file, out, again, context);
+  ask(*round.longest, file, out, again, context, at_hole);
   if (!again.failures.empty()) throw_gravest(again.failures);
   if (again.whole) return WalFetchResult::whole;
   return again.longest != nullptr ? WalFetchResult::padded : WalFetchResult::gap;

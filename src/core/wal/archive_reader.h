@@ -38,7 +38,8 @@ class ArchiveReader {
   // more), does not matter when another has the file. "absent", "padded" and "gap" are the word of all of them: padded
   // takes the longest beginning that one has, and later WAL in any of them makes a gap.
   // The content is in `out`, not committed. Throws the gravest failure, naming all.
-  WalFetchResult fetch(const WalFileName& file, RestoreFile& out, const CallContext& context);
+  WalFetchResult fetch(const WalFileName& file, RestoreFile& out, const CallContext& context,
+                       AtHole at_hole = AtHole::report);
 
   // fetch(), again and again while repositories are unavailable or there is a gap, within the bounds of `patience`.
   WalFetchResult fetch_patiently(const WalFileName& file, RestoreFile& out, const RecoveryPatience& patience,
@@ -46,7 +47,8 @@ class ArchiveReader {
 
  private:
   struct Round;
-  void ask(WalReader& repository, const WalFileName& file, RestoreFile& out, Round& round, const CallContext& context);
+  void ask(WalReader& repository, const WalFileName& file, RestoreFile& out, Round& round, const CallContext& context,
+           AtHole at_hole);
 
   std::vector<WalReader*> repositories_;
   Clock& clock_;

@@ -1,9 +1,9 @@
 #include "core/wal/wal_reader.h"
 
 #include "core/base/error.h"
+#include "core/wal/catalogue.h"
 #include "core/wal/page_header.h"
 #include "core/wal/repository.h"
-#include "core/wal/timeline_history.h"
 
 #include <algorithm>
 
@@ -96,13 +96,19 @@ Bytes WalReader::fetch_chunk(const WalFileName& segment, const ChunkRange& chunk
   return bytes;
 }
 
-bool WalReader::has_later_wal(const WalFileName& segment, const CallContext& context) {
+// Lists the timeline behind all that belongs to the segment itself: its chunks and its labels.
+ListRequest WalReader::behind(const WalFileName& segment) const {
   const std::string root = cluster_prefix(system_identifier_);
   ListRequest request;
   request.prefix = root + "wal/" + segment.timeline + "/";
-  // Behind all that belongs to the segment itself: its chunks and its labels. "0" follows "/" in byte order.
   request.start_after = root + chunk_prefix(segment);
-  request.start_after.back() = '0';
+  request.start_after.back() = '0'; // follows "/" in byte order
+  return request;
+}
+
+bool WalReader::has_later_wal(const WalFileName& segment, const CallContext& context) {
+  const std::string root = cluster_prefix(system_identifier_);
+  ListRequest request = behind(segment);
   request.limit = 10; // the first one decides
   do {
     ListPage page = store_.list(request, context);
@@ -113,6 +119,32 @@ bool WalReader::has_later_wal(const WalFileName& segment, const CallContext& con
     request.continuation = std::move(page.continuation);
   } while (!request.continuation.empty());
   return false;
+}
+
+bool WalReader::may_end_at(const WalFileName& segment, std::uint32_t covered, const CallContext& context) {
+  const auto id = segment_size_ ? parse_segment_name(segment.segment, *segment_size_) : std::nullopt;
+  if (!id) return false;
+  const Lsn end = segment_size_->start_of(id->number) + covered;
+  for (const TimelineId other : list_timelines(store_, system_identifier_, context)) {
+    if (other <= id->timeline) continue;
+    const auto history = history_of(other, context);
+    const auto goes_on = [&](const TimelineSwitch& ancestor) {
+      return ancestor.timeline == id->timeline && ancestor.end > end;
+    };
+    if (!history || std::ranges::any_of(*history, goes_on)) return false;
+  }
+  const std::string root = cluster_prefix(system_identifier_);
+  ListRequest request = behind(segment);
+  std::size_t whole = 0;
+  do {
+    ListPage page = store_.list(request, context);
+    for (const ObjectInfo& object : page.objects)
+      if (const auto key = parse_wal_key(std::string_view(object.key).substr(root.size()));
+          key && !key->chunk && key->file.kind == WalFileKind::segment && ++whole > segments_in_flight)
+        return false;
+    request.continuation = std::move(page.continuation);
+  } while (!request.continuation.empty());
+  return true;
 }
 
 bool WalReader::fetch_whole(const WalFileName& file, const ByteSink& sink, const CallContext& context) {
@@ -130,21 +162,26 @@ std::optional<SegmentSize> WalReader::size_of(const WalFileName& segment, const 
   return SegmentSize(header.segment_size);
 }
 
+// Absent: there is no such object.
+std::optional<std::vector<TimelineSwitch>> WalReader::history_of(TimelineId timeline, const CallContext& context) {
+  const auto file = parse_wal_file_name(hex_field(timeline, 8) + ".history");
+  Bytes text;
+  const bool found = fetch_object(
+      wal_file_key(*file), ObjectKind::wal_history, max_history_size, [&](ByteView piece) { append(text, piece); },
+      context);
+  if (!found) return {};
+  return parse_timeline_history(as_text(text), timeline);
+}
+
 std::optional<WalReader::Inherited> WalReader::inherited(const WalFileName& segment, const CallContext& context) {
   const TimelineId timeline = timeline_of(segment);
   if (!segment_size_ || timeline < 2) return {};
   const auto id = parse_segment_name(segment.segment, *segment_size_);
   if (!id) return {};
-  const auto history = parse_wal_file_name(segment.timeline + ".history");
-  Bytes text;
-  const bool found = fetch_object(
-      wal_file_key(*history), ObjectKind::wal_history, max_history_size, [&](ByteView piece) { append(text, piece); },
-      context);
-  if (!found) return {};
-  const auto ancestors = parse_timeline_history(as_text(text), timeline);
-  if (ancestors.empty() || segment_size_->segment_of(ancestors.back().end) != id->number) return {};
-  return Inherited{*parse_wal_file_name(segment_name({ancestors.back().timeline, id->number}, *segment_size_)),
-                   std::uint32_t(ancestors.back().end - segment_size_->start_of(id->number))};
+  const auto ancestors = history_of(timeline, context);
+  if (!ancestors || ancestors->empty() || segment_size_->segment_of(ancestors->back().end) != id->number) return {};
+  return Inherited{*parse_wal_file_name(segment_name({ancestors->back().timeline, id->number}, *segment_size_)),
+                   std::uint32_t(ancestors->back().end - segment_size_->start_of(id->number))};
 }
 
 // False: there is no such object. True: it has `limit` bytes at least, and these were handed on.
@@ -209,24 +246,26 @@ std::uint64_t WalReader::send_start(const WalFileName& segment, std::uint32_t li
   return send_beginning(segment, find_beginning(segment, limit, context), sink, context);
 }
 
-WalFetch WalReader::fetch_tail(const WalFileName& segment, const ByteSink& sink, const CallContext& context) {
+WalFetch WalReader::fetch_tail(const WalFileName& segment, const ByteSink& sink, const CallContext& context,
+                               AtHole at_hole) {
   const auto size = size_of(segment, context);
   const auto limit = std::uint32_t(size ? size->bytes() : max_file_size);
   const Beginning beginning = find_beginning(segment, limit, context);
   const std::uint32_t covered = beginning.plan.covered;
-  if (covered < limit && has_later_wal(segment, context)) return {WalFetchResult::gap};
-  if (covered == 0 && !beginning.inherited)
-    return {beginning.has_chunks ? WalFetchResult::gap : WalFetchResult::absent};
+  const bool nothing = covered == 0 && !beginning.inherited;
+  const bool hole = covered < limit && ((nothing && beginning.has_chunks) || has_later_wal(segment, context));
+  if (hole && (at_hole == AtHole::report || !may_end_at(segment, covered, context))) return {WalFetchResult::gap};
+  if (nothing) return {WalFetchResult::absent};
   if (!size) return {WalFetchResult::gap}; // it was there a moment ago, and is not now
   if (send_beginning(segment, beginning, sink, context) < covered) return {WalFetchResult::gap};
   pad(limit - covered, sink);
   return {covered == limit ? WalFetchResult::whole : WalFetchResult::padded, covered};
 }
 
-WalFetch WalReader::fetch(const WalFileName& file, const ByteSink& sink, const CallContext& context) {
+WalFetch WalReader::fetch(const WalFileName& file, const ByteSink& sink, const CallContext& context, AtHole at_hole) {
   if (fetch_whole(file, sink, context)) return {WalFetchResult::whole};
   WalFetch fetched{WalFetchResult::absent};
-  if (file.kind == WalFileKind::segment) fetched = fetch_tail(file, sink, context);
+  if (file.kind == WalFileKind::segment) fetched = fetch_tail(file, sink, context, at_hole);
   if (fetched.result == WalFetchResult::absent) require_repository(context);
   return fetched;
 }

@@ -5,6 +5,7 @@
 #include "core/wal/layout.h"
 #include "core/wal/object_format.h"
 #include "core/wal/restore_plan.h"
+#include "core/wal/timeline_history.h"
 
 #include <atomic>
 
@@ -22,6 +23,18 @@ struct WalFetch {
   std::uint64_t covered = 0; // of a padded segment: bytes that are not padding
 };
 
+// What to make of a segment that is not whole although there is WAL behind it.
+enum class AtHole {
+  report, // gap
+  // When it is what a crash leaves of uploads that overtook each other: there are at most `segments_in_flight` segments
+  // behind it, and no other timeline goes on from a later point of this one. Nobody can replay what is behind it, so
+  // WAL ends here: padded or absent.
+  end,
+};
+
+// Whole segments of a timeline that a server may have stored before an earlier one: more than its look-ahead.
+constexpr std::size_t segments_in_flight = 256;
+
 class WalReader {
  public:
   // keys may be null. segment_size: of the cluster; without it, a segment in which a timeline begins is not completed
@@ -34,7 +47,8 @@ class WalReader {
   // switch and no further. As long as the store has it under the new timeline in part or not at all, it is put together
   // in the same way. Throws Error: not_found when the store holds no repository of this cluster at all (a wrong URL
   // must not end recovery), corrupt, key_missing, key_wrong, and what ObjectStore throws.
-  WalFetch fetch(const WalFileName& file, const ByteSink& sink, const CallContext& context);
+  WalFetch fetch(const WalFileName& file, const ByteSink& sink, const CallContext& context,
+                 AtHole at_hole = AtHole::report);
 
   // Only as it was archived. False: it is not there as a whole.
   bool fetch_whole(const WalFileName& file, const ByteSink& sink, const CallContext& context);
@@ -44,6 +58,9 @@ class WalReader {
 
   // Whether there is WAL of the same timeline behind the segment.
   bool has_later_wal(const WalFileName& segment, const CallContext& context);
+
+  // Whether recovery may end `covered` bytes into the segment, as AtHole::end says.
+  bool may_end_at(const WalFileName& segment, std::uint32_t covered, const CallContext& context);
 
   // For messages; without secrets.
   [[nodiscard]] std::string describe() const { return store_.describe(); }
@@ -72,7 +89,9 @@ class WalReader {
                                const CallContext& context);
   std::uint64_t send_start(const WalFileName& segment, std::uint32_t limit, const ByteSink& sink,
                            const CallContext& context);
-  WalFetch fetch_tail(const WalFileName& segment, const ByteSink& sink, const CallContext& context);
+  WalFetch fetch_tail(const WalFileName& segment, const ByteSink& sink, const CallContext& context, AtHole at_hole);
+  std::optional<std::vector<TimelineSwitch>> history_of(TimelineId timeline, const CallContext& context);
+  ListRequest behind(const WalFileName& segment) const;
   void require_repository(const CallContext& context);
 
   ObjectStore& store_;
