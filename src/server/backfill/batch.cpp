@@ -79,7 +79,8 @@ void watch_relations() {
 
 enum class Snapshot { newest, active };
 
-void execute(SPIPlanPtr plan, ParamListInfo parameters, DestReceiver* destination, Snapshot snapshot = Snapshot::newest) {
+void execute(SPIPlanPtr plan, ParamListInfo parameters, DestReceiver* destination,
+             Snapshot snapshot = Snapshot::newest) {
   call_pg([plan, parameters, destination, snapshot] {
     SPIExecuteOptions options{};
     options.params = parameters;
@@ -90,11 +91,14 @@ void execute(SPIPlanPtr plan, ParamListInfo parameters, DestReceiver* destinatio
   });
 }
 
-std::string tid_text(const TidBound& bound) { return "(" + std::to_string(bound.block) + "," + std::to_string(bound.offset) + ")"; }
+std::string tid_text(const TidBound& bound) {
+  return "(" + std::to_string(bound.block) + "," + std::to_string(bound.offset) + ")";
+}
 
 std::vector<std::string> values_of(const Unit& unit) {
   std::vector<std::string> values;
-  if (unit.order == Order::block) values = {tid_text(unit.from), tid_text(unit.to)};
+  if (unit.order == Order::block)
+    values = {tid_text(unit.from), tid_text(unit.to)};
   else {
     values = unit.after;
     values.insert(values.end(), unit.upto.begin(), unit.upto.end());
@@ -106,8 +110,8 @@ std::vector<std::string> values_of(const Unit& unit) {
   return values;
 }
 
-// Sessions that wait for this transaction to end, because of a row that it has locked. (Who waits for the table itself is
-// next in its queue when the batch commits.)
+// Sessions that wait for this transaction to end, because of a row that it has locked. (Who waits for the table itself
+// is next in its queue when the batch commits.)
 int count_waiters() {
   return call_pg([] {
     const TransactionId xid = GetCurrentTransactionIdIfAny();
@@ -130,8 +134,11 @@ BatchRunner::BatchRunner(const Spec& spec, Oid target, Oid owner, std::int64_t j
                         {"max_parallel_workers_per_gather", "0"},
                         {"escape_string_warning", "off"},
                         {"dbops.in_job", to_text(job)}};
-  const Settings ranges{{"enable_seqscan", "off"}, {"enable_bitmapscan", "off"}, {"enable_indexscan", "on"},
-                        {"enable_indexonlyscan", "on"}, {"enable_tidscan", "on"}};
+  const Settings ranges{{"enable_seqscan", "off"},
+                        {"enable_bitmapscan", "off"},
+                        {"enable_indexscan", "on"},
+                        {"enable_indexonlyscan", "on"},
+                        {"enable_tidscan", "on"}};
   batch_settings_.insert(batch_settings_.end(), common.begin(), common.end());
   if (!spec.subqueries) batch_settings_.insert(batch_settings_.end(), ranges.begin(), ranges.end());
   for (const auto& [name, value] : spec.settings)
@@ -155,7 +162,9 @@ SPIPlanPtr BatchRunner::kept_plan(const Statement& statement) {
   return plan;
 }
 
-BatchRunner::~BatchRunner() { forget_plans(); }
+BatchRunner::~BatchRunner() {
+  forget_plans();
+}
 
 void BatchRunner::forget_plans() noexcept {
   for (const auto& [text, plan] : plans_) {
@@ -175,8 +184,10 @@ auto BatchRunner::as_owner(const Settings& settings, F&& fn) {
     const int nest_level = enter_settings(settings);
     auto result = fn();
     // Nor may what they SET stay behind in it: a search_path would decide what the next statements call.
-    if (flags == 0) leave_settings(nest_level);
-    else undo_settings(nest_level);
+    if (flags == 0)
+      leave_settings(nest_level);
+    else
+      undo_settings(nest_level);
     return result;
   });
 }
@@ -208,7 +219,8 @@ const Table* BatchRunner::lock_table(Oid relation) {
 BatchResult BatchRunner::run(const Table& table, const Unit& unit) {
   const Statement statement = batch_statement(table, spec_, shape_of(unit));
   BatchResult result;
-  // Deferred triggers would run at COMMIT, as the session's user. At the end of the statement they are the owner's still.
+  // Deferred triggers would run at COMMIT, as the session's user. At the end of the statement they are the owner's
+  // still.
   if (GetUserId() != owner_) query("SET CONSTRAINTS ALL IMMEDIATE");
   KeptCounter counter = make_counter();
   const std::uint64_t wal_before = pgWalUsage.wal_bytes;
@@ -218,7 +230,8 @@ BatchResult BatchRunner::run(const Table& table, const Unit& unit) {
     if (spec_.skip_triggers) {
       // Asked again: the table may have another owner than when the job was made, a new partition as well.
       if (!call_pg([oid = table.oid, role = owner_] { return compat::owns_relation(oid, role); }))
-        throw SqlError(ERRCODE_INSUFFICIENT_PRIVILEGE, "only the owner of " + table.name + " may leave out its triggers");
+        throw SqlError(ERRCODE_INSUFFICIENT_PRIVILEGE,
+                       "only the owner of " + table.name + " may leave out its triggers");
       arm_trigger_filter(table.oid);
     }
     const EarlyFlush early_flush;
@@ -260,7 +273,8 @@ namespace {
 std::optional<Key> first_key(const Rows& rows) {
   if (rows.empty()) return std::nullopt;
   Key key;
-  for (std::size_t i = 0; i < rows.rows.front().size(); ++i) key.push_back(rows.text(0, i));
+  for (std::size_t i = 0; i < rows.rows.front().size(); ++i)
+    key.push_back(rows.text(0, i));
   return key;
 }
 
@@ -273,7 +287,9 @@ std::optional<Key> BatchRunner::nth_key(const Table& table, const Key& after, co
   return first_key(select(nth_key_statement(table, !after.empty(), !upto.empty()), values));
 }
 
-std::optional<Key> BatchRunner::last_key(const Table& table) { return first_key(select(last_key_statement(table), {})); }
+std::optional<Key> BatchRunner::last_key(const Table& table) {
+  return first_key(select(last_key_statement(table), {}));
+}
 
 std::optional<BatchRunner::Middle> BatchRunner::middle(const Table& table, const Unit& unit) {
   const Rows found = select(middle_statement(table, shape_of(unit)), values_of(unit));
@@ -288,7 +304,8 @@ std::string BatchRunner::first_row(const Table& table, const Unit& unit) {
   if (!key) return {};
   if (!table.key.usable()) return "ctid " + key->front();
   std::string text;
-  for (const std::string& part : *key) text += (text.empty() ? "(" : ", ") + part;
+  for (const std::string& part : *key)
+    text += (text.empty() ? "(" : ", ") + part;
   return text + ")";
 }
 

@@ -14,9 +14,9 @@ extern "C" {
 namespace dbops::server::backfill {
 
 struct BatchResult {
-  std::int64_t rows = 0;     // changed
-  std::int64_t kept = 0;     // of these, rows that still match the condition
-  std::int64_t moved = 0;    // of these, rows whose key has left the range
+  std::int64_t rows = 0;  // changed
+  std::int64_t kept = 0;  // of these, rows that still match the condition
+  std::int64_t moved = 0; // of these, rows whose key has left the range
   std::uint64_t wal_bytes = 0;
   int waiters = 0; // sessions that wait for a row that this batch has locked
 };
@@ -69,7 +69,7 @@ class BatchRunner {
   Settings range_settings_; // for statements over keys
   void forget_plans() noexcept;
   std::map<Oid, Table> tables_;
-  std::uint64_t tables_as_of_ = 0; // invalidations of the relation cache
+  std::uint64_t tables_as_of_ = 0;                    // invalidations of the relation cache
   std::unordered_map<std::string, SPIPlanPtr> plans_; // by statement
 };
 

@@ -85,14 +85,17 @@ void require_key(const Table& table, const std::string& identity) {
     throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "table " + table.name + " has no usable key any more",
                    "The job walks by a primary or unique key; restore it, then SELECT dbops.retry().");
   if (table.key.identity != identity)
-    throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "table " + table.name + " has another key than the one that the job walks by",
-                   "Its place in the old key's order means nothing in the new one. Restore the key, then SELECT dbops.retry(); or make "
+    throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                   "table " + table.name + " has another key than the one that the job walks by",
+                   "Its place in the old key's order means nothing in the new one. Restore the key, then SELECT "
+                   "dbops.retry(); or make "
                    "a new job, with a condition that leaves out the rows that are done.");
 }
 
 Cursor lock_cursor(std::int64_t job) {
-  const Rows found = bookkeep("SELECT pass, strategy, position, pass_rows FROM dbops.job_cursor WHERE job_id = $1::bigint FOR UPDATE",
-                              {to_text(job)});
+  const Rows found =
+      bookkeep("SELECT pass, strategy, position, pass_rows FROM dbops.job_cursor WHERE job_id = $1::bigint FOR UPDATE",
+               {to_text(job)});
   if (found.empty()) throw SqlError(ERRCODE_UNDEFINED_OBJECT, "job " + to_text(job) + " does not exist");
   Cursor cursor;
   cursor.pass = static_cast<int>(found.integer(0, 0));
@@ -135,8 +138,9 @@ std::optional<Unit> claim(BatchRunner& runner, const Job& job, Cursor& cursor, c
                          (cursor.order == Order::block || table->key.hashable());
     const int stripes = striped ? wish.stripes : 1;
     bool finished = false;
-    Unit unit = cursor.order == Order::block ? next_blocks(*table, cursor, wish.rows_per_batch * stripes, finished)
-                                             : next_keys(runner, *table, cursor, wish.rows_per_batch * stripes, finished);
+    Unit unit = cursor.order == Order::block
+                    ? next_blocks(*table, cursor, wish.rows_per_batch * stripes, finished)
+                    : next_keys(runner, *table, cursor, wish.rows_per_batch * stripes, finished);
     if (finished) cursor.position.erase("upto");
     unit.relation = table->oid;
     unit.stripes = unit.end = stripes;

@@ -27,7 +27,8 @@ struct ChunkWish {
   int stripes; // at most; a small table gets fewer
 };
 
-// Moves the cursor over the next chunk; nothing when the pass has come to its end. Raises 42P01 when the table was dropped.
+// Moves the cursor over the next chunk; nothing when the pass has come to its end. Raises 42P01 when the table was
+// dropped.
 std::optional<Unit> claim(BatchRunner& runner, const Job& job, Cursor& cursor, const ChunkWish& wish);
 
 } // namespace dbops::server::backfill

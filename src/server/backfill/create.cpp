@@ -96,13 +96,16 @@ Request read_request(FunctionCallInfo fcinfo, bool erase) {
     spec.assignments = *assignments;
   }
   const auto condition = in.string();
-  if (erase && !condition) throw SqlError(ERRCODE_NULL_VALUE_NOT_ALLOWED, "condition must not be null", "TRUNCATE removes all rows.");
+  if (erase && !condition)
+    throw SqlError(ERRCODE_NULL_VALUE_NOT_ALLOWED, "condition must not be null", "TRUNCATE removes all rows.");
   spec.condition = condition.value_or("");
-  if (condition && spec.condition.find_first_not_of(" \t\r\n") == std::string::npos) bad_argument("condition must not be empty");
+  if (condition && spec.condition.find_first_not_of(" \t\r\n") == std::string::npos)
+    bad_argument("condition must not be empty");
   request.strategy = in.string().value_or("auto");
   request.stripes = in.integer();
   request.parallel = in_range<int>("parallel", in.integer(), 1, 64);
-  spec.target_ms = static_cast<int>(std::lround(in_range<double>("target_batch_time (seconds)", in.seconds(), 0.001, 60.0) * 1000));
+  spec.target_ms =
+      static_cast<int>(std::lround(in_range<double>("target_batch_time (seconds)", in.seconds(), 0.001, 60.0) * 1000));
   spec.max_batch_rows = in_range<std::int64_t>("max_batch_rows", in.bigint(), 1, 10'000'000);
   spec.nice_ratio = in_range<double>("nice_ratio", in.real(), 0.0, 100.0);
   spec.max_rows_per_second = positive("max_rows_per_second", in.real());
@@ -116,7 +119,8 @@ Request read_request(FunctionCallInfo fcinfo, bool erase) {
   spec.limits.pause_for_autovacuum = in.boolean();
   spec.windows = in.string().value_or("");
   spec.timezone = in.string().value_or("");
-  spec.lock_timeout_ms = static_cast<int>(std::lround(in_range<double>("lock_timeout (seconds)", in.seconds(), 0.001, 60.0) * 1000));
+  spec.lock_timeout_ms =
+      static_cast<int>(std::lround(in_range<double>("lock_timeout (seconds)", in.seconds(), 0.001, 60.0) * 1000));
   spec.max_errors = in_range<std::int64_t>("max_errors", in.bigint(), 0, 1'000'000);
   spec.vacuum_every = in_range<double>("vacuum_every", in.real(), 0.0, 1.0);
   spec.skip_triggers = in.boolean();
@@ -136,7 +140,8 @@ Oid choose_owner(const Request& request) {
     if (request.run_as) {
       const Oid role = get_role_oid(request.run_as->c_str(), false);
       if (!compat::may_become(user, role))
-        ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("must be a member of role \"%s\" to run a job as it", request.run_as->c_str())));
+        ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+                        errmsg("must be a member of role \"%s\" to run a job as it", request.run_as->c_str())));
       return role;
     }
     if (!superuser()) return user;
@@ -160,16 +165,19 @@ Settings session_settings() {
     Path found{0, static_cast<const char**>(palloc(sizeof(char*) * (static_cast<std::size_t>(list_length(oids)) + 1)))};
     ListCell* cell = nullptr;
     foreach (cell, oids)
-      if (const char* name = get_namespace_name(lfirst_oid(cell)); name != nullptr && !isAnyTempNamespace(lfirst_oid(cell)))
+      if (const char* name = get_namespace_name(lfirst_oid(cell));
+          name != nullptr && !isAnyTempNamespace(lfirst_oid(cell)))
         found.schemas[found.count++] = quote_identifier(name);
     return found;
   });
   std::string search_path;
-  for (int i = 0; i < path.count; ++i) search_path += (i > 0 ? ", " : "") + std::string(path.schemas[i]);
+  for (int i = 0; i < path.count; ++i)
+    search_path += (i > 0 ? ", " : "") + std::string(path.schemas[i]);
   // Temporary objects come last: in CALL dbops.run() they are the caller's, who may be another role than the job's.
   Settings settings{{"search_path", search_path + (search_path.empty() ? "" : ", ") + "pg_temp"}};
-  for (const char* name : {"TimeZone", "DateStyle", "IntervalStyle", "extra_float_digits", "bytea_output", "default_text_search_config",
-                           "standard_conforming_strings", "transform_null_equals", "backslash_quote"})
+  for (const char* name :
+       {"TimeZone", "DateStyle", "IntervalStyle", "extra_float_digits", "bytea_output", "default_text_search_config",
+        "standard_conforming_strings", "transform_null_equals", "backslash_quote"})
     settings.emplace_back(name, call_pg([name] { return GetConfigOptionByName(name, nullptr, false); }));
   return settings;
 }
@@ -190,14 +198,15 @@ std::string array_literal(const std::vector<std::string>& texts) {
 
 struct Plan {
   std::vector<Table> tables;
-  double matching = 0; // rows, estimated
-  double width = 0;    // bytes a row, estimated
+  double matching = 0;     // rows, estimated
+  double width = 0;        // bytes a row, estimated
   bool cumulative = false; // to change a row twice is not the same as once
   std::vector<std::string> warnings;
 };
 
 void choose_strategy(const Request& request, Spec& spec, const Plan& plan) {
-  const bool hot = !spec.erase && std::all_of(plan.tables.begin(), plan.tables.end(), [](const Table& t) { return t.hot; });
+  const bool hot =
+      !spec.erase && std::all_of(plan.tables.begin(), plan.tables.end(), [](const Table& t) { return t.hot; });
   spec.keyed = std::all_of(plan.tables.begin(), plan.tables.end(), [](const Table& t) { return t.key.usable(); });
   const std::string& wish = request.strategy;
   if (wish != "auto" && wish != "key" && wish != "block" && wish != "stripe")
@@ -205,9 +214,10 @@ void choose_strategy(const Request& request, Spec& spec, const Plan& plan) {
   const bool by_key = wish == "key" || (wish != "block" && !spec.falsifiable);
   if (by_key && !spec.keyed)
     bad_argument("table has no key that rows can be walked by",
-                 wish == "key" ? "It needs a primary key, or a unique index on NOT NULL columns that the job does not assign."
-                               : "Without one, the assignments must make the condition false, so that no row is changed twice: "
-                                 "add such a condition, or a primary key.");
+                 wish == "key"
+                     ? "It needs a primary key, or a unique index on NOT NULL columns that the job does not assign."
+                     : "Without one, the assignments must make the condition false, so that no row is changed twice: "
+                       "add such a condition, or a primary key.");
   if (wish == "block" && !spec.falsifiable)
     bad_argument("strategy block needs a condition that the assignments make false",
                  "A row that is updated elsewhere in the meantime may be met twice. Use strategy => 'key'.");
@@ -222,8 +232,9 @@ double estimate_matching(const Table& table, const Spec& spec, bool sample) {
   if (spec.condition.empty() || table.blocks == 0) return table.rows;
   if (!sample) return table.rows;
   const double percent = std::min(100.0, 100.0 * sampled_blocks / table.blocks);
-  const std::string sample_of = "SELECT pg_catalog.count(*) FROM ONLY " + named_table(table.name, spec) + " TABLESAMPLE SYSTEM (" + std::to_string(percent) +
-                                ") WHERE (" + spec.condition + "\n)";
+  const std::string sample_of = "SELECT pg_catalog.count(*) FROM ONLY " + named_table(table.name, spec) +
+                                " TABLESAMPLE SYSTEM (" + std::to_string(percent) + ") WHERE (" + spec.condition +
+                                "\n)";
   Rows counted;
   try {
     counted = in_savepoint([&sample_of] { return query(sample_of); });
@@ -235,17 +246,19 @@ double estimate_matching(const Table& table, const Spec& spec, bool sample) {
 }
 
 double row_width(const Table& table) {
-  const Rows width = ask_catalog("SELECT coalesce(sum(s.avg_width), 0) FROM pg_catalog.pg_class c"
-                                 " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-                                 " JOIN pg_catalog.pg_stats s ON s.schemaname = n.nspname AND s.tablename = c.relname WHERE c.oid = $1::oid",
-                                 {to_text(table.oid)});
+  const Rows width = ask_catalog(
+      "SELECT coalesce(sum(s.avg_width), 0) FROM pg_catalog.pg_class c"
+      " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+      " JOIN pg_catalog.pg_stats s ON s.schemaname = n.nspname AND s.tablename = c.relname WHERE c.oid = $1::oid",
+      {to_text(table.oid)});
   const double known = width.real(0, 0);
   return known > 0 ? known : std::max(8192.0 / std::max(table.rows_per_block, 1.0) - 28.0, 8.0);
 }
 
 void warn_about(const CheckedInput& checked, const Request& request, Plan& plan) {
   for (const std::string& function : checked.volatile_functions)
-    plan.warnings.push_back("calls the volatile function " + function + "(): its value differs from row to row and from try to try");
+    plan.warnings.push_back("calls the volatile function " + function +
+                            "(): its value differs from row to row and from try to try");
   if (checked.condition_is_volatile)
     plan.warnings.emplace_back("the condition is volatile, so no pass can prove that nothing is left");
   if (request.spec.erase) {
@@ -262,7 +275,8 @@ void warn_about(const CheckedInput& checked, const Request& request, Plan& plan)
 
 std::string key_text(const Table& table) {
   std::string text;
-  for (const KeyColumn& column : table.key.columns) text += (text.empty() ? "" : ", ") + column.name;
+  for (const KeyColumn& column : table.key.columns)
+    text += (text.empty() ? "" : ", ") + column.name;
   return text;
 }
 
@@ -271,13 +285,15 @@ Plan prepare(Request& request) {
   Spec& spec = request.spec;
   require_suitable(request.target);
   const std::vector<Oid> members = family(request.target);
-  for (const Oid member : members) require_suitable(member);
+  for (const Oid member : members)
+    require_suitable(member);
   spec.table = qualified_name(request.target);
   spec.alias = quote_name(call_pg([&request] { return get_rel_name(request.target); }));
   const CheckedInput checked = check_input(request.target, spec.erase, spec.assignments, spec.condition);
   std::vector<Oid> to_check = members;
   if (std::find(members.begin(), members.end(), request.target) == members.end()) to_check.push_back(request.target);
-  for (const Oid relation : to_check) require_all_rows(relation, GetUserId());
+  for (const Oid relation : to_check)
+    require_all_rows(relation, GetUserId());
   require_privileges(to_check, spec);
   spec.columns = checked.columns;
   spec.subqueries = checked.subqueries;
@@ -289,11 +305,13 @@ Plan prepare(Request& request) {
   if (spec.skip_triggers)
     for (const Table& table : plan.tables)
       if (!call_pg([&table] { return compat::owns_relation(table.oid, GetUserId()); }))
-        throw SqlError(ERRCODE_INSUFFICIENT_PRIVILEGE, "only the owner of " + table.name + " may leave out its triggers");
+        throw SqlError(ERRCODE_INSUFFICIENT_PRIVILEGE,
+                       "only the owner of " + table.name + " may leave out its triggers");
   choose_strategy(request, spec, plan);
   // Walking over a table reads its key, or the place of each row, which takes the privilege on the whole table.
   for (const Table& table : plan.tables)
-    query("EXPLAIN (COSTS OFF) SELECT " + (spec.order == Order::key ? key_text(table) : "ctid") + " FROM ONLY " + table.name);
+    query("EXPLAIN (COSTS OFF) SELECT " + (spec.order == Order::key ? key_text(table) : "ctid") + " FROM ONLY " +
+          table.name);
   for (std::size_t i = 0; i < plan.tables.size(); ++i) {
     plan.matching += estimate_matching(plan.tables[i], spec, !checked.condition_is_volatile && i < sampled_tables);
     if (i == 0) plan.width = row_width(plan.tables[i]);
@@ -303,8 +321,8 @@ Plan prepare(Request& request) {
   return plan;
 }
 
-// Runs fn as the job's owner and under the job's settings, as its batches will be, safe from what that role has planted:
-// what its functions SET does not stay in this session.
+// Runs fn as the job's owner and under the job's settings, as its batches will be, safe from what that role has
+// planted: what its functions SET does not stay in this session.
 template <typename F>
 auto as_job_owner(Oid owner, const Settings& settings, F&& fn) {
   const int flags = owner == GetUserId() ? 0 : SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION;
@@ -324,14 +342,18 @@ void warn(const std::vector<std::string>& warnings) {
 std::int64_t insert_job(const Request& request, Oid owner, const Plan& plan) {
   Spec spec = request.spec;
   spec.bytes_before = bookkeep("SELECT dbops.family_size($1::oid)", {to_text(request.target)}).integer(0, 0);
-  const Rows inserted = bookkeep(
-      "INSERT INTO dbops.job (kind, target_oid, target_name, owner_oid, owner_name, created_by, label, priority, parallel, spec, rows_total)"
-      " VALUES ($1, $2::oid, $3, $4::oid, $5, $6, $7, $8::integer, $9::integer, $10::jsonb, $11::bigint) RETURNING job_id",
-      {spec.erase ? "batch_delete" : "backfill", to_text(request.target), qualified_name(request.target), to_text(owner), role_name(owner),
-       role_name(GetUserId()), request.label, to_text(request.priority), to_text(request.parallel), core::json_text(to_json(spec)),
-       to_text(static_cast<std::int64_t>(std::llround(plan.matching)))});
+  const Rows inserted =
+      bookkeep("INSERT INTO dbops.job (kind, target_oid, target_name, owner_oid, owner_name, created_by, label, "
+               "priority, parallel, spec, rows_total)"
+               " VALUES ($1, $2::oid, $3, $4::oid, $5, $6, $7, $8::integer, $9::integer, $10::jsonb, $11::bigint) "
+               "RETURNING job_id",
+               {spec.erase ? "batch_delete" : "backfill", to_text(request.target), qualified_name(request.target),
+                to_text(owner), role_name(owner), role_name(GetUserId()), request.label, to_text(request.priority),
+                to_text(request.parallel), core::json_text(to_json(spec)),
+                to_text(static_cast<std::int64_t>(std::llround(plan.matching)))});
   const std::string id = inserted.text(0, 0);
-  bookkeep("INSERT INTO dbops.job_slice (job_id, slice) SELECT $1::bigint, generate_series(0, $2::integer - 1)", {id, to_text(request.parallel)});
+  bookkeep("INSERT INTO dbops.job_slice (job_id, slice) SELECT $1::bigint, generate_series(0, $2::integer - 1)",
+           {id, to_text(request.parallel)});
   const char* order = spec.order == Order::key ? "key" : "block";
   bookkeep("INSERT INTO dbops.job_cursor (job_id, strategy, position) VALUES ($1::bigint, $2, $3::jsonb)",
            {id, spec.strategy, json{{"order", order}}.dump()});
@@ -356,7 +378,8 @@ void warn_if_nobody_can_run(Oid owner) {
     return found;
   });
   if (!facts.can_login && !compat::nologin_workers)
-    warn({"role \"" + role_name(owner) + "\" has no LOGIN: before PostgreSQL 17 no background worker can run the job as it; use CALL dbops.run()"});
+    warn({"role \"" + role_name(owner) +
+          "\" has no LOGIN: before PostgreSQL 17 no background worker can run the job as it; use CALL dbops.run()"});
   if (shared() == nullptr) warn({"dbops is not in shared_preload_libraries: the job waits for CALL dbops.run()"});
 }
 
@@ -389,30 +412,38 @@ RowCost row_cost(const Spec& spec, const Plan& plan) {
 
 // What the foreign keys lock: rows that deleted ones are referred to by, and rows that assigned columns refer to.
 std::string foreign_key_locks(const Request& request) {
-  const Rows found = request.spec.erase
-      ? ask_catalog("SELECT DISTINCT 'on the rows of ' || conrelid::regclass || ' that refer to them (ON DELETE ' ||"
-                    " CASE confdeltype WHEN 'c' THEN 'CASCADE' WHEN 'n' THEN 'SET NULL' ELSE 'SET DEFAULT' END || ')'"
-                    " FROM pg_catalog.pg_constraint WHERE contype = 'f' AND confrelid = $1::oid AND confdeltype IN ('c', 'n', 'd')"
-                    " AND conparentid = 0 ORDER BY 1",
-                    {to_text(request.target)})
-      : ask_catalog("SELECT DISTINCT 'FOR KEY SHARE on the rows of ' || confrelid::regclass || ' that they refer to'"
-                    " FROM pg_catalog.pg_constraint k WHERE contype = 'f' AND conrelid = $1::oid AND conparentid = 0 AND EXISTS"
-                    " (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)"
-                    " AND a.attname = ANY ($2::text[])) ORDER BY 1",
-                    {to_text(request.target), array_literal(request.spec.columns)});
+  const Rows found =
+      request.spec.erase
+          ? ask_catalog(
+                "SELECT DISTINCT 'on the rows of ' || conrelid::regclass || ' that refer to them (ON DELETE ' ||"
+                " CASE confdeltype WHEN 'c' THEN 'CASCADE' WHEN 'n' THEN 'SET NULL' ELSE 'SET DEFAULT' END || ')'"
+                " FROM pg_catalog.pg_constraint WHERE contype = 'f' AND confrelid = $1::oid AND confdeltype IN ('c', "
+                "'n', 'd')"
+                " AND conparentid = 0 ORDER BY 1",
+                {to_text(request.target)})
+          : ask_catalog(
+                "SELECT DISTINCT 'FOR KEY SHARE on the rows of ' || confrelid::regclass || ' that they refer to'"
+                " FROM pg_catalog.pg_constraint k WHERE contype = 'f' AND conrelid = $1::oid AND conparentid = 0 AND "
+                "EXISTS"
+                " (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)"
+                " AND a.attname = ANY ($2::text[])) ORDER BY 1",
+                {to_text(request.target), array_literal(request.spec.columns)});
   std::string text;
-  for (std::size_t i = 0; i < found.size(); ++i) text += ", " + found.text(i, 0);
+  for (std::size_t i = 0; i < found.size(); ++i)
+    text += ", " + found.text(i, 0);
   return text;
 }
 
 std::string locks_text(const Request& request, const Plan& plan) {
   const Spec& spec = request.spec;
-  const bool key = std::any_of(plan.tables.begin(), plan.tables.end(), [](const Table& table) { return table.changes_key; });
+  const bool key =
+      std::any_of(plan.tables.begin(), plan.tables.end(), [](const Table& table) { return table.changes_key; });
   const char* rows = spec.erase ? "FOR UPDATE on the rows of one batch"
-                     : key ? "FOR UPDATE on the rows of one batch (an assigned column is in a unique index that a foreign key can refer to)"
-                           : "FOR NO KEY UPDATE on the rows of one batch";
-  return std::string("ROW EXCLUSIVE on each table, ") + rows + foreign_key_locks(request) + ", for about " + to_text(spec.target_ms) +
-         " ms; lock_timeout " + to_text(spec.lock_timeout_ms) + " ms";
+                     : key      ? "FOR UPDATE on the rows of one batch (an assigned column is in a unique index that a "
+                                  "foreign key can refer to)"
+                                : "FOR NO KEY UPDATE on the rows of one batch";
+  return std::string("ROW EXCLUSIVE on each table, ") + rows + foreign_key_locks(request) + ", for about " +
+         to_text(spec.target_ms) + " ms; lock_timeout " + to_text(spec.lock_timeout_ms) + " ms";
 }
 
 std::string statement_text(const Spec& spec, const Plan& plan) {
@@ -428,17 +459,22 @@ Datum preview(FunctionCallInfo fcinfo, bool erase) {
   Plan plan = as_job_owner(owner, request.spec.settings, [&] { return prepare(request); });
   const Spec& spec = request.spec;
   if (plan.cumulative && !spec.falsifiable)
-    plan.warnings.emplace_back("the assignments read what they assign, and no condition tells a changed row from another: a row whose "
-                               "key or partition the application changes meanwhile may be changed twice or not at all");
+    plan.warnings.emplace_back(
+        "the assignments read what they assign, and no condition tells a changed row from another: a row whose "
+        "key or partition the application changes meanwhile may be changed twice or not at all");
   const RowCost cost = row_cost(spec, plan);
   double visited = 0;
-  for (const Table& table : plan.tables) visited += table.rows;
-  double rows_per_batch = std::min(std::max(spec.target_ms / 1000.0 / cost.seconds, 50.0), static_cast<double>(spec.max_batch_rows));
-  if (spec.max_rows_per_second) rows_per_batch = std::min(rows_per_batch, std::max(1.0, *spec.max_rows_per_second / request.parallel));
+  for (const Table& table : plan.tables)
+    visited += table.rows;
+  double rows_per_batch =
+      std::min(std::max(spec.target_ms / 1000.0 / cost.seconds, 50.0), static_cast<double>(spec.max_batch_rows));
+  if (spec.max_rows_per_second)
+    rows_per_batch = std::min(rows_per_batch, std::max(1.0, *spec.max_rows_per_second / request.parallel));
   double seconds = plan.matching * cost.seconds * (1.0 + spec.nice_ratio) / request.parallel + visited * 1e-7;
   if (spec.max_rows_per_second) seconds = std::max(seconds, plan.matching / *spec.max_rows_per_second);
   const std::vector<std::string> values{spec.strategy,
-                                        spec.order == Order::key && !plan.tables.empty() ? key_text(plan.tables.front()) : "ctid",
+                                        spec.order == Order::key && !plan.tables.empty() ? key_text(plan.tables.front())
+                                                                                         : "ctid",
                                         role_name(owner),
                                         std::to_string(plan.tables.size()),
                                         to_text(static_cast<std::int64_t>(std::llround(plan.matching))),
@@ -451,9 +487,11 @@ Datum preview(FunctionCallInfo fcinfo, bool erase) {
   spi.close();
   return call_pg([fcinfo, &values] {
     TupleDesc columns = nullptr;
-    if (get_call_result_type(fcinfo, nullptr, &columns) != TYPEFUNC_COMPOSITE) elog(ERROR, "return type must be a row type");
+    if (get_call_result_type(fcinfo, nullptr, &columns) != TYPEFUNC_COMPOSITE)
+      elog(ERROR, "return type must be a row type");
     auto** texts = static_cast<char**>(palloc(sizeof(char*) * values.size()));
-    for (std::size_t i = 0; i < values.size(); ++i) texts[i] = pstrdup(values[i].c_str());
+    for (std::size_t i = 0; i < values.size(); ++i)
+      texts[i] = pstrdup(values[i].c_str());
     return HeapTupleGetDatum(BuildTupleFromCStrings(TupleDescGetAttInMetadata(BlessTupleDesc(columns)), texts));
   });
 }

@@ -10,8 +10,8 @@ extern "C" {
 #include "access/sysattr.h"
 #include "catalog/namespace.h"
 #include "catalog/partition.h"
-#include "catalog/pg_inherits.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
@@ -34,7 +34,8 @@ std::string update_text(const std::string& table, const std::string& assignments
   return "UPDATE ONLY " + table + " SET " + assignments + "\n";
 }
 
-std::string whole_text(const std::string& table, bool erase, const std::string& assignments, const std::string& condition) {
+std::string whole_text(const std::string& table, bool erase, const std::string& assignments,
+                       const std::string& condition) {
   const std::string head = erase ? "DELETE FROM ONLY " + table : update_text(table, assignments);
   return condition.empty() ? head : head + " WHERE (" + condition + "\n)";
 }
@@ -63,13 +64,15 @@ std::vector<std::string> parse_assignments(const std::string& table, const std::
     // A length is given when a semicolon ends the statement before the text does.
     if (list_length(statements) != 1 || linitial_node(RawStmt, statements)->stmt_len != 0) return names;
     auto* update = reinterpret_cast<UpdateStmt*>(linitial_node(RawStmt, statements)->stmt);
-    if (!IsA(update, UpdateStmt) || update->fromClause != NIL || update->whereClause != nullptr || compat::has_returning(update) ||
-        update->withClause != nullptr)
+    if (!IsA(update, UpdateStmt) || update->fromClause != NIL || update->whereClause != nullptr ||
+        compat::has_returning(update) || update->withClause != nullptr)
       return names;
     names.count = 0;
-    names.names = static_cast<const char**>(palloc(sizeof(char*) * static_cast<std::size_t>(list_length(update->targetList))));
+    names.names =
+        static_cast<const char**>(palloc(sizeof(char*) * static_cast<std::size_t>(list_length(update->targetList))));
     ListCell* cell = nullptr;
-    foreach (cell, update->targetList) names.names[names.count++] = lfirst_node(ResTarget, cell)->name;
+    foreach (cell, update->targetList)
+      names.names[names.count++] = lfirst_node(ResTarget, cell)->name;
     return names;
   });
   if (found.count < 1) not_only("assignments", "'full_name = name, updated_by = NULL'");
@@ -87,7 +90,8 @@ void parse_condition(const std::string& condition) {
            select->intoClause == nullptr && select->fromClause == NIL && select->whereClause == nullptr &&
            select->groupClause == NIL && select->havingClause == nullptr && select->windowClause == NIL &&
            select->sortClause == NIL && select->limitOffset == nullptr && select->limitCount == nullptr &&
-           select->lockingClause == NIL && select->withClause == nullptr && select->valuesLists == NIL && select->op == SETOP_NONE;
+           select->lockingClause == NIL && select->withClause == nullptr && select->valuesLists == NIL &&
+           select->op == SETOP_NONE;
   });
   if (!plain) not_only("condition", "'full_name IS NULL AND id > 100'");
 }
@@ -111,8 +115,7 @@ bool walk_volatile(Node* node, void* context) {
   if (node == nullptr) return false;
   if (IsA(node, NextValueExpr)) return false;
   check_functions_in_node(node, note_volatile, context);
-  if (IsA(node, Query))
-    return compat::walk_query(reinterpret_cast<Query*>(node), walk_volatile, context);
+  if (IsA(node, Query)) return compat::walk_query(reinterpret_cast<Query*>(node), walk_volatile, context);
   return compat::walk_expression(node, walk_volatile, context);
 }
 
@@ -192,11 +195,11 @@ Bitmapset* columns_read(Node* node, int relation) {
 
 struct Analysis {
   bool subqueries;
-  bool depends;            // the condition reads a column that is assigned or generated
-  bool cumulative;         // the assignments read a column that they assign
-  const char* temporary;   // what only this session sees
+  bool depends;          // the condition reads a column that is assigned or generated
+  bool cumulative;       // the assignments read a column that they assign
+  const char* temporary; // what only this session sees
   bool condition_volatile;
-  bool rewritten;          // rules make something else of it
+  bool rewritten; // rules make something else of it
   Volatile functions;
 };
 
@@ -232,7 +235,8 @@ Analysis analyze(Oid relation, const std::string& text) {
     Temporary temporary{nullptr};
     if (walk_temporary(reinterpret_cast<Node*>(query), &temporary)) result.temporary = temporary.what;
     List* rewritten = pg_rewrite_query(query);
-    result.rewritten = list_length(rewritten) != 1 || linitial_node(Query, rewritten)->commandType != query->commandType ||
+    result.rewritten = list_length(rewritten) != 1 ||
+                       linitial_node(Query, rewritten)->commandType != query->commandType ||
                        linitial_node(Query, rewritten)->querySource != QSRC_ORIGINAL;
     return result;
   });
@@ -263,8 +267,10 @@ Oid partitioned_by(Oid relation, const std::vector<std::string>& columns) {
 void refuse_partition_keys(Oid relation, const std::vector<std::string>& columns) {
   const Oid partitioned = columns.empty() ? InvalidOid : partitioned_by(relation, columns);
   if (!OidIsValid(partitioned)) return;
-  throw SqlError(ERRCODE_FEATURE_NOT_SUPPORTED, "assignments change a column of the partition key of " + qualified_name(partitioned),
-                 "Rows would move between partitions while they are walked over. Move them by INSERT and batch_delete.");
+  throw SqlError(
+      ERRCODE_FEATURE_NOT_SUPPORTED,
+      "assignments change a column of the partition key of " + qualified_name(partitioned),
+      "Rows would move between partitions while they are walked over. Move them by INSERT and batch_delete.");
 }
 
 } // namespace
@@ -289,10 +295,12 @@ CheckedInput check_input(Oid relation, bool erase, const std::string& assignment
     rethrow_about("in assignments or condition", error);
   }
   if (analysis.rewritten)
-    throw SqlError(ERRCODE_FEATURE_NOT_SUPPORTED, table + " has rules that rewrite the statement", "Drop the rules, or use a trigger.");
+    throw SqlError(ERRCODE_FEATURE_NOT_SUPPORTED, table + " has rules that rewrite the statement",
+                   "Drop the rules, or use a trigger.");
   if (analysis.temporary != nullptr)
     throw SqlError(ERRCODE_FEATURE_NOT_SUPPORTED,
-                   std::string("assignments or condition refer to ") + analysis.temporary + ", which no other session can see",
+                   std::string("assignments or condition refer to ") + analysis.temporary +
+                       ", which no other session can see",
                    "The job runs in other sessions. Use one that is not temporary.");
   refuse_partition_keys(relation, checked.columns);
   checked.subqueries = analysis.subqueries;
@@ -309,7 +317,8 @@ CheckedInput check_input(Oid relation, bool erase, const std::string& assignment
 void require_privileges(const std::vector<Oid>& relations, const Spec& spec) {
   for (const Oid relation : relations) {
     // The executor checks tables, columns and functions when it starts a plan; EXPLAIN starts it and goes no further.
-    query("EXPLAIN (COSTS OFF) " + whole_text(named_table(qualified_name(relation), spec), spec.erase, spec.assignments, spec.condition));
+    query("EXPLAIN (COSTS OFF) " +
+          whole_text(named_table(qualified_name(relation), spec), spec.erase, spec.assignments, spec.condition));
   }
 }
 

@@ -13,15 +13,16 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr milliseconds signal_age{1'000};  // signals are read that often
-constexpr milliseconds shown_after{500};   // a shorter wait is not worth a row version
-constexpr seconds shown_again{5};          // the numbers in the reason change; the row need not, each time
+constexpr milliseconds signal_age{1'000}; // signals are read that often
+constexpr milliseconds shown_after{500};  // a shorter wait is not worth a row version
+constexpr seconds shown_again{5};         // the numbers in the reason change; the row need not, each time
 constexpr milliseconds lock_wait_memory{500};
-constexpr double bytes_smoothing = 0.4;    // weight of the newest batch
+constexpr double bytes_smoothing = 0.4; // weight of the newest batch
 
 std::string joined(const std::vector<std::string>& parts) {
   std::string text;
-  for (const std::string& part : parts) text += (text.empty() ? "" : "; ") + part;
+  for (const std::string& part : parts)
+    text += (text.empty() ? "" : "; ") + part;
   return text;
 }
 
@@ -33,15 +34,16 @@ Pace::Pace(Session& session, const Job& job, int slice, const Spec& spec)
   if (spec.max_rows_per_second) rows_.emplace(*spec.max_rows_per_second / job.parallel, now);
   if (spec.max_bytes_per_second) bytes_.emplace(*spec.max_bytes_per_second / job.parallel, now);
   const core::ThrottleLimits& limits = spec.limits;
-  has_limits_ = limits.max_replica_lag || limits.max_wal_rate || limits.max_archive_backlog || limits.max_lock_waiters ||
-                limits.max_active_sessions || limits.max_load || limits.pause_for_autovacuum;
+  has_limits_ = limits.max_replica_lag || limits.max_wal_rate || limits.max_archive_backlog ||
+                limits.max_lock_waiters || limits.max_active_sessions || limits.max_load || limits.pause_for_autovacuum;
 }
 
 void Pace::read_signals() {
   const Clock::time_point now = Clock::now();
   if (signals_at_ == Clock::time_point{} || now - signals_at_ >= signal_age) {
-    const std::vector<Oid> relations =
-        spec_.limits.pause_for_autovacuum ? session_.transaction([this] { return family(job_.target); }) : std::vector<Oid>();
+    const std::vector<Oid> relations = spec_.limits.pause_for_autovacuum
+                                           ? session_.transaction([this] { return family(job_.target); })
+                                           : std::vector<Oid>();
     signals_ = reader_.read(session_, spec_.limits, relations);
     signals_at_ = now;
   }
@@ -71,8 +73,10 @@ std::string Pace::reason_to_wait(const Tokens& wanted, milliseconds& at_most) {
   const auto missing = [now](const std::optional<core::TokenBucket>& bucket, double tokens) {
     return bucket && tokens > 0 ? bucket->wait(tokens, now) : Clock::duration::zero();
   };
-  if (const auto wait = missing(rows_, wanted.rows); wait > Clock::duration::zero()) return wait_for(wait, "max_rows_per_second");
-  if (const auto wait = missing(bytes_, wanted.bytes); wait > Clock::duration::zero()) return wait_for(wait, "max_bytes_per_second");
+  if (const auto wait = missing(rows_, wanted.rows); wait > Clock::duration::zero())
+    return wait_for(wait, "max_rows_per_second");
+  if (const auto wait = missing(bytes_, wanted.bytes); wait > Clock::duration::zero())
+    return wait_for(wait, "max_bytes_per_second");
   if (not_before_ > now) return wait_for(not_before_ - now, "nice_ratio");
   return {};
 }
@@ -122,11 +126,11 @@ bool Pace::wait_for_turn(std::optional<std::int64_t> rows) {
       say_waiting(reason);
       shown = now;
     }
-    if (shown == Clock::time_point{}) at_most = std::min(at_most, std::chrono::ceil<milliseconds>(start + shown_after - now));
+    if (shown == Clock::time_point{})
+      at_most = std::min(at_most, std::chrono::ceil<milliseconds>(start + shown_after - now));
     if (now - asked >= seconds(1)) {
       asked = now;
-      const bool running =
-          session_.transaction([this] { return read_state(job_.id) == core::JobState::running; });
+      const bool running = session_.transaction([this] { return read_state(job_.id) == core::JobState::running; });
       if (!running) return false;
     }
     try {
@@ -150,7 +154,8 @@ void Pace::batch_took(Clock::duration time) {
 void Pace::batch_done(const BatchResult& result, std::int64_t visited) {
   const auto bytes = static_cast<double>(result.wal_bytes);
   settle({static_cast<double>(result.rows), bytes});
-  if (visited > 0) bytes_a_row_ += bytes_smoothing * (std::max(1.0, bytes / static_cast<double>(visited)) - bytes_a_row_);
+  if (visited > 0)
+    bytes_a_row_ += bytes_smoothing * (std::max(1.0, bytes / static_cast<double>(visited)) - bytes_a_row_);
   last_waiters_ = result.waiters;
   batch_at_ = Clock::now();
 }

@@ -1,5 +1,5 @@
-// When a slice may start its next transaction: throttle, token buckets, nice ratio, time windows. Everything is waited for
-// outside of transactions, and what is waited for can be seen in dbops.progress.
+// When a slice may start its next transaction: throttle, token buckets, nice ratio, time windows. Everything is waited
+// for outside of transactions, and what is waited for can be seen in dbops.progress.
 #pragma once
 
 #include "core/job/throttle.h"
@@ -15,8 +15,8 @@ class Pace {
  public:
   Pace(Session& session, const Job& job, int slice, const Spec& spec);
 
-  // Returns when the next transaction may start; false when the job is not to run any more. rows: what its batch will look
-  // at, for which tokens are taken; nothing when it runs none. Returns as well when the process had better go:
+  // Returns when the next transaction may start; false when the job is not to run any more. rows: what its batch will
+  // look at, for which tokens are taken; nothing when it runs none. Returns as well when the process had better go:
   // asked_to_leave(), outside_window().
   bool wait_for_turn(std::optional<std::int64_t> rows);
   // A worker gives its slot to others until the job's window opens; a session waits.
@@ -27,7 +27,7 @@ class Pace {
   // Whether batches are paid for beforehand: then the size of a batch has to be known before its transaction.
   [[nodiscard]] bool prepays() const noexcept { return rows_ || bytes_; }
 
-  void batch_took(std::chrono::steady_clock::duration time); // the whole transaction, for the nice ratio
+  void batch_took(std::chrono::steady_clock::duration time);        // the whole transaction, for the nice ratio
   void batch_done(const BatchResult& result, std::int64_t visited); // for the buckets
 
   // dbops.progress.waiting_for, until the next batch is committed.
@@ -51,7 +51,7 @@ class Pace {
   const Spec& spec_;
   core::Throttle throttle_;
   std::optional<core::TokenBucket> rows_, bytes_;
-  Tokens taken_;              // for the batch that is to come
+  Tokens taken_;               // for the batch that is to come
   double bytes_a_row_ = 1'024; // WAL for a row that is looked at, smoothed; at first a guess on the safe side
   JobWindow window_;
   SignalReader reader_;
@@ -60,7 +60,7 @@ class Pace {
   Clock::time_point signals_at_{};
   Clock::time_point batch_at_{}; // the last batch, and how many waited for it
   int last_waiters_ = 0;
-  Clock::time_point not_before_{};   // nice ratio
+  Clock::time_point not_before_{}; // nice ratio
 };
 
 } // namespace dbops::server::backfill

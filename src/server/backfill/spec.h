@@ -11,20 +11,20 @@ namespace dbops::server::backfill {
 enum class Order { key, block }; // what a chunk is a range of
 
 struct Spec {
-  bool erase = false;      // batch_delete
-  std::string table;       // schema.table of the target when the job was made, quoted
-  std::string alias;       // by that name the texts may call its columns, in partitions and after a change of name as well
-  std::string assignments; // as typed; checked by the parser (input.h)
-  std::string condition;   // may be empty
+  bool erase = false; // batch_delete
+  std::string table;  // schema.table of the target when the job was made, quoted
+  std::string alias;  // by that name the texts may call its columns, in partitions and after a change of name as well
+  std::string assignments;          // as typed; checked by the parser (input.h)
+  std::string condition;            // may be empty
   std::vector<std::string> columns; // that are assigned, not quoted
-  bool subqueries = false; // the texts have some, so that planner settings would reach further than the batch
-  Settings settings;       // search_path and formats of the session that made the job
+  bool subqueries = false;          // the texts have some, so that planner settings would reach further than the batch
+  Settings settings;                // search_path and formats of the session that made the job
 
-  std::string strategy;    // stripe, key or block
+  std::string strategy; // stripe, key or block
   Order order = Order::key;
-  int stripes = 1;         // sub-batches of a chunk
+  int stripes = 1;          // sub-batches of a chunk
   bool falsifiable = false; // a row that has been changed may be expected not to match the condition any more
-  bool keyed = false;      // every table of the family has a usable key
+  bool keyed = false;       // every table of the family has a usable key
 
   int target_ms = 100;
   std::int64_t max_batch_rows = 50'000;
@@ -33,8 +33,8 @@ struct Spec {
   std::optional<double> max_rows_per_second;
   std::optional<double> max_bytes_per_second;
   core::ThrottleLimits limits;
-  std::string windows;   // empty: any time
-  std::string timezone;  // of the windows
+  std::string windows;  // empty: any time
+  std::string timezone; // of the windows
   std::int64_t max_errors = 0;
   double vacuum_every = 0; // share of the table between two VACUUMs, 0 never
   bool skip_triggers = false;

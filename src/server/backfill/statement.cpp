@@ -7,19 +7,22 @@ namespace {
 // "a" or "ROW(a, b)".
 std::string row_of(const std::vector<std::string>& parts) {
   std::string list;
-  for (const std::string& part : parts) list += (list.empty() ? "" : ", ") + part;
+  for (const std::string& part : parts)
+    list += (list.empty() ? "" : ", ") + part;
   return parts.size() == 1 ? list : "ROW(" + list + ")";
 }
 
 std::string key_list(const Table& table) {
   std::string list;
-  for (const KeyColumn& column : table.key.columns) list += (list.empty() ? "" : ", ") + column.name;
+  for (const KeyColumn& column : table.key.columns)
+    list += (list.empty() ? "" : ", ") + column.name;
   return list;
 }
 
 std::string key_row(const Table& table) {
   std::vector<std::string> names;
-  for (const KeyColumn& column : table.key.columns) names.push_back(column.name);
+  for (const KeyColumn& column : table.key.columns)
+    names.push_back(column.name);
   return row_of(names);
 }
 
@@ -36,12 +39,14 @@ class Range {
   }
   Range& stripe(Order order) {
     const std::string stripes = parameter(INT4OID);
-    const std::string expression = order == Order::block ? "dbops.tid_stripe(ctid, " + stripes + ")"
-                                                         : "dbops.key_stripe(" + stripes + ", " + key_list(table_) + ")";
+    const std::string expression = order == Order::block
+                                       ? "dbops.tid_stripe(ctid, " + stripes + ")"
+                                       : "dbops.key_stripe(" + stripes + ", " + key_list(table_) + ")";
     return add(expression + " OPERATOR(pg_catalog.=) " + parameter(INT4OID));
   }
   Range& of(const RangeShape& shape) {
-    if (shape.order == Order::block) tids();
+    if (shape.order == Order::block)
+      tids();
     else {
       if (shape.bounded_below) after();
       upto();
@@ -59,7 +64,8 @@ class Range {
  private:
   Range& compare(const std::string& op) {
     std::vector<std::string> parameters;
-    for (const KeyColumn& column : table_.key.columns) parameters.push_back(parameter(column.type));
+    for (const KeyColumn& column : table_.key.columns)
+      parameters.push_back(parameter(column.type));
     return add(key_row(table_) + " " + op + " " + row_of(parameters));
   }
   Range& add(const std::string& condition) {
@@ -73,18 +79,22 @@ class Range {
 };
 
 // A newline ends a comment that the user's text may end with.
-std::string in_parentheses(const std::string& condition) { return "(" + condition + "\n)"; }
+std::string in_parentheses(const std::string& condition) {
+  return "(" + condition + "\n)";
+}
 
 } // namespace
 
-RangeShape shape_of(const Unit& unit) { return {unit.order, !unit.after.empty(), unit.stripes > 1}; }
+RangeShape shape_of(const Unit& unit) {
+  return {unit.order, !unit.after.empty(), unit.stripes > 1};
+}
 
 Statement batch_statement(const Table& table, const Spec& spec, const RangeShape& shape) {
   Range range(table);
   range.of(shape);
   const std::string named = named_table(table.name, spec);
-  std::string text = spec.erase ? "DELETE FROM ONLY " + named
-                                : "UPDATE ONLY " + named + " SET " + spec.assignments + "\n";
+  std::string text =
+      spec.erase ? "DELETE FROM ONLY " + named : "UPDATE ONLY " + named + " SET " + spec.assignments + "\n";
   text += " WHERE " + range.text();
   if (!spec.condition.empty()) text += " AND " + in_parentheses(spec.condition);
   const bool may_move = shape.order == Order::key && table.row_triggers;
@@ -106,7 +116,8 @@ Statement nth_key_statement(const Table& table, bool bounded_below, bool bounded
 
 Statement last_key_statement(const Table& table) {
   std::string order;
-  for (const KeyColumn& column : table.key.columns) order += (order.empty() ? "" : ", ") + column.name + " DESC";
+  for (const KeyColumn& column : table.key.columns)
+    order += (order.empty() ? "" : ", ") + column.name + " DESC";
   return {"SELECT " + key_list(table) + " FROM ONLY " + table.name + " ORDER BY " + order + " LIMIT 1", {}, false};
 }
 
@@ -115,9 +126,11 @@ Statement middle_statement(const Table& table, const RangeShape& shape) {
   Range range(table);
   range.of(shape);
   std::string names;
-  for (std::size_t i = 0; i < table.key.columns.size(); ++i) names += "k" + std::to_string(i) + ", ";
-  return {"SELECT " + names + "n FROM (SELECT " + key_list(table) + ", pg_catalog.row_number() OVER (ORDER BY " + key_list(table) +
-              "), pg_catalog.count(*) OVER () FROM ONLY " + table.name + " WHERE " + range.text() + ") AS m(" + names +
+  for (std::size_t i = 0; i < table.key.columns.size(); ++i)
+    names += "k" + std::to_string(i) + ", ";
+  return {"SELECT " + names + "n FROM (SELECT " + key_list(table) + ", pg_catalog.row_number() OVER (ORDER BY " +
+              key_list(table) + "), pg_catalog.count(*) OVER () FROM ONLY " + table.name + " WHERE " + range.text() +
+              ") AS m(" + names +
               "i, n) WHERE n OPERATOR(pg_catalog.>) 1 AND i OPERATOR(pg_catalog.=) (n OPERATOR(pg_catalog./) 2)",
           range.types(), false};
 }
@@ -130,9 +143,10 @@ Statement first_row_statement(const Table& table, const RangeShape& shape) {
 }
 
 Statement matching_statement(const Table& table, const Spec& spec, std::int64_t limit) {
-  return {"SELECT pg_catalog.count(*) FROM (SELECT 1 FROM ONLY " + named_table(table.name, spec) + " WHERE " + in_parentheses(spec.condition) + " LIMIT " +
-              std::to_string(limit) + ") m",
-          {}, false};
+  return {"SELECT pg_catalog.count(*) FROM (SELECT 1 FROM ONLY " + named_table(table.name, spec) + " WHERE " +
+              in_parentheses(spec.condition) + " LIMIT " + std::to_string(limit) + ") m",
+          {},
+          false};
 }
 
 } // namespace dbops::server::backfill

@@ -21,11 +21,12 @@ struct RangeShape {
 };
 RangeShape shape_of(const Unit& unit);
 
-// One UPDATE or DELETE of one range. An UPDATE returns of each new row whether it still matches, where there is a condition,
-// and in a second column whether its key is still in the range, where a trigger may have changed that.
+// One UPDATE or DELETE of one range. An UPDATE returns of each new row whether it still matches, where there is a
+// condition, and in a second column whether its key is still in the range, where a trigger may have changed that.
 Statement batch_statement(const Table& table, const Spec& spec, const RangeShape& shape);
 
-// SELECT of the n-th key ($last parameter: offset) in a key range, in order; fewer columns never, no row when there are fewer.
+// SELECT of the n-th key ($last parameter: offset) in a key range, in order; fewer columns never, no row when there are
+// fewer.
 Statement nth_key_statement(const Table& table, bool bounded_below, bool bounded_above);
 Statement last_key_statement(const Table& table);
 // The key columns of the row in the middle of the range, and how many rows there are; no row when there is one or none.

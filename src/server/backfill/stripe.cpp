@@ -24,7 +24,8 @@ KeyHash* prepare(FunctionCallInfo fcinfo) {
   hash->count = PG_NARGS() - 1;
   for (int i = 0; i < hash->count; ++i) {
     const Oid type = get_fn_expr_argtype(fcinfo->flinfo, i + 1);
-    const TypeCacheEntry* entry = lookup_type_cache(type, TYPECACHE_HASH_EXTENDED_PROC | TYPECACHE_HASH_EXTENDED_PROC_FINFO);
+    const TypeCacheEntry* entry =
+        lookup_type_cache(type, TYPECACHE_HASH_EXTENDED_PROC | TYPECACHE_HASH_EXTENDED_PROC_FINFO);
     if (!OidIsValid(entry->hash_extended_proc))
       ereport(ERROR, (errcode(ERRCODE_UNDEFINED_FUNCTION), errmsg("type %s cannot be hashed", format_type_be(type))));
     fmgr_info_cxt(entry->hash_extended_proc, &hash->functions[i], fcinfo->flinfo->fn_mcxt);
@@ -53,8 +54,8 @@ DBOPS_SQL_FUNCTION(dbops_key_stripe) {
   uint64 mixed = 0;
   for (int i = 0; i < hash->count; ++i) {
     if (PG_ARGISNULL(i + 1)) continue;
-    const uint64 value =
-        DatumGetUInt64(FunctionCall2Coll(&hash->functions[i], hash->collations[i], PG_GETARG_DATUM(i + 1), UInt64GetDatum(0)));
+    const uint64 value = DatumGetUInt64(
+        FunctionCall2Coll(&hash->functions[i], hash->collations[i], PG_GETARG_DATUM(i + 1), UInt64GetDatum(0)));
     mixed = hash_combine64(mixed, value);
   }
   PG_RETURN_INT32(static_cast<int32>(mixed % static_cast<uint64>(stripes)));

@@ -67,7 +67,8 @@ bool is_assigned(Relation relation, AttrNumber column, const char* const* names,
 // A stored generated column is computed anew from the columns that it refers to.
 bool is_generated_from(Relation relation, AttrNumber column, const char* const* assigned, int assigned_count) {
   const TupleConstr* constraints = RelationGetDescr(relation)->constr;
-  if (constraints == nullptr || TupleDescAttr(RelationGetDescr(relation), column - 1)->attgenerated == '\0') return false;
+  if (constraints == nullptr || TupleDescAttr(RelationGetDescr(relation), column - 1)->attgenerated == '\0')
+    return false;
   for (int i = 0; i < constraints->num_defval; ++i) {
     if (constraints->defval[i].adnum != column) continue;
     Bitmapset* used = nullptr;
@@ -81,17 +82,19 @@ bool is_generated_from(Relation relation, AttrNumber column, const char* const* 
 }
 
 bool is_changed(Relation relation, AttrNumber column, const char* const* assigned, int assigned_count) {
-  return is_assigned(relation, column, assigned, assigned_count) || is_generated_from(relation, column, assigned, assigned_count);
+  return is_assigned(relation, column, assigned, assigned_count) ||
+         is_generated_from(relation, column, assigned, assigned_count);
 }
 
 const char* operator_of(Relation index, int column, int strategy) {
-  const Oid op = get_opfamily_member(index->rd_opfamily[column], index->rd_opcintype[column], index->rd_opcintype[column],
-                                     static_cast<int16>(strategy));
+  const Oid op = get_opfamily_member(index->rd_opfamily[column], index->rd_opcintype[column],
+                                     index->rd_opcintype[column], static_cast<int16>(strategy));
   if (!OidIsValid(op)) return nullptr;
   HeapTuple tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(op));
   if (!HeapTupleIsValid(tuple)) return nullptr;
   auto* row = reinterpret_cast<Form_pg_operator>(GETSTRUCT(tuple));
-  const char* text = psprintf("OPERATOR(%s.%s)", quote_identifier(get_namespace_name(row->oprnamespace)), NameStr(row->oprname));
+  const char* text =
+      psprintf("OPERATOR(%s.%s)", quote_identifier(get_namespace_name(row->oprnamespace)), NameStr(row->oprname));
   ReleaseSysCache(tuple);
   return text;
 }
@@ -99,8 +102,8 @@ const char* operator_of(Relation index, int column, int strategy) {
 // Fills `key` when the index can order the rows.
 bool read_key(Relation relation, Relation index, const char* const* assigned, int assigned_count, RawKey& key) {
   Form_pg_index row = index->rd_index;
-  if (!row->indisunique || !row->indimmediate || !row->indisvalid || !row->indisready || index->rd_rel->relam != BTREE_AM_OID ||
-      !heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, nullptr) ||
+  if (!row->indisunique || !row->indimmediate || !row->indisvalid || !row->indisready ||
+      index->rd_rel->relam != BTREE_AM_OID || !heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, nullptr) ||
       !heap_attisnull(index->rd_indextuple, Anum_pg_index_indexprs, nullptr))
     return false;
   key.count = row->indnkeyatts;
@@ -110,7 +113,9 @@ bool read_key(Relation relation, Relation index, const char* const* assigned, in
     Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(relation), column - 1);
     // All ascending or all descending: only then is a row comparison one range of the index.
     if ((index->rd_indoption[i] & INDOPTION_DESC) != (index->rd_indoption[0] & INDOPTION_DESC)) return false;
-    if (!compat::has_no_nulls(RelationGetDescr(relation), column - 1) || index->rd_indcollation[i] != attribute->attcollation) return false;
+    if (!compat::has_no_nulls(RelationGetDescr(relation), column - 1) ||
+        index->rd_indcollation[i] != attribute->attcollation)
+      return false;
     const Oid default_class = GetDefaultOpClass(attribute->atttypid, BTREE_AM_OID);
     if (!OidIsValid(default_class) || get_opclass_family(default_class) != index->rd_opfamily[i]) return false;
     const char* after = operator_of(index, i, BTGreaterStrategyNumber);
@@ -124,7 +129,8 @@ bool read_key(Relation relation, Relation index, const char* const* assigned, in
     key.types[i] = attribute->atttypid;
     key.families[i] = index->rd_opfamily[i];
     key.collations[i] = attribute->attcollation;
-    key.hashable[i] = OidIsValid(lookup_type_cache(attribute->atttypid, TYPECACHE_HASH_EXTENDED_PROC)->hash_extended_proc);
+    key.hashable[i] =
+        OidIsValid(lookup_type_cache(attribute->atttypid, TYPECACHE_HASH_EXTENDED_PROC)->hash_extended_proc);
   }
   return key.count > 0;
 }
@@ -147,14 +153,16 @@ void choose_key(Relation relation, const char* const* assigned, int assigned_cou
   }
   list_free(indexes);
   for (int i = 0; i < out.key.count; ++i)
-    out.key_names[i] = pstrdup(quote_identifier(NameStr(TupleDescAttr(RelationGetDescr(relation), out.key.columns[i] - 1)->attname)));
+    out.key_names[i] =
+        pstrdup(quote_identifier(NameStr(TupleDescAttr(RelationGetDescr(relation), out.key.columns[i] - 1)->attname)));
 }
 
 bool changes_one_of(Relation relation, const Bitmapset* columns, const char* const* assigned, int assigned_count) {
   TupleDesc descriptor = RelationGetDescr(relation);
   for (int i = 0; i < descriptor->natts; ++i) {
     const AttrNumber column = TupleDescAttr(descriptor, i)->attnum;
-    if (!TupleDescAttr(descriptor, i)->attisdropped && bms_is_member(column - FirstLowInvalidHeapAttributeNumber, columns) &&
+    if (!TupleDescAttr(descriptor, i)->attisdropped &&
+        bms_is_member(column - FirstLowInvalidHeapAttributeNumber, columns) &&
         is_changed(relation, column, assigned, assigned_count))
       return true;
   }
@@ -169,7 +177,8 @@ void read_table(Oid oid, const char* const* assigned, int assigned_count, RawTab
   choose_key(relation, assigned, assigned_count, out);
   out.hot = !changes_one_of(relation, compat::hot_blocking_columns(relation), assigned, assigned_count);
   // As heap_update() chooses the lock of a row.
-  out.changes_key = changes_one_of(relation, RelationGetIndexAttrBitmap(relation, INDEX_ATTR_BITMAP_KEY), assigned, assigned_count);
+  out.changes_key =
+      changes_one_of(relation, RelationGetIndexAttrBitmap(relation, INDEX_ATTR_BITMAP_KEY), assigned, assigned_count);
   out.row_triggers = relation->trigdesc != nullptr && relation->trigdesc->trig_update_before_row;
   out.tuples = relation->rd_rel->reltuples;
   out.pages = static_cast<std::uint32_t>(relation->rd_rel->relpages);
@@ -207,7 +216,8 @@ bool TableKey::hashable() const noexcept {
 std::optional<Table> describe_table(Oid oid, const std::vector<std::string>& assigned_columns) {
   std::vector<const char*> assigned;
   assigned.reserve(assigned_columns.size());
-  for (const std::string& column : assigned_columns) assigned.push_back(column.c_str());
+  for (const std::string& column : assigned_columns)
+    assigned.push_back(column.c_str());
   RawTable raw{};
   call_pg([&raw, &assigned, oid] { read_table(oid, assigned.data(), static_cast<int>(assigned.size()), raw); });
   if (!raw.found) return std::nullopt;
@@ -225,8 +235,8 @@ std::optional<Table> describe_table(Oid oid, const std::vector<std::string>& ass
   table.rows = std::ceil(table.rows_per_block * table.blocks);
   for (int i = 0; i < raw.key.count; ++i) {
     table.key.columns.push_back({raw.key_names[i], raw.key.types[i], raw.key.hashable[i]});
-    table.key.identity += (i > 0 ? " " : "") + std::to_string(raw.key.columns[i]) + ":" + std::to_string(raw.key.families[i]) + ":" +
-                          std::to_string(raw.key.collations[i]);
+    table.key.identity += (i > 0 ? " " : "") + std::to_string(raw.key.columns[i]) + ":" +
+                          std::to_string(raw.key.families[i]) + ":" + std::to_string(raw.key.collations[i]);
   }
   if (table.key.usable()) {
     table.key.after = raw.key.after;
@@ -273,10 +283,12 @@ void require_suitable(Oid relation) {
                         schema == get_namespace_oid("information_schema", true);
     return Facts{get_rel_relkind(relation), get_rel_persistence(relation), system, schema};
   });
-  if (facts.kind == '\0') throw SqlError(ERRCODE_UNDEFINED_TABLE, "relation with OID " + to_text(relation) + " does not exist");
+  if (facts.kind == '\0')
+    throw SqlError(ERRCODE_UNDEFINED_TABLE, "relation with OID " + to_text(relation) + " does not exist");
   if (facts.system) refuse(relation, ERRCODE_FEATURE_NOT_SUPPORTED, "is a system table");
   if (facts.kind == RELKIND_FOREIGN_TABLE)
-    refuse(relation, ERRCODE_FEATURE_NOT_SUPPORTED, "is a foreign table", "Run the job on the server that holds the rows.");
+    refuse(relation, ERRCODE_FEATURE_NOT_SUPPORTED, "is a foreign table",
+           "Run the job on the server that holds the rows.");
   if (facts.kind != RELKIND_RELATION && facts.kind != RELKIND_PARTITIONED_TABLE)
     refuse(relation, ERRCODE_WRONG_OBJECT_TYPE, "is not a table");
   if (facts.persistence == RELPERSISTENCE_TEMP)
@@ -288,9 +300,10 @@ void require_suitable(Oid relation) {
 void require_all_rows(Oid relation, Oid role) {
   const bool filtered = call_pg([relation, role] { return check_enable_rls(relation, role, true) == RLS_ENABLED; });
   if (filtered)
-    refuse(relation, ERRCODE_INSUFFICIENT_PRIVILEGE,
-           "has row-level security, which would hide rows from role \"" + role_name(role) + "\"",
-           "Run it as the table's owner (without FORCE ROW LEVEL SECURITY) or as a role with BYPASSRLS: run_as => '...'.");
+    refuse(
+        relation, ERRCODE_INSUFFICIENT_PRIVILEGE,
+        "has row-level security, which would hide rows from role \"" + role_name(role) + "\"",
+        "Run it as the table's owner (without FORCE ROW LEVEL SECURITY) or as a role with BYPASSRLS: run_as => '...'.");
 }
 
 } // namespace dbops::server::backfill

@@ -11,14 +11,14 @@ struct KeyColumn {
   bool hashable = false;
 };
 
-// A unique, not deferrable, valid btree index over columns that are NOT NULL and that the job neither assigns nor changes
-// by a generated column, ordered by the types' default operators: its order is a total order of the rows.
+// A unique, not deferrable, valid btree index over columns that are NOT NULL and that the job neither assigns nor
+// changes by a generated column, ordered by the types' default operators: its order is a total order of the rows.
 struct TableKey {
   std::vector<KeyColumn> columns;
-  std::string after;   // "OPERATOR(pg_catalog.>)"
-  std::string upto;    // "OPERATOR(pg_catalog.<=)"
-  // Columns by number, with operator family and collation: equal when the order of the rows is the same. An integer column
-  // that becomes a bigint keeps it.
+  std::string after; // "OPERATOR(pg_catalog.>)"
+  std::string upto;  // "OPERATOR(pg_catalog.<=)"
+  // Columns by number, with operator family and collation: equal when the order of the rows is the same. An integer
+  // column that becomes a bigint keeps it.
   std::string identity;
   [[nodiscard]] bool usable() const noexcept { return !columns.empty(); }
   [[nodiscard]] bool hashable() const noexcept;
@@ -29,11 +29,12 @@ struct Table {
   std::string name; // schema.table, quoted
   Oid owner = InvalidOid;
   TableKey key;
-  bool hot = true;  // no assigned column is indexed
-  bool changes_key = false; // an assigned column is in an index that a foreign key can refer to: rows are locked FOR UPDATE
+  bool hot = true; // no assigned column is indexed
+  bool changes_key =
+      false; // an assigned column is in an index that a foreign key can refer to: rows are locked FOR UPDATE
   bool row_triggers = false; // BEFORE UPDATE FOR EACH ROW: what is stored may not be what was assigned
   int indexes = 0;
-  double rows = 0;  // estimate; at least 1 a block
+  double rows = 0; // estimate; at least 1 a block
   std::uint32_t blocks = 0;
   double rows_per_block = 1;
 };

@@ -25,10 +25,11 @@ void leave_out_user_triggers(TriggerDesc* triggers) {
 
 } // namespace
 
-
 static void executor_start(QueryDesc* query, int flags) {
-  if (previous_hook != nullptr) previous_hook(query, flags);
-  else standard_ExecutorStart(query, flags);
+  if (previous_hook != nullptr)
+    previous_hook(query, flags);
+  else
+    standard_ExecutorStart(query, flags);
   if (!OidIsValid(armed) || (query->operation != CMD_UPDATE && query->operation != CMD_DELETE)) return;
   ListCell* cell = nullptr;
   foreach (cell, query->estate->es_opened_result_relations) {
@@ -46,8 +47,12 @@ void install_trigger_filter() {
 
 namespace backfill {
 
-void arm_trigger_filter(Oid relation) noexcept { armed = relation; }
-void disarm_trigger_filter() noexcept { armed = InvalidOid; }
+void arm_trigger_filter(Oid relation) noexcept {
+  armed = relation;
+}
+void disarm_trigger_filter() noexcept {
+  armed = InvalidOid;
+}
 
 } // namespace backfill
 

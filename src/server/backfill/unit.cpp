@@ -13,7 +13,8 @@ json to_json(const Unit& unit) {
     out["key"] = unit.key;
     out["after"] = unit.after;
     out["upto"] = unit.upto;
-  } else out["tid"] = {unit.from.block, unit.from.offset, unit.to.block, unit.to.offset};
+  } else
+    out["tid"] = {unit.from.block, unit.from.offset, unit.to.block, unit.to.offset};
   return out;
 }
 
