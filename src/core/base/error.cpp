@@ -55,7 +55,11 @@ ErrorKind kind_of(int error_number) noexcept {
 } // namespace
 
 Error system_error(int error_number, std::string_view what) {
-  return {kind_of(error_number), std::string(what) + ": " + std::generic_category().message(error_number)};
+  std::string hint;
+  if (error_number == EACCES || error_number == EPERM)
+    hint = "Check owner and mode, also of the directories above it, for the user that this runs as.";
+  if (error_number == ENOSPC || error_number == EDQUOT) hint = "Make room in that file system.";
+  return {kind_of(error_number), std::string(what) + ": " + std::generic_category().message(error_number), hint};
 }
 
 } // namespace dbops::core

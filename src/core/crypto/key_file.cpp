@@ -83,7 +83,11 @@ KeyRing KeyRing::parse(std::string_view text) {
 }
 
 KeyRing KeyRing::read(const std::filesystem::path& path) {
-  const File file = File::open(path, O_RDONLY);
+  const auto found = File::open_if_exists(path, O_RDONLY);
+  if (!found)
+    throw Error(ErrorKind::configuration, "key file \"" + path.string() + "\" does not exist",
+                "Put the file back, or name the place where it is (dbops.key_file, DBOPS_KEY_FILE).");
+  const File& file = *found;
   struct stat status {};
   if (::fstat(file.descriptor(), &status) != 0)
     throw system_error(errno, "could not stat key file \"" + path.string() + "\"");
