@@ -21,6 +21,10 @@ class DeferredStore final : public core::ObjectStore {
                                 const core::CallContext& context) override {
     return store().put_if_absent(key, body, context);
   }
+  std::unique_ptr<core::ObjectUpload> begin_upload(const std::string& key, std::size_t head_size,
+                                                   const core::CallContext& context) override {
+    return store().begin_upload(key, head_size, context);
+  }
   std::optional<core::Bytes> get(const std::string& key, const core::ByteRange& range,
                                  const core::CallContext& context) override {
     return store().get(key, range, context);

@@ -112,6 +112,20 @@ TEST_F(SpoolTest, HasOneOwner) {
   EXPECT_FALSE(spool_.tell(name(3)));
 }
 
+TEST_F(SpoolTest, OutagesAreRememberedForAWhile) {
+  EXPECT_FALSE(spool_.is_out(0));
+  spool_.note_outage(1);
+  spool_.keep_only({});
+  EXPECT_FALSE(spool_.is_out(0));
+  EXPECT_TRUE(spool_.is_out(1));
+  for (const std::chrono::minutes age : {std::chrono::minutes(6), std::chrono::minutes(-6)}) {
+    fs::last_write_time(spool_.path() / "out-1", fs::file_time_type::clock::now() - age);
+    EXPECT_FALSE(spool_.is_out(1));
+  }
+  spool_.note_outage(1);
+  EXPECT_TRUE(spool_.is_out(1));
+}
+
 TEST_F(SpoolTest, AbandonedOnesAreRemoved) {
   const Spool old(directory_.path(), "old"), used(directory_.path(), "used"), fresh(directory_.path(), "fresh");
   const auto owner = SpoolOwner::own(used);

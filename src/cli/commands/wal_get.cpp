@@ -103,6 +103,9 @@ class WalGet {
   bool take_from_spool();
   bool wait_for_segment_under_way();
   void read_ahead(bool told);
+  using Readers = std::vector<std::unique_ptr<core::WalReader>>;
+  std::vector<core::WalReader*> in_their_order(const Readers& readers) const;
+  void note(const core::RepositoryFailure& failure, const Readers& readers) const;
   int fetch();
   int commit();
   int end_of(WalFetchResult result);
@@ -181,20 +184,31 @@ int WalGet::commit() {
   return restore_done;
 }
 
+// One that was out a moment ago comes last: to find out that it still is takes half a minute.
+std::vector<core::WalReader*> WalGet::in_their_order(const Readers& readers) const {
+  std::vector<core::WalReader*> order, last;
+  for (std::size_t i = 0; i < readers.size(); ++i)
+    (spool_ && spool_->is_out(i) ? last : order).push_back(readers[i].get());
+  order.insert(order.end(), last.begin(), last.end());
+  return order;
+}
+
+// Another repository had the file.
+void WalGet::note(const core::RepositoryFailure& failure, const Readers& readers) const {
+  say(file_.name, std::string("taken from another repository: ") + failure.error.what());
+  for (std::size_t i = 0; spool_ && i < readers.size(); ++i)
+    if (readers[i].get() == failure.repository) spool_->note_outage(i);
+}
+
 int WalGet::fetch() {
   // Few tries for one repository, so that another is asked soon; then all of them again, until the time is up.
   Stores stores(command_.stores, {.max_attempts = 3, .max_delay = core::milliseconds(2000)});
-  std::vector<std::unique_ptr<core::WalReader>> readers;
-  std::vector<core::WalReader*> repositories;
+  Readers readers;
   for (const auto& store : stores.all())
-    repositories.push_back(readers
-                               .emplace_back(std::make_unique<core::WalReader>(*store, cluster_.system_identifier,
-                                                                               stores.keys(), cluster_.segment_size))
-                               .get());
-  core::ArchiveReader archive(repositories, stores.clock(), stores.random(),
-                              [&](const core::RepositoryFailure& failure) {
-                                say(file_.name, fmt::format("taken from another repository: {}", failure.error.what()));
-                              });
+    readers.push_back(
+        std::make_unique<core::WalReader>(*store, cluster_.system_identifier, stores.keys(), cluster_.segment_size));
+  core::ArchiveReader archive(in_their_order(readers), stores.clock(), stores.random(),
+                              [&](const core::RepositoryFailure& failure) { note(failure, readers); });
   const bool is_local = is_in_pg_wal(file_, command_.target, cluster_.system_identifier);
   const core::RecoveryPatience patience{.outage = milliseconds_of(command_.retry_time),
                                         .gap = is_local ? core::milliseconds(0) : milliseconds_of(command_.gap_time)};

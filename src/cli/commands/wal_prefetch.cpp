@@ -7,6 +7,7 @@
 #include "core/wal/wal_reader.h"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -31,29 +32,39 @@ constexpr seconds idle_time_of_a_server(60), idle_time(5);
 
 class Repositories {
  public:
-  explicit Repositories(const WalPrefetchCommand& command)
-      : identifier_(command.stores.system_identifier.value()),
+  Repositories(const WalPrefetchCommand& command, const core::Spool& spool)
+      : spool_(spool), identifier_(command.stores.system_identifier.value()),
         stores_(command.stores, {.max_attempts = 3, .max_delay = core::milliseconds(2000)}) {
     for (const auto& store : stores_.all())
       readers_.push_back(std::make_unique<core::WalReader>(*store, identifier_, stores_.keys()));
   }
 
+  // False: no repository has it, or none that is known to answer.
   bool fetch(const WalFileName& segment, core::RestoreFile& out, const core::CallContext& context) {
-    for (const auto& reader : readers_) {
-      try {
-        out.restart();
-        if (!reader->fetch_whole(
-                segment, [&out](core::ByteView bytes) { out.write(bytes); }, context))
-          continue;
-        core::check_segment(out.start(512), out.written(), identifier_, segment.segment);
-        return true;
-      } catch (const core::Error&) { // NOLINT(bugprone-empty-catch): another repository may have it
-      }
-    }
+    for (std::size_t i = 0; i < readers_.size(); ++i)
+      if (!spool_.is_out(i) && fetch_from(i, segment, out, context)) return true;
     return false;
   }
 
  private:
+  bool fetch_from(std::size_t i, const WalFileName& segment, core::RestoreFile& out, const core::CallContext& context) {
+    try {
+      out.restart();
+      if (!readers_[i]->fetch_whole(
+              segment, [&out](core::ByteView bytes) { out.write(bytes); }, context))
+        return false;
+      core::check_segment(out.start(512), out.written(), identifier_, segment.segment);
+      return true;
+    } catch (const core::RestoreFileError&) {
+      throw;
+    } catch (const core::Error& error) {
+      if (readers_.size() > 1 && error.kind() != core::ErrorKind::cancelled && error.kind() != core::ErrorKind::corrupt)
+        spool_.note_outage(i);
+      return false;
+    }
+  }
+
+  const core::Spool& spool_;
   std::uint64_t identifier_;
   Stores stores_;
   std::vector<std::unique_ptr<core::WalReader>> readers_;
@@ -85,12 +96,15 @@ std::string SpoolSettings::base() const {
 
 int run(const WalPrefetchCommand& command) {
   ::umask(S_IRWXG | S_IRWXO);
+  // A large buffer that was freed goes back to the system, instead of into an arena of the thread that had it.
+  ::mallopt(M_MMAP_THRESHOLD, 1 << 20);
+  ::mallopt(M_ARENA_MAX, 2);
   const core::Spool spool(command.spool.base(), command.key);
   const auto owner = core::SpoolOwner::own(spool);
   if (!owner) return exit_success;
   core::remove_abandoned_spools(spool);
   {
-    Repositories repositories(command);
+    Repositories repositories(command, spool);
     const std::uint64_t segments = command.spool.size / command.segment_size;
     const std::size_t ahead = std::min<std::uint64_t>(segments, most_ahead + 1) - 1;
     core::Prefetcher prefetcher(

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <curl/curl.h>
 #include <new>
 #include <stdexcept>
@@ -16,7 +17,8 @@ namespace {
 
 constexpr std::size_t max_idle_connections = 32;
 constexpr long buffer_size = 512 << 10;
-constexpr int max_wait_ms = 1000; // between two looks at the exchange; the stop token wakes it at once
+constexpr std::uint64_t max_reserved = 64 << 20; // bytes, on the word of a server alone
+constexpr int max_wait_ms = 1000;                // between two looks at the exchange; the stop token wakes it at once
 
 void initialise_curl() {
   static std::once_flag once; // libcurl's own process-wide state
@@ -62,9 +64,24 @@ struct Exchange {
   bool too_long = false;
 };
 
+// Of a Content-Length header: memory for just that, instead of for up to twice as much as a body grows.
+std::optional<std::uint64_t> announced_length(std::string_view line) {
+  constexpr std::string_view name = "content-length:";
+  if (line.size() <= name.size() || !std::ranges::equal(line.substr(0, name.size()), name, {},
+                                                        [](char c) { return c >= 'A' && c <= 'Z' ? char(c + 32) : c; }))
+    return {};
+  const auto digits = line.find_first_not_of(' ', name.size());
+  std::uint64_t value = 0;
+  if (digits == std::string_view::npos ||
+      std::from_chars(line.data() + digits, line.data() + line.size(), value).ec != std::errc())
+    return {};
+  return value;
+}
+
 std::size_t on_header(char* data, std::size_t, std::size_t size, void* user) noexcept {
   try {
-    HttpResponse& response = static_cast<Exchange*>(user)->response;
+    Exchange& exchange = *static_cast<Exchange*>(user);
+    HttpResponse& response = exchange.response;
     const std::string_view line(data, size);
     if (line.starts_with("HTTP/")) // of an interim answer before this one, too
       response.headers.clear();
@@ -75,6 +92,8 @@ std::size_t on_header(char* data, std::size_t, std::size_t size, void* user) noe
     const bool empty = first == std::string_view::npos || last < first;
     response.headers.push_back({std::string(line.substr(0, colon)),
                                 empty ? std::string() : std::string(line.substr(first, last - first + 1))});
+    if (const auto length = announced_length(line))
+      response.body.reserve(std::min({*length, exchange.max_response, max_reserved}));
     return size;
   } catch (...) {
     return 0;

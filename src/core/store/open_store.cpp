@@ -47,6 +47,10 @@ class OwningS3Store final : public ObjectStore {
   PutResult put_if_absent(const std::string& key, ByteView body, const CallContext& context) override {
     return store_.put_if_absent(key, body, context);
   }
+  std::unique_ptr<ObjectUpload> begin_upload(const std::string& key, std::size_t head_size,
+                                             const CallContext& context) override {
+    return store_.begin_upload(key, head_size, context);
+  }
   std::optional<Bytes> get(const std::string& key, const ByteRange& range, const CallContext& context) override {
     return store_.get(key, range, context);
   }

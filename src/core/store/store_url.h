@@ -2,7 +2,7 @@
 //
 //   file:///path
 //   s3://bucket[/prefix][?endpoint=https://host[:port]&region=...&style=path|virtual&ca-file=/path&verify-tls=on|off
-//                        &checksum=sha256|none&conditional-put=auto|off&part-size=8MB&multipart-threshold=20MB]
+//                        &checksum=sha256|none&conditional-put=auto|off&part-size=6MB&multipart-threshold=17MB]
 #pragma once
 
 #include <cstdint>
@@ -27,9 +27,9 @@ struct S3Url {
   bool send_checksum = true;         // x-amz-checksum-sha256 besides the signed payload hash
   bool probe_conditional_put = true; // false: never rely on If-None-Match
   // Bytes, 5 MiB to 1 GiB. An upload in parts has up to five of them in memory.
-  std::uint64_t part_size = 8 << 20;
+  std::uint64_t part_size = 6 << 20;
   // Bytes; larger objects go in parts. A segment of 16 MiB that does not compress is below, and goes in one request.
-  std::uint64_t multipart_threshold = 20 << 20;
+  std::uint64_t multipart_threshold = 17 << 20;
 };
 
 using StoreUrl = std::variant<FileUrl, S3Url>;

@@ -18,9 +18,11 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr const char* lock_name = "lock";         // locked by the process that fills the spool
-constexpr const char* requests_name = "requests"; // a named pipe that it reads
-constexpr std::time_t abandoned_after = 3600;     // seconds
+constexpr const char* lock_name = "lock";          // locked by the process that fills the spool
+constexpr const char* requests_name = "requests";  // a named pipe that it reads
+constexpr std::string_view outage_prefix = "out-"; // and the number of the repository
+constexpr std::time_t abandoned_after = 3600;      // seconds
+constexpr std::time_t outage_time = 300;           // seconds
 
 [[noreturn]] void refuse(const fs::path& path, const std::string& why) {
   throw Error(ErrorKind::configuration, "the spool directory \"" + path.string() + "\" " + why,
@@ -135,12 +137,28 @@ bool Spool::take(const std::string& segment, RestoreFile& out) const {
 void Spool::keep_only(const std::vector<std::string>& segments) const {
   for_each_file(path_, [&](const fs::path& path) {
     const std::string name = path.filename().string();
-    if (name == lock_name || name == requests_name) return;
+    if (name == lock_name || name == requests_name || name.starts_with(outage_prefix)) return;
     const bool wanted = std::ranges::any_of(segments, [&](const std::string& segment) {
       return name == segment || RestoreFile::is_temporary_of(name, segment);
     });
     if (!wanted) ::unlink(path.c_str());
   });
+}
+
+void Spool::note_outage(std::size_t repository) const {
+  const fs::path path = path_ / (std::string(outage_prefix) + std::to_string(repository));
+  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (fd < 0) return; // it costs time, no more
+  ::futimens(fd, nullptr);
+  ::close(fd);
+}
+
+bool Spool::is_out(std::size_t repository) const {
+  struct stat status {};
+  const fs::path path = path_ / (std::string(outage_prefix) + std::to_string(repository));
+  if (::stat(path.c_str(), &status) != 0) return false;
+  const std::time_t age = std::time(nullptr) - status.st_mtime;
+  return age >= 0 && age < outage_time; // a clock that was set back ends it
 }
 
 bool Spool::tell(const std::string& segment) const {

@@ -35,6 +35,10 @@ class Spool {
   // Removes everything but the segments named, files that are being written included.
   void keep_only(const std::vector<std::string>& segments) const;
 
+  // A repository could not be asked, which took its time: for five minutes it is better asked last.
+  void note_outage(std::size_t repository) const;
+  [[nodiscard]] bool is_out(std::size_t repository) const;
+
   // Tells the process that fills this spool that replay has come to a segment. False: there is no such process.
   [[nodiscard]] bool tell(const std::string& segment) const;
 
