@@ -251,6 +251,15 @@ subtest 'settings that change' => sub {
 	my $segment = switch_wal($node);
 	ok(wait_until('archived', sub { archived($node, $segment) }), 'archived');
 	ok(has_object($two, qr/\Q$segment\E\.zst/), 'to the new store');
+	rename $two, "$two.away" or die;
+	Dbops::value($node, "INSERT INTO w VALUES ('to be lost')");
+	$node->append_conf('postgresql.conf', "dbops.store = 'file://$two.not-there'\n");
+	$node->reload;
+	ok(Dbops::wait_for($node, "SELECT durable_lsn IS NULL OR durable_lsn < flush_lsn FROM dbops.archive_status", 't'),
+		'what the old store has is not durable in the new one');
+	rename "$two.away", $two or die;
+	$node->append_conf('postgresql.conf', "dbops.store = 'file://$two'\n");
+	$node->reload;
 	my ($object) = glob "$two/*/wal/00000001/00000000/$segment.zst";
 	is(unpack('x14 C', slurp_file($object)), 1, 'encrypted');
 	is(Dbops::refusal($node, q{ALTER SYSTEM SET dbops.store = 'ftp://x'}) =~ s/ .*//r, '22023:', 'a URL that is none is refused');
@@ -258,6 +267,42 @@ subtest 'settings that change' => sub {
 	is(Dbops::refusal($node, q{ALTER SYSTEM SET dbops.key_file = 'key'}) =~ s/ .*//r, '22023:', 'a relative path');
 	is(Dbops::refusal($node, "ALTER SYSTEM SET dbops.key_file = '" . $node->data_dir . "/key'") =~ s/ .*//r, '22023:', 'a key in the data directory');
 	$node->stop;
+};
+
+# Peak of resident memory, KiB.
+sub peak_memory
+{
+	my ($pid) = @_;
+	my ($peak) = slurp_file("/proc/$pid/status") =~ /^VmHWM:\s+(\d+) kB/m;
+	return $peak;
+}
+
+subtest 'memory is bounded, whatever waits' => sub {
+	my $store = new_store();
+	my $node = archiving('memory', $store, conf => "dbops.stream_interval = '100ms'\nmax_wal_size = 4GB\n");
+	switch_wal($node);
+	ok(wait_until('archived', sub { !ready($node) }), 'it works at first');
+	rename $store, "$store.away" or die;
+	# 100,000 names behind the real ones, without segments: PostgreSQL drops such files when it comes to them.
+	my $status = $node->data_dir . '/pg_wal/archive_status';
+	for my $i (0 .. 99_999)
+	{
+		open my $handle, '>', sprintf("$status/%08X%08X%08X.ready", 1, 0x1000 + int($i / 256), $i % 256) or die;
+	}
+	Dbops::value($node, "CREATE TABLE m AS SELECT md5(i::text) || md5((i + 1)::text) AS x FROM generate_series(1, 600000) i");
+	my $last = switch_wal($node);
+	ok(Dbops::wait_for($node, 'SELECT state FROM dbops.archive_status', 'failing'), 'the store is out');
+	cmp_ok(status($node, 'backlog_files'), '>', 100_000, '100,000 files wait');
+	rename "$store.away", $store or die;
+	switch_wal($node);
+	ok(wait_until('archived', sub { archived($node, $last) }), 'the segments are archived');
+	my $archiver = Dbops::value($node, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'archiver'");
+	my ($streamer) = Dbops::value($node, "SELECT detail FROM dbops.check('1s') WHERE check_name = 'streamer'") =~ /(\d+)/;
+	cmp_ok(peak_memory($archiver), '<', 64 * 1024, 'the archiver stays below 64 MiB');
+	cmp_ok(peak_memory($streamer), '<', 64 * 1024, 'the streamer, too');
+	diag 'peak KiB: archiver ' . peak_memory($archiver) . ', streamer ' . peak_memory($streamer);
+	unlink glob "$status/000000010000[1-9A-F]*.ready";
+	$node->stop('immediate');
 };
 
 subtest 'two stores' => sub {

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <fcntl.h>
+#include <limits>
 #include <sys/stat.h>
 
 namespace dbops::core {
@@ -19,11 +20,12 @@ WalWriterOptions with_keys(WalWriterOptions options, const KeyRing* keys) {
 
 } // namespace
 
-Diverged::Diverged(const std::string& message)
+Diverged::Diverged(const std::string& message, Lsn seen)
     : Error(ErrorKind::conflict, message,
             "The data directory was set back (a snapshot, a lying disk, pg_resetwal), or another server has written. "
             "Nothing is overwritten. Restore the data directory to a new timeline, or give this server a store of its "
-            "own.") {}
+            "own."),
+      seen_(seen) {}
 
 WalShipper::WalShipper(ShipperSetup setup)
     : setup_(std::move(setup)),
@@ -94,7 +96,8 @@ void WalShipper::verify_last_piece(const Segment& segment, const std::vector<Chu
   ours.update(read(segment, *last));
   if (ours.finish() != theirs.digest)
     throw Diverged("the WAL of this server differs from what " + setup_.store->describe() + " has of segment " +
-                   segment.name.name + ", bytes " + std::to_string(last->from) + " to " + std::to_string(last->to));
+                       segment.name.name + ", bytes " + std::to_string(last->from) + " to " + std::to_string(last->to),
+                   std::numeric_limits<Lsn>::max());
 }
 
 void WalShipper::require_nothing_later(const Segment& segment, const ShipTarget& target, const CallContext& context) {
@@ -102,7 +105,8 @@ void WalShipper::require_nothing_later(const Segment& segment, const ShipTarget&
   const std::string key = cluster_prefix(setup_.writer.system_identifier) + wal_file_key(segment.name);
   if (reader.has_later_wal(segment.name, context) || setup_.store->head(key, context))
     throw Diverged(setup_.store->describe() + " has WAL of timeline " + std::to_string(target.timeline) +
-                   " that this server, at " + to_string(target.flushed) + ", has not written yet");
+                       " that this server, at " + to_string(target.flushed) + ", has not written yet",
+                   setup_.segment_size.start_of(segment.id.number + 1));
 }
 
 WalShipper::Segment WalShipper::open_segment(const SegmentId& id, const ShipTarget& target,
@@ -119,7 +123,8 @@ WalShipper::Segment WalShipper::open_segment(const SegmentId& id, const ShipTarg
   for (const ChunkRange& chunk : chunks)
     if (start + chunk.to > target.flushed)
       throw Diverged(setup_.store->describe() + " has WAL of timeline " + std::to_string(id.timeline) + " up to " +
-                     to_string(start + chunk.to) + ", this server only up to " + to_string(target.flushed));
+                         to_string(start + chunk.to) + ", this server only up to " + to_string(target.flushed),
+                     start + chunk.to);
   verify_last_piece(segment, chunks, limited);
   segment.schedule.restart(chunks);
   return segment;
@@ -142,16 +147,6 @@ void WalShipper::finish_previous(const ShipTarget& target, const CallContext& co
 }
 
 void WalShipper::advance(const ShipTarget& target, const CallContext& context) {
-  diverged_ = false;
-  try {
-    advance_to(target, context);
-  } catch (const Diverged&) {
-    diverged_ = true;
-    throw;
-  }
-}
-
-void WalShipper::advance_to(const ShipTarget& target, const CallContext& context) {
   const SegmentId wanted{.timeline = target.timeline, .number = setup_.segment_size.segment_of(target.flushed)};
   const auto flushed = std::uint64_t(target.flushed - setup_.segment_size.start_of(wanted.number));
   finish_previous(target, context);

@@ -46,7 +46,13 @@ struct ShipperCounters {
 // until an operator has decided.
 class Diverged : public Error {
  public:
-  explicit Diverged(const std::string& message);
+  // seen: the repository has WAL at least up to here. A server that has come this far since its target was taken has
+  // not diverged: what was seen is its own. The highest value: the bytes differ.
+  Diverged(const std::string& message, Lsn seen);
+  [[nodiscard]] Lsn seen() const noexcept { return seen_; }
+
+ private:
+  Lsn seen_;
 };
 
 // For one thread at a time. Where it is, it knows from the store alone: a new one begins by listing.
@@ -54,14 +60,12 @@ class WalShipper {
  public:
   explicit WalShipper(ShipperSetup setup);
 
-  // Brings the repository as near to the target as one call can: all of the unfinished segment, then the merges that are due.
-  // Makes no request when there is nothing new. Throws Diverged, Error(conflict) when the timeline is another
+  // Brings the repository as near to the target as one call can: all of the unfinished segment, then the merges that
+  // are due. Makes no request when there is nothing new. Throws Diverged, Error(conflict) when the timeline is another
   // instance's, and what ObjectStore throws; then `shipped` says how far it came.
   void advance(const ShipTarget& target, const CallContext& context);
 
   [[nodiscard]] const ShippedRange& shipped() const noexcept { return shipped_; }
-  // The last call threw Diverged.
-  [[nodiscard]] bool diverged() const noexcept { return diverged_; }
   [[nodiscard]] const ShipperCounters& counters() const noexcept { return counters_; }
 
  private:
@@ -72,7 +76,6 @@ class WalShipper {
     std::optional<SteadyTime> ended = {}; // when it was first seen to be complete
   };
 
-  void advance_to(const ShipTarget& target, const CallContext& context);
   Segment open_segment(const SegmentId& id, const ShipTarget& target, const CallContext& context);
   void verify_last_piece(const Segment& segment, const std::vector<ChunkRange>& chunks, const CallContext& context);
   void require_nothing_later(const Segment& segment, const ShipTarget& target, const CallContext& context);
@@ -88,7 +91,6 @@ class WalShipper {
   std::optional<Segment> previous_, current_;
   ShippedRange shipped_;
   ShipperCounters counters_;
-  bool diverged_ = false;
 };
 
 } // namespace dbops::core

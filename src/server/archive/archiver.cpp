@@ -101,6 +101,13 @@ void Archiver::stop() {
     close(upload);
 }
 
+void Archiver::enter(int repository, const std::string& url) {
+  Upload& upload = uploads_.at(static_cast<std::size_t>(repository));
+  if (upload.url == url) return;
+  upload.url = url;
+  with_archive_shared([&](ArchiveShared& memory) { enter_store(memory.repository[repository], store_hash(url)); });
+}
+
 // Settings that changed take effect with the next file. What was under way is stopped, and made again: uploads may be
 // repeated.
 void Archiver::reload() {
@@ -111,8 +118,8 @@ void Archiver::reload() {
     settings_ = std::move(now);
     window_.clear();
   }
-  uploads_[primary].url = settings_.store;
-  uploads_[offsite].url = settings_.offsite_store;
+  enter(primary, settings_.store);
+  enter(offsite, settings_.offsite_store);
   for (Upload& upload : uploads_)
     if (!upload.pipeline && !upload.url.empty()) open(upload);
   in_recovery_ = RecoveryInProgress();
@@ -231,12 +238,13 @@ void Archiver::publish_positions(const core::WalFileName& asked) {
     if (follow(asked)) (void)std::ranges::all_of(window_, follow);
     if (last)
       with_archive_shared([&](ArchiveShared& memory) {
-        note_archived(memory.repository[i], last->timeline, size.start_of(last->number + 1));
+        note_archived(memory.repository[i], store_hash(upload.url), last->timeline, size.start_of(last->number + 1));
       });
   }
 }
 
 void Archiver::acknowledged(const core::WalFileName& file) {
+  if (ready_count_ > 0) --ready_count_;
   publish_positions(file);
   for (int i = 0; i < repositories; ++i) {
     Upload& upload = uploads_.at(static_cast<std::size_t>(i));

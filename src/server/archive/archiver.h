@@ -39,6 +39,7 @@ class Archiver {
   };
 
   void reload();
+  void enter(int repository, const std::string& url);
   void open(Upload& upload);
   void close(Upload& upload);
   void complain_of_closed();

@@ -15,7 +15,7 @@ constexpr std::size_t objects_in_a_step = 16;
 constexpr milliseconds first_pause{1'000}, longest_pause{60'000};
 
 // Where the second repository has everything up to, from a key below the cluster's prefix.
-void publish(const std::string& position, const Cluster& cluster) {
+void publish(const std::string& store, const std::string& position, const Cluster& cluster) {
   const core::SegmentSize size(cluster.segment_size);
   const auto key = core::parse_wal_key(position);
   const auto id = key ? core::parse_segment_name(key->file.segment, size) : std::nullopt;
@@ -23,7 +23,7 @@ void publish(const std::string& position, const Cluster& cluster) {
   with_archive_shared([&](ArchiveShared& memory) {
     RepositoryStatus& status = memory.repository[offsite];
     // Of the segment that a chunk belongs to only what comes before it is sure to be there.
-    note_archived(status, id->timeline, size.start_of(id->number + (key->chunk ? 0 : 1)));
+    note_archived(status, store_hash(store), id->timeline, size.start_of(id->number + (key->chunk ? 0 : 1)));
   });
 }
 
@@ -70,7 +70,7 @@ void CatchUp::collect() {
   // A file that was let go meanwhile may lie behind the position: then the next look begins where the file says.
   const bool kept = result->step.complete ? file_.clear(seen_) : file_.advance(seen_, result->step.position);
   if (!kept) return;
-  publish(result->step.position, cluster_);
+  publish(seen_.store, result->step.position, cluster_);
   if (result->step.complete) log_line(false, "the offsite store has caught up");
 }
 

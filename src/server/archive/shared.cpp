@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 extern "C" {
 #include "storage/ipc.h"
@@ -60,21 +61,36 @@ void install_archive_memory() {
   shmem_startup_hook = startup;
 }
 
+std::uint64_t store_hash(const std::string& url) {
+  return std::hash<std::string>()(url) | 1;
+}
+
+void enter_store(RepositoryStatus& status, std::uint64_t store) {
+  if (status.store == store) return;
+  status.store = store;
+  status.timeline = 0;
+  status.archived = status.streamed_from = status.streamed_to = status.durable = 0;
+  status.caught_up = 0;
+  status.archiver_failing = status.streamer_failing = status.diverged = false;
+}
+
 void enter_timeline(RepositoryStatus& status, std::uint32_t timeline) {
   if (status.timeline == timeline) return;
   status.timeline = timeline;
   status.archived = status.streamed_from = status.streamed_to = status.durable = 0;
 }
 
-void note_archived(RepositoryStatus& status, std::uint32_t timeline, std::uint64_t upto) {
-  if (timeline < status.timeline) return; // an ancestor's segment says nothing about this timeline
+void note_archived(RepositoryStatus& status, std::uint64_t store, std::uint32_t timeline, std::uint64_t upto) {
+  if (store != status.store || timeline < status.timeline)
+    return; // an ancestor's segment says nothing about this timeline
   enter_timeline(status, timeline);
   status.archived = std::max(status.archived, upto);
   raise_durable(status);
 }
 
-void note_streamed(RepositoryStatus& status, std::uint32_t timeline, std::uint64_t from, std::uint64_t to) {
-  if (timeline < status.timeline) return;
+void note_streamed(RepositoryStatus& status, std::uint64_t store, std::uint32_t timeline, std::uint64_t from,
+                   std::uint64_t to) {
+  if (store != status.store || timeline < status.timeline) return;
   enter_timeline(status, timeline);
   status.streamed_from = from;
   status.streamed_to = to;

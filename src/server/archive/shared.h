@@ -18,6 +18,7 @@ inline constexpr int repositories = 2;
 const char* repository_name(int repository) noexcept; // 'primary', 'offsite'
 
 struct RepositoryStatus {
+  std::uint64_t store; // which one the positions are of: a hash of its URL
   // Positions on `timeline`; 0: not known yet.
   std::uint32_t timeline;
   std::uint64_t archived;                   // everything before is there as whole segments
@@ -61,10 +62,18 @@ void with_archive_shared(F&& fn) {
   LWLockRelease(memory->lock);
 }
 
-// Under the lock. A position on another timeline empties the ones of the old timeline.
+// Which store a URL names, for the positions; never 0.
+std::uint64_t store_hash(const std::string& url);
+
+// Under the lock. Called by a process whose settings have just changed: another store has nothing of what the old one
+// has.
+void enter_store(RepositoryStatus& status, std::uint64_t store);
+// Under the lock. What is of another store than the one entered, or of an older timeline, changes nothing; a newer
+// timeline empties the positions of the old one.
 void enter_timeline(RepositoryStatus& status, std::uint32_t timeline);
-void note_archived(RepositoryStatus& status, std::uint32_t timeline, std::uint64_t upto);
-void note_streamed(RepositoryStatus& status, std::uint32_t timeline, std::uint64_t from, std::uint64_t to);
+void note_archived(RepositoryStatus& status, std::uint64_t store, std::uint32_t timeline, std::uint64_t upto);
+void note_streamed(RepositoryStatus& status, std::uint64_t store, std::uint32_t timeline, std::uint64_t from,
+                   std::uint64_t to);
 void note_stored(RepositoryStatus& status, std::int64_t bytes);
 double stored_rate(const RepositoryStatus& status, TimestampTz now); // bytes a second
 void note_error(RepositoryStatus& status, const char* message, const char* hint);

@@ -31,6 +31,7 @@ namespace {
 
 using core::milliseconds;
 
+constexpr std::size_t names_in_memory = 4096; // of files that are ready
 constexpr milliseconds unconfigured_wake{60'000};
 constexpr milliseconds longest_pause{30'000};
 constexpr milliseconds conflict_pause{60'000};
@@ -55,7 +56,7 @@ class Stream {
   struct Result {
     core::ShippedRange shipped;
     core::ShipperCounters counters;
-    bool diverged = false;
+    std::optional<core::Lsn> diverged; // the store has WAL at least up to here
     std::optional<ThreadFailure> failure;
   };
   static Result run(Work& work, const core::ShipTarget& target, const std::stop_token& stop);
@@ -81,6 +82,8 @@ class Stream {
 
 void Stream::open(const std::string& url, const Settings& settings, const Cluster& cluster) {
   close();
+  if (url_ != url)
+    with_archive_shared([&](ArchiveShared& memory) { enter_store(memory.repository[repository_], store_hash(url)); });
   url_ = url;
   settings_ = settings;
   cluster_ = cluster;
@@ -99,9 +102,11 @@ Stream::Result Stream::run(Work& work, const core::ShipTarget& target, const std
   Result result;
   try {
     work.shipper.advance(target, {.stop = stop});
+  } catch (const core::Diverged& error) {
+    result.failure = describe_thread_failure();
+    result.diverged = error.seen();
   } catch (...) {
     result.failure = describe_thread_failure();
-    result.diverged = work.shipper.diverged();
   }
   result.shipped = work.shipper.shipped();
   result.counters = work.shipper.counters();
@@ -138,7 +143,7 @@ void Stream::take(const Result& result) {
   with_archive_shared([&](ArchiveShared& memory) {
     RepositoryStatus& status = memory.repository[repository_];
     if (moved) {
-      note_streamed(status, shipped_.timeline, shipped_.from, shipped_.to);
+      note_streamed(status, store_hash(url_), shipped_.timeline, shipped_.from, shipped_.to);
       status.last_chunk_at = GetCurrentTimestamp();
     }
     status.chunks += static_cast<std::int64_t>(result.counters.chunks - before.chunks);
@@ -148,8 +153,12 @@ void Stream::take(const Result& result) {
     status.retries += static_cast<std::int64_t>(retries - retries_before);
     if (!result.failure) status.streamer_failing = status.diverged = false;
   });
-  if (result.failure) {
-    fail(*result.failure, result.diverged);
+  // The server went on while the store was looked at, and what was found there is its own.
+  const bool overtaken = result.diverged && *result.diverged <= GetFlushRecPtr(nullptr);
+  if (overtaken) {
+    work_.reset();
+  } else if (result.failure) {
+    fail(*result.failure, result.diverged.has_value());
   } else {
     // The archiver sleeps up to a minute after a failure: the store answers again.
     if (pause_ > milliseconds(0)) call_pg([] { PgArchWakeup(); });
@@ -203,7 +212,7 @@ core::Lsn archived_by_status(const Cluster& cluster, core::TimelineId timeline, 
   const core::SegmentSize size(cluster.segment_size);
   core::Lsn oldest = size.start_of(size.segment_of(flushed));
   const core::ReadyFiles ready =
-      core::list_ready_files(std::filesystem::path(cluster.data_directory) / "pg_wal/archive_status", 64);
+      core::list_ready_files(std::filesystem::path(cluster.data_directory) / "pg_wal/archive_status", names_in_memory);
   for (const core::WalFileName& file : ready.first)
     if (const auto id = core::parse_segment_name(file.name, size); id && id->timeline == timeline)
       oldest = std::min(oldest, size.start_of(id->number));
@@ -215,7 +224,8 @@ struct Position {
   core::Lsn flushed;
 };
 
-std::array<core::Lsn, repositories> archived_positions(const Cluster& cluster, const Position& position) {
+std::array<core::Lsn, repositories> archived_positions(const Cluster& cluster, const Settings& settings,
+                                                       const Position& position) {
   std::array<core::Lsn, repositories> archived{};
   const auto look = [&](ArchiveShared& memory) {
     for (int i = 0; i < repositories; ++i)
@@ -223,12 +233,14 @@ std::array<core::Lsn, repositories> archived_positions(const Cluster& cluster, c
         archived.at(static_cast<std::size_t>(i)) = memory.repository[i].archived;
   };
   with_archive_shared(look);
-  if (archived[primary] != 0) return archived;
+  const bool two = !settings.offsite_store.empty();
+  const bool behind = two && core::OffsiteBacklogFile(cluster.data_directory).read(settings.offsite_store).has_value();
+  if (archived[primary] != 0 && (archived[offsite] != 0 || !two || behind)) return archived;
   const core::Lsn start = archived_by_status(cluster, position.timeline, position.flushed);
-  const bool offsite_behind = core::OffsiteBacklogFile(cluster.data_directory).read(guc::offsite_store).has_value();
   with_archive_shared([&](ArchiveShared& memory) {
-    note_archived(memory.repository[primary], position.timeline, start);
-    if (!offsite_behind) note_archived(memory.repository[offsite], position.timeline, start);
+    note_archived(memory.repository[primary], store_hash(settings.store), position.timeline, start);
+    if (two && !behind)
+      note_archived(memory.repository[offsite], store_hash(settings.offsite_store), position.timeline, start);
     look(memory);
   });
   return archived;
@@ -280,16 +292,19 @@ class Streamer {
     collect();
     Position position{};
     position.flushed = GetFlushRecPtr(&position.timeline);
-    const auto archived = archived_positions(cluster_, position);
+    const auto archived = archived_positions(cluster_, *settings_, position);
     for (std::size_t i = 0; i < repositories && guc::stream_interval > 0; ++i)
       streams_.at(i).drive({.timeline = position.timeline, .flushed = position.flushed, .archived = archived.at(i)},
                            event_);
     catch_up_.drive(*settings_, event_);
+    // What was flushed at the last look is durable by now: no commit of before that look is at risk.
     with_archive_shared([&](ArchiveShared& memory) {
       for (RepositoryStatus& status : memory.repository)
-        if (status.timeline == position.timeline && status.durable >= position.flushed)
-          status.caught_up = GetCurrentTimestamp();
+        if (status.timeline == looked_.timeline && status.durable >= looked_.flushed)
+          status.caught_up = std::max(status.caught_up, looked_at_);
     });
+    looked_ = position;
+    looked_at_ = GetCurrentTimestamp();
   }
 
   void collect() {
@@ -314,6 +329,8 @@ class Streamer {
   std::array<Stream, repositories> streams_;
   CatchUp catch_up_;
   std::optional<Settings> settings_;
+  Position looked_{};
+  TimestampTz looked_at_ = 0;
 };
 
 Streamer* streamer = nullptr; // never freed: a thread may be left behind
