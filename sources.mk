@@ -137,8 +137,14 @@ SERVER_SOURCES = \
 	src/server/backfill/trigger_filter.cpp \
 	src/server/backfill/unit.cpp \
 	src/server/backfill/work.cpp \
+	src/server/schedule/capture.cpp \
+	src/server/schedule/command.cpp \
+	src/server/schedule/create.cpp \
 	src/server/schedule/next_runs.cpp \
+	src/server/schedule/record.cpp \
+	src/server/schedule/runs.cpp \
 	src/server/schedule/spec.cpp \
+	src/server/schedule/work.cpp \
 	src/server/schedule/zone.cpp
 
 CLI_SOURCES = \

@@ -2,7 +2,7 @@
 
 CREATE TABLE dbops.job (
   job_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  kind text NOT NULL CHECK (kind IN ('backfill', 'batch_delete')),
+  kind text NOT NULL CHECK (kind IN ('backfill', 'batch_delete', 'schedule')),
   target_oid oid NOT NULL,
   target_name text NOT NULL,               -- as it was when the job was made; for people
   owner_oid oid NOT NULL,                  -- runs as this role; by OID, so that a new role of the same name inherits nothing
@@ -93,7 +93,11 @@ CREATE TABLE dbops.job_run (
   rows_before bigint NOT NULL DEFAULT 0,   -- of the slice, when the run began
   rows_done bigint NOT NULL DEFAULT 0,
   sqlstate text,
-  message text
+  message text,
+  scheduled_at timestamptz,                -- of a schedule: the slot; which attempt at it; what the command said
+  attempt integer,
+  output text,
+  notices text
 );
 CREATE INDEX ON dbops.job_run (job_id, run_id);
 CREATE INDEX ON dbops.job_run (job_id) WHERE outcome = 'running';
@@ -221,7 +225,7 @@ CREATE VIEW dbops.job_runs WITH (security_barrier) AS
          coalesce(r.finished_at, clock_timestamp()) - r.started_at AS duration,
          r.outcome,
          CASE WHEN r.outcome = 'running' THEN s.rows_done - r.rows_before ELSE r.rows_done END AS rows_done,
-         r.sqlstate, r.message
+         r.sqlstate, r.message, r.scheduled_at, r.attempt, r.output, r.notices
   FROM dbops.job_run r JOIN dbops.job j USING (job_id)
   LEFT JOIN dbops.job_slice s ON s.job_id = r.job_id AND s.slice = r.slice
   WHERE dbops.may_see(j.owner_oid);
@@ -250,6 +254,7 @@ CREATE VIEW dbops.progress WITH (security_barrier) AS
               THEN make_interval(secs => least(greatest(j.rows_total - s.rows_done, 0) / s.rate, 1e9)) END AS eta,
          CASE j.state
            WHEN 'queued' THEN CASE
+             WHEN j.kind = 'schedule' THEN 'its time, see dbops.schedules'
              WHEN j.not_before > clock_timestamp() THEN
                coalesce(j.not_before_reason || ', opens in '
                           || ceil(extract(epoch FROM j.not_before - clock_timestamp()) / 60) || ' min',

@@ -11,6 +11,7 @@ namespace dbops::server::guc {
 int max_workers = 4;
 int history_retention_days = 30;
 int housekeeping_interval = 86'400;
+int run_history = 1000;
 char* in_job = nullptr;
 
 char* store = nullptr;
@@ -119,6 +120,8 @@ void define() {
                           "Time after which each database is looked at although nothing is due there.",
                           "History is pruned then, and what was lost without a trace is found.", &housekeeping_interval,
                           86'400, 1, 604'800, PGC_SIGHUP, GUC_UNIT_S, nullptr, nullptr, nullptr);
+  DefineCustomIntVariable("dbops.run_history", "Runs of each schedule that are kept.", "-1 keeps them as long as dbops.history_retention says.",
+                          &run_history, 1000, -1, 1000000, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
   DefineCustomStringVariable("dbops.in_job", "The job that this session is working for; empty outside a job.",
                              "Triggers can test it: WHEN (coalesce(current_setting('dbops.in_job', true), '') = '').", &in_job, "",
                              PGC_USERSET, GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE, nullptr, nullptr, nullptr);

@@ -6,6 +6,7 @@ namespace dbops::server::guc {
 extern int max_workers;            // dbops.max_workers: job workers at once, all databases together
 extern int history_retention_days; // dbops.history_retention: days that finished jobs stay in the tables
 extern int housekeeping_interval;  // dbops.housekeeping_interval: seconds after which a database is looked at anyway
+extern int run_history;            // dbops.run_history: runs of each schedule that are kept
 extern char* in_job;               // dbops.in_job: id of the job that the session is working for, empty outside one
 
 extern char* store;                  // dbops.store: URL of the repository, empty: none

@@ -2,6 +2,7 @@
 
 #include "server/engine/shared.h"
 #include "server/engine/wake.h"
+#include "server/schedule/runs.h"
 
 extern "C" {
 #include "utils/acl.h"
@@ -51,7 +52,7 @@ Datum steer(FunctionCallInfo fcinfo, core::JobAction action) {
       announce_at_commit();
     }
   } else {
-    if (action == core::JobAction::retry) reopen(job);
+    if (action == core::JobAction::retry && job.kind != "schedule") reopen(job);
     if (after == core::JobState::queued) {
       forget_launches(id);
       announce_at_commit();
@@ -59,6 +60,7 @@ Datum steer(FunctionCallInfo fcinfo, core::JobAction action) {
       for (const int pid : workers_of(id))
         interrupt_at_commit(pid);
   }
+  if (job.kind == "schedule" && after != before) schedule::steered(id, after);
   spi.close();
   const std::string name(core::to_string(after));
   return call_pg([&name] { return CStringGetTextDatum(name.c_str()); });

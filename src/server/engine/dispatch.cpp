@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <array>
+#include <csignal>
 
 #include "server/compat.h"
 #include "server/engine/job_record.h"
 #include "server/engine/processes.h"
 #include "server/engine/shared.h"
 #include "server/guc.h"
+#include "server/schedule/runs.h"
 
 namespace dbops::server {
 
@@ -22,6 +24,7 @@ constexpr const char* backoff_array = "'{1,5,30,120,300}'::integer[]"; // the sa
 struct Candidate {
   Assignment assignment;
   Oid owner;
+  int priority;
 };
 
 struct Reservation {
@@ -82,6 +85,7 @@ void fail_unstartable(std::int64_t id, const std::string& message, const std::st
   if (core::is_terminal(job.state) || job.state == core::JobState::paused) return;
   record_error(id, SqlError(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, message, hint));
   change_state(job, core::JobAction::fail, "dbops", message);
+  if (job.kind == "schedule") schedule::steered(id, job.state);
 }
 
 // A job that others work on goes on without the slice for which no worker comes up. What was begun of it they take
@@ -103,7 +107,7 @@ bool give_up_slice(std::int64_t id, int slice, const std::string& message) {
 std::vector<Candidate> candidates(int limit, int& failed) {
   const Rows due = bookkeep(std::string("SELECT j.job_id, s.slice, j.owner_oid, r.rolname, r.rolcanlogin,"
                                         " CASE WHEN r.oid IS NOT NULL THEN has_database_privilege(r.oid, "
-                                        "current_database(), 'CONNECT') END, s.launches"
+                                        "current_database(), 'CONNECT') END, s.launches, j.priority"
                                         " FROM dbops.job j JOIN dbops.job_slice s USING (job_id)"
                                         " LEFT JOIN pg_catalog.pg_roles r ON r.oid = j.owner_oid"
                                         " WHERE j.state IN ('queued', 'running') AND NOT s.done"
@@ -131,10 +135,31 @@ std::vector<Candidate> candidates(int limit, int& failed) {
       if (due.integer(i, 6) < max_launches || !give_up_slice(job, slice, *why)) fail_unstartable(job, *why, hint);
       ++failed;
     } else {
-      found.push_back({{job, slice}, owner});
+      found.push_back({{job, slice}, owner, static_cast<int>(due.integer(i, 7))});
     }
   }
   return found;
+}
+
+// Schedules that are due. Those that cannot be started at all fail at once.
+std::vector<Candidate> due_commands(int limit, int& failed) {
+  std::vector<Candidate> found;
+  for (const schedule::DueSchedule& due : schedule::due_schedules(limit, slots_in_use())) {
+    std::string hint;
+    if (Value why = obstacle(due.owner, due.role, due.can_login, due.may_connect, due.launches, hint)) {
+      if (bookkeep("SELECT 1 FROM dbops.job WHERE job_id = $1::bigint FOR NO KEY UPDATE SKIP LOCKED", {to_text(due.job)}).empty()) continue;
+      fail_unstartable(due.job, *why, hint);
+      ++failed;
+    } else found.push_back({{due.job, schedule::any_due}, due.owner, due.priority});
+  }
+  return found;
+}
+
+// Workers that wait for the next run of their role look again, and leave when somebody else needs their place.
+void wake_waiting_workers() {
+  SharedLock lock;
+  for (const Slot& slot : shared()->slots)
+    if (slot.state == Slot::State::running && slot.job == 0 && slot.pid > 0) kill(slot.pid, SIGUSR1);
 }
 
 // Gives the slot that a free worker holds to its next assignment; false when somebody else was faster.
@@ -167,7 +192,8 @@ void publish_backlog(bool backlog) {
   if (DatabaseEntry* entry = find_database(MyDatabaseId, true)) entry->backlog = backlog;
 }
 
-TimestampTz next_due() {
+// What falls due after the dispatcher has looked, and before it says so, counts as well.
+TimestampTz next_due(TimestampTz looked_at) {
   // Microseconds from now, so that no text of a time stamp has to be parsed.
   const Rows next =
       bookkeep("SELECT (extract(epoch FROM least("
@@ -176,12 +202,18 @@ TimestampTz next_due() {
                " (SELECT min(s.not_before) FROM dbops.job_slice s JOIN dbops.job j USING (job_id)"
                "   WHERE j.state IN ('queued', 'running') AND NOT s.done AND s.not_before > clock_timestamp()))"
                " - clock_timestamp()) * 1000000)::bigint");
-  return next.is_null(0, 0) ? DT_NOEND : GetCurrentTimestamp() + std::max<std::int64_t>(next.integer(0, 0), 0);
+  const TimestampTz jobs =
+      next.is_null(0, 0) ? DT_NOEND : GetCurrentTimestamp() + std::max<std::int64_t>(next.integer(0, 0), 0);
+  return std::min(jobs, schedule::next_due(looked_at));
 }
 
 // Durable before the process exists: one that takes the server with it must have been counted. The next one for this
 // slice waits, unless this one reports for duty.
 void count_launch(const Assignment& started) {
+  if (started.slice == schedule::any_due) {
+    schedule::count_launch(started.job);
+    return;
+  }
   bookkeep(std::string("UPDATE dbops.job_slice SET launches = launches + 1,"
                        " not_before = clock_timestamp() + (") +
                backoff_array +
@@ -191,6 +223,10 @@ void count_launch(const Assignment& started) {
 }
 
 void discount_launch(const Assignment& refused) {
+  if (refused.slice == schedule::any_due) {
+    schedule::forget_launches(refused.job);
+    return;
+  }
   bookkeep("UPDATE dbops.job_slice SET launches = launches - 1, not_before = NULL"
            " WHERE job_id = $1::bigint AND slice = $2::integer AND launches > 0",
            {to_text(refused.job), to_text(refused.slice)});
@@ -255,21 +291,31 @@ void requeue_lost(std::int64_t id, bool progressed) {
 
 std::optional<Assignment> dispatch(Session& session, Oid free_owner, int own_slot) {
   if (shared() == nullptr) return std::nullopt;
+  const TimestampTz looked_at = GetCurrentTimestamp();
   const bool can_take = OidIsValid(free_owner);
   const int room = free_slots() + (can_take ? 1 : 0);
   if (room == 0) {
-    session.transaction([] {
+    session.transaction([looked_at] {
       int failed = 0;
-      publish_backlog(!candidates(1, failed).empty() || failed > 0);
-      publish_due(next_due());
+      publish_backlog(!candidates(1, failed).empty() || !due_commands(1, failed).empty() || failed > 0);
+      publish_due(next_due(looked_at));
     });
+    wake_waiting_workers();
     return std::nullopt;
   }
   // One more than there is room for tells whether work is left over.
   std::vector<Candidate> due;
   for (int failed = 1; failed > 0 && due.empty();) {
     failed = 0;
-    due = session.transaction([&] { return candidates(room + 1, failed); });
+    due = session.transaction([&] {
+      // What has a time to keep goes before what has not, at the same priority.
+      std::vector<Candidate> commands = due_commands(room + 1, failed);
+      const std::vector<Candidate> others = candidates(room + 1, failed);
+      commands.insert(commands.end(), others.begin(), others.end());
+      std::stable_sort(commands.begin(), commands.end(), [](const Candidate& a, const Candidate& b) { return a.priority > b.priority; });
+      if (commands.size() > static_cast<std::size_t>(room) + 1) commands.resize(static_cast<std::size_t>(room) + 1);
+      return commands;
+    });
   }
   std::optional<Assignment> taken;
   bool backlog = false;
@@ -295,8 +341,9 @@ std::optional<Assignment> dispatch(Session& session, Oid free_owner, int own_slo
     for (const Assignment& assignment : refused)
       discount_launch(assignment);
     publish_backlog(backlog || !refused.empty());
-    publish_due(refused.empty() ? next_due() : GetCurrentTimestamp() + USECS_PER_SEC);
+    publish_due(refused.empty() ? next_due(looked_at) : GetCurrentTimestamp() + USECS_PER_SEC);
   });
+  if (backlog) wake_waiting_workers();
   return taken;
 }
 
@@ -322,6 +369,7 @@ void account_for_losses(Session& session) {
       requeue_lost(id, progressed);
     }
   });
+  session.transaction([] { schedule::settle(slots_in_use()); });
 }
 
 bool prune_history(Session& session) {
@@ -338,7 +386,10 @@ bool prune_history(Session& session) {
                       {to_text(guc::history_retention_days), to_text(static_cast<std::int64_t>(at_once))})
           .processed;
     });
-    if (deleted < at_once) return true;
+    if (deleted < at_once) {
+      session.transaction([] { schedule::prune_runs(); });
+      return true;
+    }
     if (Clock::now() >= end) {
       publish_due(GetCurrentTimestamp() + 2 * USECS_PER_SEC);
       return false;

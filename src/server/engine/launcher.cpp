@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <csignal>
 #include <iterator>
+#include <utility>
 
 #include "server/engine/processes.h"
 #include "server/engine/shared.h"
@@ -200,6 +201,22 @@ void scan_backlogs() {
     if (entry.database != InvalidOid && entry.backlog) entry.scan = true;
 }
 
+// Has the clock been set back since the last look? What was to be due at a time is then further away than it should be.
+bool clock_went_back(TimestampTz now) {
+  using Steady = std::chrono::steady_clock;
+  static TimestampTz wall = now;
+  static Steady::time_point steady = Steady::now();
+  const TimestampTz wall_before = std::exchange(wall, now);
+  const auto passed = std::chrono::duration_cast<std::chrono::microseconds>(Steady::now() - std::exchange(steady, Steady::now()));
+  return now - wall_before < passed.count() - USECS_PER_SEC;
+}
+
+void scan_all() {
+  SharedLock lock;
+  for (DatabaseEntry& entry : shared()->databases)
+    if (entry.database != InvalidOid) entry.scan = true;
+}
+
 bool launch(Oid database, TimestampTz now) {
   {
     SharedLock lock;
@@ -257,6 +274,7 @@ void work() {
     const TimestampTz now = GetCurrentTimestamp();
     refresh_if_due(databases, now);
     sweep_dead(now);
+    if (clock_went_back(now)) scan_all();
     TimestampTz next = databases.visited_all + guc::housekeeping_interval * USECS_PER_SEC;
     if (shared()->overflow) next = std::min(next, databases.visited_all + overflow_pause_ms * INT64CONST(1000));
     bool refused = !start_wanted(now, next);

@@ -295,6 +295,10 @@ void run_here(std::int64_t id) {
   const int slice = session.transaction([id] {
     Job job = read_job(id, true);
     require_control(job);
+    if (job.kind == "schedule")
+      throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                     "job " + to_text(id) + " is a schedule, which background workers run",
+                     "SELECT dbops.run_now(" + quote_text(job.target_name) + ").");
     // No worker can be started for its owner: this session is the way out that the HINT has named. Not announced, so
     // that the dispatcher does not find it first.
     if (job.state == dbops::core::JobState::failed &&

@@ -9,6 +9,7 @@
 #include "server/engine/run.h"
 #include "server/engine/shared.h"
 #include "server/guc.h"
+#include "server/schedule/runs.h"
 
 extern "C" {
 #include "pgstat.h"
@@ -122,7 +123,9 @@ void worker_work(const WorkerOrder& order) {
   const Oid owner = order.owner;
   std::optional<Assignment> next = Assignment{order.job, order.slice};
   while (next) {
-    const bool go_on = run_assignment(session, *next);
+    bool go_on = true;
+    if (next->slice == schedule::any_due) schedule::work(session, owner, order.slot);
+    else go_on = run_assignment(session, *next);
     {
       SharedLock lock;
       Slot& slot = shared()->slots[order.slot];
@@ -243,6 +246,7 @@ void dbops_worker_main(Datum) {
   BackgroundWorkerUnblockSignals();
   if (database_is_held(order.database)) proc_exit(0);
   BackgroundWorkerInitializeConnectionByOid(order.database, order.owner, compat::nologin_worker_flag);
+  schedule::remember_session_settings();
   plain_session();
   pgstat_report_appname("dbops worker");
   // What is set for the role is meant for its own statements; the batches have their own, and the bookkeeping none.

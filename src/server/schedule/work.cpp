@@ -1,0 +1,141 @@
+// What a worker does with the schedules of its role.
+
+#include <algorithm>
+
+#include "server/engine/run.h"
+#include "server/engine/shared.h"
+#include "server/engine/wait.h"
+#include "server/schedule/runs.h"
+
+namespace dbops::server::schedule {
+
+namespace {
+
+using std::chrono::milliseconds;
+
+// A worker waits this long for the next run of its role, so that schedules of seconds need no new process each time.
+constexpr milliseconds linger{2'000};
+
+// What the slot is for, so that the dispatcher neither starts this one again nor takes it for lost. False: leave.
+bool label_slot(int slot, std::int64_t job) {
+  SharedLock lock;
+  Slot& mine = shared()->slots[slot];
+  mine.job = job;
+  mine.slice = any_due;
+  return !mine.leave;
+}
+
+bool somebody_waits() {
+  SharedLock lock;
+  return held_until(MyDatabaseId) > 0 ||
+         std::any_of(std::begin(shared()->databases), std::end(shared()->databases),
+                     [](const DatabaseEntry& entry) { return entry.database != InvalidOid && entry.backlog; });
+}
+
+// The launcher is to look again no later than that.
+void publish_due(TimestampTz due) {
+  bool sooner = false;
+  {
+    SharedLock lock;
+    if (DatabaseEntry* entry = find_database(MyDatabaseId, true)) {
+      sooner = due < entry->due;
+      entry->due = std::min(entry->due, due);
+    }
+  }
+  if (sooner) wake_launcher();
+}
+
+Outcome outcome_of(CommandResult& result, const Spec& spec) {
+  if (!result.error) return Outcome::succeeded;
+  if (result.error->code != ERRCODE_QUERY_CANCELED) return Outcome::failed;
+  if (asked_to_leave()) {
+    result.error->message = "its worker had to leave: the database is to be dropped, renamed, moved or copied";
+    return Outcome::left;
+  }
+  if (result.over_time) {
+    std::string limit = std::to_string(spec.time_limit);
+    limit.erase(limit.find_last_not_of('0') + 1);
+    if (limit.back() == '.') limit.pop_back();
+    result.error->message = "the time limit of " + limit + " s was reached";
+    return Outcome::failed;
+  }
+  // By statement_timeout: a failure. Otherwise somebody has cancelled it, or the job.
+  return result.error->message.find("statement timeout") != std::string::npos ? Outcome::failed : Outcome::stopped;
+}
+
+// The word on a run must not be lost to a cancel that arrives at the same moment.
+template <typename F>
+auto persist(Session& session, F&& body) {
+  for (int attempt = 0;; ++attempt) {
+    try {
+      return session.transaction(body);
+    } catch (const SqlError& error) {
+      if (attempt == 5 || error.code != ERRCODE_QUERY_CANCELED) throw;
+    }
+  }
+}
+
+std::optional<Record> claim(Session& session, Oid owner) {
+  return persist(session, [owner]() -> std::optional<Record> {
+    if (!OidIsValid(extension_oid())) return std::nullopt;
+    // A crash that takes this back takes the effects of the command as well: what it commits comes later in the WAL.
+    commit_without_waiting();
+    return claim_due(owner);
+  });
+}
+
+// How long until the next run of the role; more than `linger` when there is none.
+milliseconds until_next(Session& session, Oid owner) {
+  return persist(session, [owner] {
+    const Rows next =
+        bookkeep("SELECT (extract(epoch FROM min(due_at) - clock_timestamp()) * 1000)::bigint FROM dbops.schedule"
+                 " WHERE owner_oid = $1::oid AND NOT running",
+                 {to_text(owner)});
+    return next.is_null(0, 0) ? linger + milliseconds(1)
+                              : milliseconds(std::max<std::int64_t>(next.integer(0, 0) + 1, 0));
+  });
+}
+
+// False: told to stop meanwhile.
+bool rest(milliseconds time) {
+  try {
+    nap(time);
+  } catch (const SqlError& error) {
+    if (error.code != ERRCODE_QUERY_CANCELED) throw;
+    return false;
+  }
+  return true;
+}
+
+} // namespace
+
+void work(Session& session, Oid owner, int slot) {
+  for (;;) {
+    if (!label_slot(slot, 0)) return;
+    std::optional<Record> record = claim(session, owner);
+    if (!record) {
+      const milliseconds wait = until_next(session, owner);
+      if (wait > linger || somebody_waits()) return;
+      if (!rest(wait)) return;
+      continue;
+    }
+    const std::int64_t job = record->job;
+    if (record->spec.overlap == core::Overlap::cancel && record->next_slot) publish_due(*record->next_slot);
+    const bool wanted = label_slot(slot, job);
+    CommandResult result;
+    Outcome outcome = Outcome::left;
+    if (wanted) {
+      result = run_command(record->spec);
+      outcome = outcome_of(result, record->spec);
+    }
+    const TimestampTz due = persist(session, [&]() -> TimestampTz {
+      if (!OidIsValid(extension_oid())) return DT_NOEND;
+      commit_without_waiting();
+      return end_run(job, record->run, outcome, result);
+    });
+    if (SliceLock::held(job, run_slice)) SliceLock::release(job, run_slice); // run_command has given back all locks
+    publish_due(due);
+  }
+}
+
+} // namespace dbops::server::schedule
