@@ -114,9 +114,71 @@ CREATE VIEW dbops.schedules WITH (security_barrier) AS
          make_interval(secs => (j.spec ->> 'retry_delay')::float8) AS retry_delay,
          make_interval(secs => nullif((j.spec ->> 'time_limit')::float8, 0)) AS time_limit,
          make_interval(secs => nullif((j.spec ->> 'jitter')::float8, 0)) AS jitter,
-         nullif(j.spec ->> 'windows', '') AS windows, j.spec -> 'settings' AS settings, (j.spec ->> 'max_output')::integer AS max_output,
+         nullif(j.spec ->> 'windows', '') AS windows, 
+         (SELECT coalesce(jsonb_object_agg(e ->> 0, e ->> 1), '{}') FROM jsonb_array_elements(j.spec -> 'settings') e) AS settings, (j.spec ->> 'max_output')::integer AS max_output,
          j.created_at, j.created_by
   FROM dbops.schedule s JOIN dbops.job j USING (job_id) WHERE dbops.may_see(j.owner_oid);
 COMMENT ON VIEW dbops.schedules IS
   'One row a schedule: what it runs, when, as whom; its state, next and last run, last result, and how many runs were missed or skipped.';
 GRANT SELECT ON dbops.schedules TO PUBLIC;
+
+CREATE FUNCTION dbops.adopt_pg_cron(dry_run boolean DEFAULT false,
+  OUT jobid bigint, OUT name text, OUT schedule text, OUT adopted boolean, OUT job_id bigint, OUT remarks text) RETURNS SETOF record
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  entry record;
+  message text;
+  hint text;
+  zone text := coalesce(nullif(current_setting('cron.timezone', true), ''), 'GMT');
+BEGIN
+  IF dry_run IS NULL THEN
+    RAISE EXCEPTION 'dry_run must not be null' USING ERRCODE = 'null_value_not_allowed';
+  END IF;
+  IF to_regclass('cron.job') IS NULL OR NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_cron') THEN
+    RAISE EXCEPTION 'extension "pg_cron" is not installed in this database'
+      USING ERRCODE = 'undefined_object', HINT = 'Call it in the database that cron.database_name names.';
+  END IF;
+  FOR entry IN EXECUTE 'SELECT jobid, to_jsonb(j) ->> ''jobname'' AS jobname, schedule, command, database, username, active,'
+                       ' nodename FROM cron.job j ORDER BY jobid' LOOP
+    jobid := entry.jobid;
+    name := coalesce(entry.jobname, 'cron job ' || entry.jobid);
+    schedule := regexp_replace(trim(entry.schedule), '^([0-9]+) +seconds?$', 'every \1 seconds', 'i');
+    adopted := false;
+    job_id := NULL;
+    remarks := NULL;
+    IF entry.database <> current_database() THEN
+      remarks := format('runs in database %I: make it there with dbops.schedule()', entry.database);
+    ELSIF entry.nodename NOT IN ('localhost', '127.0.0.1', '::1', '') AND entry.nodename NOT LIKE '/%' THEN
+      remarks := format('runs on another server, %s', entry.nodename);
+    ELSE
+      BEGIN
+        -- As pg_cron has it: one more run after one that takes long, and none for the time that the server was down.
+        job_id := dbops.schedule(name, schedule, entry.command, timezone => zone, overlap => 'queue', missed => 'skip',
+                                 run_as => entry.username::name);
+        IF NOT entry.active THEN
+          PERFORM dbops.pause(job_id, 'was not active in pg_cron');
+          remarks := 'was not active: dbops.resume() starts it';
+        END IF;
+        IF dry_run THEN
+          RAISE EXCEPTION USING ERRCODE = 'DBOPS';
+        END IF;
+        IF entry.active THEN
+          EXECUTE 'SELECT cron.alter_job($1, active := false)' USING entry.jobid;
+        END IF;
+        adopted := true;
+      EXCEPTION
+        WHEN SQLSTATE 'DBOPS' THEN
+          job_id := NULL;
+          remarks := concat_ws('; ', 'can be adopted', remarks);
+        WHEN OTHERS THEN
+          GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
+          job_id := NULL;
+          remarks := message || CASE WHEN hint <> '' THEN ' (' || hint || ')' ELSE '' END;
+      END;
+    END IF;
+    RETURN NEXT;
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION dbops.adopt_pg_cron(boolean) IS
+  'Make a schedule of each entry of cron.job that the current user sees, as the role of the entry, and deactivate the entry. One row for each, which says what could not be taken over and why. dry_run says it and changes nothing.';

@@ -73,7 +73,8 @@ void begin_run(Record& record, const Choice& choice, const PassedOver& passed, c
       ", attempt = $4::integer, accounted = " + from_micros("$6") + ", next_slot = " + from_micros("$7") +
       ", pending_slot = " + from_micros("$8") + ", pending_at = " + from_micros("$9") +
       ", pending_why = $10, missed = missed + $11::bigint,"
-      " skipped = skipped + $13::bigint, stop_for_next = false, launches = 0, not_before = NULL WHERE job_id = $1::bigint RETURNING run_id");
+      " skipped = skipped + $13::bigint, stop_for_next = false, launches = 0, not_before = NULL WHERE job_id = "
+      "$1::bigint RETURNING run_id");
   const std::optional<Pending>& pending = record.pending;
   record.began = GetCurrentTimestamp();
   const Rows run = bookkeep(
@@ -251,7 +252,7 @@ std::vector<DueSchedule> due_schedules(int limit, const std::string& left_out) {
                                  " FROM dbops.schedule s JOIN dbops.job j USING (job_id) LEFT JOIN pg_catalog.pg_roles "
                                  "r ON r.oid = s.owner_oid"
                                  " WHERE s.due_at <= clock_timestamp() AND NOT s.running AND j.state = 'queued'"
-                 " AND (s.not_before IS NULL OR s.not_before <= clock_timestamp())"
+                                 " AND (s.not_before IS NULL OR s.not_before <= clock_timestamp())"
                                  " AND (s.job_id || ':-1') <> ALL ($1::text[])"
                                  " ORDER BY s.priority DESC, s.due_at, s.job_id LIMIT $2::bigint",
                              {left_out, to_text(limit)});
@@ -263,10 +264,13 @@ std::vector<DueSchedule> due_schedules(int limit, const std::string& left_out) {
 }
 
 TimestampTz next_due(TimestampTz looked_at) {
-  const Rows next = bookkeep("SELECT " + micros("min(due)") +
-                             " FROM (SELECT CASE WHEN NOT running THEN greatest(due_at, not_before) WHEN overlap = 'cancel' AND NOT "
-                             "stop_for_next THEN next_slot END AS due"
-                             " FROM dbops.schedule) s WHERE due > clock_timestamp()");
+  const Rows next = bookkeep(
+      "SELECT " + micros("min(due)") +
+          " FROM (SELECT CASE WHEN NOT running THEN greatest(due_at, not_before) WHEN overlap = 'cancel' AND NOT "
+          "stop_for_next THEN next_slot END AS due"
+          " FROM dbops.schedule) s WHERE due > " +
+          from_micros("$1"),
+      {to_value(looked_at)});
   return next.is_null(0, 0) ? DT_NOEND : next.integer(0, 0);
 }
 

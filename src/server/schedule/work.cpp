@@ -77,7 +77,8 @@ auto persist(Session& session, F&& body) {
 
 std::optional<Record> claim(Session& session, Oid owner) {
   return persist(session, [owner]() -> std::optional<Record> {
-    if (!OidIsValid(extension_oid())) return std::nullopt;
+    // A role that was dropped runs nothing more; the dispatcher says so.
+    if (!OidIsValid(extension_oid()) || role_name(owner).empty()) return std::nullopt;
     // A crash that takes this back takes the effects of the command as well: what it commits comes later in the WAL.
     commit_without_waiting();
     return claim_due(owner);
@@ -87,6 +88,7 @@ std::optional<Record> claim(Session& session, Oid owner) {
 // How long until the next run of the role; more than `linger` when there is none.
 milliseconds until_next(Session& session, Oid owner) {
   return persist(session, [owner] {
+    if (!OidIsValid(extension_oid()) || role_name(owner).empty()) return linger + milliseconds(1);
     const Rows next =
         bookkeep("SELECT (extract(epoch FROM min(due_at) - clock_timestamp()) * 1000)::bigint FROM dbops.schedule"
                  " WHERE owner_oid = $1::oid AND NOT running",
