@@ -145,7 +145,21 @@ SERVER_SOURCES = \
 	src/server/schedule/runs.cpp \
 	src/server/schedule/spec.cpp \
 	src/server/schedule/work.cpp \
-	src/server/schedule/zone.cpp
+	src/server/schedule/zone.cpp \
+	src/server/migration/apply.cpp \
+	src/server/migration/copy.cpp \
+	src/server/migration/execute.cpp \
+	src/server/migration/history.cpp \
+	src/server/migration/manage.cpp \
+	src/server/migration/messages.cpp \
+	src/server/migration/recovery.cpp \
+	src/server/migration/script.cpp \
+	src/server/migration/steps.cpp \
+	src/server/lint/alter_table.cpp \
+	src/server/lint/catalog.cpp \
+	src/server/lint/lint.cpp \
+	src/server/lint/script.cpp \
+	src/server/lint/statements.cpp
 
 CLI_SOURCES = \
 	src/cli/command_line.cpp \
@@ -166,7 +180,12 @@ CLI_SOURCES = \
 	src/cli/signals.cpp \
 	src/cli/stores.cpp \
 	src/cli/terminal.cpp \
-	src/cli/watch_display.cpp
+	src/cli/watch_display.cpp \
+	src/cli/commands/migrate.cpp \
+	src/cli/migration_files.cpp \
+	src/cli/migration_options.cpp \
+	src/cli/migration_runner.cpp \
+	src/cli/commands/lint.cpp
 
 # In the order in which they are joined into dbops--VERSION.sql.
 SCHEMA_SOURCES = \
@@ -174,4 +193,6 @@ SCHEMA_SOURCES = \
 	src/schema/engine.sql \
 	src/schema/backfill.sql \
 	src/schema/schedule.sql \
-	src/schema/archive.sql
+	src/schema/archive.sql \
+	src/schema/migration.sql \
+	src/schema/lint.sql

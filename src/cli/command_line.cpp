@@ -1,6 +1,7 @@
 #include "cli/command_line.h"
 
 #include "cli/exit_status.h"
+#include "cli/migration_options.h"
 #include "core/job/state.h"
 
 #include <CLI/CLI.hpp>
@@ -294,6 +295,9 @@ std::variant<CommandLine, int> parse_command_line(int count, const char* const* 
   add_wal_list(app, wal_list)->final_callback([&] { line.command = wal_list; });
   add_check(app, check)->final_callback([&] { line.command = check; });
   add_wal_prefetch(app, wal_prefetch)->final_callback([&] { line.command = wal_prefetch; });
+  const MigrationOptions migrations(
+      app, [&line](const MigrationCommand& command) { line.command = command; },
+      [&line](const LintCommand& command) { line.command = command; });
   for (CLI::App* command : app.get_subcommands({}))
     command->fallthrough();
 

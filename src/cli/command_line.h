@@ -3,6 +3,8 @@
 
 #include "cli/commands/check.h"
 #include "cli/commands/jobs.h"
+#include "cli/commands/lint.h"
+#include "cli/commands/migrate.h"
 #include "cli/commands/wal_get.h"
 #include "cli/commands/wal_list.h"
 #include "cli/commands/watch.h"
@@ -15,7 +17,7 @@ namespace dbops::cli {
 struct CommandLine {
   ConnectionSettings connection;
   std::variant<WatchCommand, JobsCommand, ErrorsCommand, SteerCommand, CheckCommand, WalGetCommand, WalListCommand,
-               WalPrefetchCommand>
+               WalPrefetchCommand, MigrationCommand, LintCommand>
       command;
 };
 

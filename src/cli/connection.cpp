@@ -4,6 +4,7 @@
 
 #include <poll.h>
 
+#include <array>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
@@ -103,7 +104,30 @@ Result Connection::execute(const std::string& sql, const std::vector<Parameter>&
   if (PQsendQueryParams(connection, sql.c_str(), static_cast<int>(values.size()), nullptr, values.data(), nullptr,
                         nullptr, 0) == 0)
     throw ConnectionError(one_line(PQerrorMessage(connection)));
+  return take_result();
+}
 
+Result Connection::execute_simple(const std::string& sql) {
+  if (PQsendQuery(connection_.get(), sql.c_str()) == 0)
+    throw ConnectionError(one_line(PQerrorMessage(connection_.get())));
+  return take_result();
+}
+
+void Connection::cancel() noexcept {
+  struct Free {
+    void operator()(PGcancel* cancel) const { PQfreeCancel(cancel); }
+  };
+  const std::unique_ptr<PGcancel, Free> request(PQgetCancel(connection_.get()));
+  std::array<char, 256> error{};
+  if (request) PQcancel(request.get(), error.data(), error.size());
+}
+
+void Connection::wait_with(WaitForInput wait) {
+  wait_ = wait ? std::move(wait) : wait_with_poll;
+}
+
+Result Connection::take_result() {
+  PGconn* connection = connection_.get();
   Result last(nullptr);
   for (;;) {
     while (PQisBusy(connection) == 1) {

@@ -80,12 +80,17 @@ class Connection {
   using WaitForInput = std::function<void(int socket)>;
 
   // Waits with poll(2) until told otherwise.
-  void wait_with(WaitForInput wait) { wait_ = std::move(wait); }
+  void wait_with(WaitForInput wait);
   // For where a notice of the server would disturb what is on the screen.
   void ignore_notices();
 
   // One statement, in a transaction of its own. Throws SqlError or ConnectionError.
   Result execute(const std::string& sql, const std::vector<Parameter>& parameters = {});
+
+  // The text as it is, by the simple protocol: statements that must not be in a transaction block, and scripts.
+  Result execute_simple(const std::string& sql);
+  // Asks the server to cancel what it is executing; does not wait.
+  void cancel() noexcept;
 
   // Reads what has arrived and forgets it; whether there was a notification. Throws ConnectionError.
   bool take_notifications();
@@ -99,6 +104,7 @@ class Connection {
   friend class Connector;
   explicit Connection(PGconn* connection);
   void take_input();
+  Result take_result();
 
   struct Finish {
     void operator()(PGconn* connection) const { PQfinish(connection); }

@@ -5,6 +5,7 @@
 
 extern "C" {
 #include "catalog/namespace.h"
+#include "catalog/pg_attribute_d.h"
 #include "catalog/pg_class_d.h"
 #include "catalog/pg_database_d.h"
 #include "catalog/pg_extension_d.h"
@@ -104,6 +105,15 @@ inline bool has_returning(const UpdateStmt* statement) {
   return statement->returningClause != nullptr;
 #else
   return statement->returningList != NIL;
+#endif
+}
+
+// 18 has generated columns that are not stored.
+inline bool is_virtual([[maybe_unused]] const Constraint* constraint) {
+#if PG_VERSION_NUM >= 180000
+  return constraint->generated_kind == ATTRIBUTE_GENERATED_VIRTUAL;
+#else
+  return false;
 #endif
 }
 

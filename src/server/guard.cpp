@@ -56,6 +56,8 @@ void throw_current_error(MemoryContext memory) {
   error.detail = text_or_empty(data->detail);
   error.hint = text_or_empty(data->hint);
   error.context = text_or_empty(data->context);
+  error.position = data->internalpos > 0 ? data->internalpos : data->cursorpos;
+  error.query = text_or_empty(data->internalquery);
   FreeErrorData(data);
   throw error;
 }

@@ -17,6 +17,8 @@ struct SqlError : std::exception {
   std::string detail;
   std::string hint;
   std::string context;
+  int position = 0;  // of the error in `query` or, when that is empty, in the text that was being parsed; characters from 1
+  std::string query; // the text that SPI was given
 
   SqlError() = default;
   SqlError(int code_, std::string message_, std::string hint_ = {}, std::string detail_ = {})

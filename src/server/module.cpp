@@ -8,6 +8,7 @@
 #include "server/engine/wake.h"
 #include "server/backfill/trigger_filter.h"
 #include "server/guc.h"
+#include "server/migration/messages.h"
 #include "server/pg.h"
 
 extern "C" {
@@ -21,6 +22,7 @@ void _PG_init(void) {
   guc::define();
   install_commit_callback();
   install_trigger_filter();
+  migration::install_message_hook();
   if (!process_shared_preload_libraries_in_progress) return;
   install_shared_memory();
   archive::install_archive_memory();

@@ -32,6 +32,13 @@ std::optional<Version> Version::parse(std::string_view text) {
   return version;
 }
 
+std::string Version::order() const {
+  std::string text = "{";
+  for (const std::string& part : parts_)
+    text.append(text.size() > 1 ? "," : "").append(part.empty() ? "0" : part);
+  return text + "}";
+}
+
 std::strong_ordering operator<=>(const Version& left, const Version& right) noexcept {
   const std::size_t common = std::min(left.parts_.size(), right.parts_.size());
   for (std::size_t i = 0; i < common; ++i)

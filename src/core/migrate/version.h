@@ -19,6 +19,9 @@ class Version {
   // As Flyway keeps it in its table: "_" has become ".", zeros stay.
   [[nodiscard]] const std::string& text() const noexcept { return text_; }
 
+  // For comparison by the server: "{1,10}", an array of numeric.
+  [[nodiscard]] std::string order() const;
+
   friend bool operator==(const Version& left, const Version& right) noexcept { return left.parts_ == right.parts_; }
   friend std::strong_ordering operator<=>(const Version& left, const Version& right) noexcept;
 

@@ -1,0 +1,38 @@
+// dbops lint
+#pragma once
+
+#include "cli/connection.h"
+#include "cli/migration_files.h"
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace dbops::cli {
+
+enum class LintFormat { text, json, sarif, github };
+
+struct LintCommand {
+  std::vector<std::string> files; // "-" is standard input
+  LintFormat format = LintFormat::text;
+  std::string fail_on = "error";           // error, warning, notice, never
+  std::optional<std::int64_t> small_table; // bytes
+};
+
+// Returns the exit status: 0 when nothing as severe as fail_on was found, else 1.
+int run(const LintCommand& command, const ConnectionSettings& settings);
+
+// One thing that dbops.lint has found.
+struct LintFinding {
+  std::string path;
+  std::int64_t statement = 0, line = 1, column = 1;
+  std::string rule, severity, message, object, lock, safe_sql, suppressed;
+  bool rewrites = false, scans = false;
+  std::optional<std::int64_t> bytes;
+};
+std::vector<LintFinding> lint(Connection& connection, const std::string& path, const std::string& sql,
+                              const std::optional<std::int64_t>& small_table);
+// For people: place, rule, message, and the safe form.
+std::string lint_text(const LintFinding& finding);
+
+} // namespace dbops::cli

@@ -1,0 +1,500 @@
+#include "cli/commands/migrate.h"
+
+#include "cli/commands/lint.h"
+#include "cli/exit_status.h"
+#include "cli/json.h"
+#include "cli/local_time.h"
+#include "cli/migration_runner.h"
+#include "cli/report.h"
+#include "cli/signals.h"
+#include "cli/terminal.h"
+#include "core/text/table.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cstdio>
+#include <utility>
+
+namespace dbops::cli {
+
+namespace {
+
+namespace migrate = core::migrate;
+
+// $1: project
+std::string history_sql() {
+  return "SELECT h.installed_rank, h.version, h.description, h.type, h.script, h.checksum, h.success, "
+         "h.installed_by, " +
+         sql_utc("h.installed_on") +
+         " AS installed_on, h.execution_time FROM dbops.migration_history h"
+         " WHERE h.project OPERATOR(pg_catalog.=) $1::pg_catalog.text ORDER BY h.installed_rank";
+}
+
+struct History {
+  std::vector<migrate::AppliedMigration> rows;
+  std::vector<std::string> installed_on, installed_by;
+  std::vector<std::int64_t> execution_time;
+};
+
+History read_history(Connection& connection, const std::string& project) {
+  const Result result = connection.execute(history_sql(), {project});
+  History history;
+  for (int row = 0; row < result.rows(); ++row) {
+    migrate::AppliedMigration applied;
+    applied.rank = static_cast<int>(result.integer(row, 0));
+    if (!result.is_null(row, 1)) applied.version = migrate::Version::parse(result.text(row, 1));
+    applied.description = result.text(row, 2);
+    applied.type = result.text(row, 3);
+    applied.script = result.text(row, 4);
+    if (const auto checksum = result.maybe_integer(row, 5)) applied.checksum = static_cast<std::int32_t>(*checksum);
+    applied.success = result.boolean(row, 6);
+    history.rows.push_back(std::move(applied));
+    history.installed_by.push_back(result.text(row, 7));
+    history.installed_on.push_back(result.text(row, 8));
+    history.execution_time.push_back(result.integer(row, 9));
+  }
+  return history;
+}
+
+migrate::PlanOptions plan_options(const MigrationCommand& command) {
+  migrate::PlanOptions options;
+  options.out_of_order = command.out_of_order;
+  if (command.target) options.target = migrate::Version::parse(*command.target);
+  options.ignore.clear();
+  for (const std::string& text : command.ignore)
+    if (const auto pattern = migrate::IgnorePattern::parse(text)) options.ignore.push_back(*pattern);
+  return options;
+}
+
+std::string type_of(const migrate::LocalMigration& local) {
+  return local.name.kind == migrate::FileKind::callback ? "CALLBACK"
+                                                        : std::string(migrate::history_type(local.name.kind));
+}
+
+const char* category(const migrate::MigrationInfo& info) {
+  if (!info.version()) return "Repeatable";
+  const std::string type = info.applied ? info.applied->type : type_of(*info.local);
+  if (migrate::is_undo_type(type)) return "Undo";
+  return migrate::is_baseline_type(type) ? "Baseline" : "Versioned";
+}
+
+// Ctrl-C: the statement under way is cancelled on the server, so that nothing goes on behind one's back.
+class Interruptible {
+ public:
+  explicit Interruptible(Connection& connection) : connection_(connection) {
+    connection.wait_with([this](int socket) { wait(socket, std::nullopt); });
+  }
+  ~Interruptible() { connection_.wait_with({}); }
+  Interruptible(const Interruptible&) = delete;
+  Interruptible& operator=(const Interruptible&) = delete;
+
+  void sleep(double seconds) {
+    const auto until =
+        std::chrono::steady_clock::now() +
+        std::chrono::duration_cast<std::chrono::steady_clock::duration>(std::chrono::duration<double>(seconds));
+    wait(-1, until);
+  }
+
+ private:
+  void wait(int socket, std::optional<core::SteadyTime> until) {
+    try {
+      for (;;) {
+        const Wake wake = signals_.wait(socket, until);
+        if (wake == Wake::suspend)
+          Signals::suspend();
+        else if (wake != Wake::resized)
+          return;
+      }
+    } catch (const Interrupted&) {
+      connection_.cancel();
+      throw;
+    }
+  }
+
+  Connection& connection_;
+  Signals signals_;
+};
+
+class Migrator {
+ public:
+  Migrator(const MigrationCommand& command, const ConnectionSettings& settings)
+      : command_(command), options_(plan_options(command)), connection_(Connector(settings).connect()),
+        interruptible_(connection_), files_(with_server_values()),
+        runner_(
+            connection_,
+            {command.project, command.out_of_order, command.lock_timeout, command.lock_retries, command.wait},
+            [](const std::string& line) { fmt::print(stderr, "dbops: {}\n", line); },
+            [this](double seconds) { interruptible_.sleep(seconds); }) {}
+
+  int migrate() {
+    if (command_.dry_run) return dry_run();
+    if (!callbacks("beforeMigrate")) return failed_at_end("afterMigrateError");
+    const History history = read_history(connection_, command_.project);
+    const migrate::Plan plan = migrate::make_plan(files_.migrations(), history.rows, options_);
+    if (command_.validate && !valid(plan)) return exit_job;
+    if (command_.lint && !safe(plan)) return exit_job;
+    const std::string before = plan.current ? plan.current->text() : "";
+    bool ok = true;
+    bool repeatables = false;
+    for (const migrate::LocalMigration* local : plan.pending) {
+      if (!local->name.version && !std::exchange(repeatables, true))
+        ok = callbacks("afterVersioned") && callbacks("beforeRepeatables");
+      ok = ok && callbacks("beforeEachMigrate") && apply(*local);
+      ok = callbacks(ok ? "afterEachMigrate" : "afterEachMigrateError") && ok;
+      if (!ok) break;
+    }
+    if (ok && !repeatables) ok = callbacks("afterVersioned");
+    if (ok && applied_ > 0) ok = callbacks("afterMigrateApplied");
+    ok = callbacks(ok ? "afterMigrate" : "afterMigrateError") && ok;
+    return summary("migrate", before, ok);
+  }
+
+  int undo() {
+    const History history = read_history(connection_, command_.project);
+    const auto steps = migrate::undo_plan(files_.migrations(), history.rows, options_.target);
+    for (const migrate::UndoStep& step : steps)
+      if (!step.undo)
+        throw FileError("there is no undo migration for version " + step.applied->version->text() + " (" +
+                        step.applied->script + ")");
+    if (steps.empty()) fmt::print(stderr, "dbops: nothing to undo\n");
+    if (command_.dry_run) {
+      for (const migrate::UndoStep& step : steps)
+        print_sql(*step.undo);
+      return exit_success;
+    }
+    const std::string before = steps.empty() ? "" : steps.front().applied->version->text();
+    bool ok = callbacks("beforeUndo");
+    for (const migrate::UndoStep& step : steps) {
+      ok = ok && callbacks("beforeEachUndo") && apply(*step.undo);
+      ok = callbacks(ok ? "afterEachUndo" : "afterEachUndoError") && ok;
+      if (!ok) break;
+    }
+    ok = callbacks(ok ? "afterUndo" : "afterUndoError") && ok;
+    return summary("undo", before, ok);
+  }
+
+  int info() {
+    const History history = read_history(connection_, command_.project);
+    const migrate::Plan plan = migrate::make_plan(files_.migrations(), history.rows, options_);
+    if (command_.json)
+      print_info_json(plan, history);
+    else
+      print_info(plan, history);
+    return exit_success;
+  }
+
+  int validate() {
+    if (!callbacks("beforeValidate")) return failed_at_end("afterValidateError");
+    const History history = read_history(connection_, command_.project);
+    const migrate::Plan plan = migrate::make_plan(files_.migrations(), history.rows, options_);
+    const auto errors = migrate::validate(plan, options_, false);
+    if (command_.json)
+      print_validation(errors, plan.infos.size());
+    else {
+      for (const auto& error : errors)
+        fmt::print(stderr, "dbops: {}\n", error.message);
+      if (errors.empty()) fmt::print("{} migrations are as they were applied\n", plan.infos.size());
+    }
+    const bool ok = callbacks(errors.empty() ? "afterValidate" : "afterValidateError");
+    return errors.empty() && ok ? exit_success : exit_job;
+  }
+
+  int repair() {
+    if (!callbacks("beforeRepair")) return exit_job;
+    const History history = read_history(connection_, command_.project);
+    const migrate::Plan plan = migrate::make_plan(files_.migrations(), history.rows, options_);
+    for (const migrate::RepairAction& action : migrate::repair_plan(plan, options_))
+      repair(action);
+    return callbacks("afterRepair") ? exit_success : exit_job;
+  }
+
+ private:
+  const MigrationCommand& command_;
+  migrate::PlanOptions options_;
+  Connection connection_;
+  Interruptible interruptible_;
+  MigrationFiles files_;
+  MigrationRunner runner_;
+  int applied_ = 0;
+  Json done_ = Json::array();
+  Json error_;
+
+  // ${flyway:user} and its like.
+  MigrationFiles with_server_values() {
+    FileSettings files = command_.files;
+    const Result values =
+        connection_.execute("SELECT pg_catalog.current_schema()::pg_catalog.text, current_user::pg_catalog.text, "
+                            "pg_catalog.current_database()::pg_catalog.text,"
+                            " pg_catalog.to_char(pg_catalog.now(), 'YYYY-MM-DD HH24:MI:SS')");
+    files.placeholders.try_emplace("flyway:defaultSchema", values.text(0, 0));
+    files.placeholders.try_emplace("flyway:user", values.text(0, 1));
+    files.placeholders.try_emplace("flyway:database", values.text(0, 2));
+    files.placeholders.try_emplace("flyway:timestamp", values.text(0, 3));
+    files.placeholders.try_emplace("flyway:table", "dbops.migration_history");
+    files.placeholders.try_emplace("flyway:environment", command_.project);
+    return MigrationFiles(files);
+  }
+
+  void print_sql(const migrate::LocalMigration& local) {
+    const std::string sql = files_.sql(local);
+    write_to_standard_output(fmt::format("-- {}\n{}{}\n", files_.path(local), sql, sql.ends_with('\n') ? "" : "\n"));
+  }
+
+  int dry_run() {
+    const History history = read_history(connection_, command_.project);
+    const migrate::Plan plan = migrate::make_plan(files_.migrations(), history.rows, options_);
+    if (command_.validate && !valid(plan)) return exit_job;
+    for (const migrate::LocalMigration* local : plan.pending)
+      print_sql(*local);
+    return exit_success;
+  }
+
+  // What is applied in part is gone on with, so that is no error here.
+  bool valid(const migrate::Plan& plan) {
+    bool ok = true;
+    for (const auto& error : migrate::validate(plan, options_, true)) {
+      if (error.info->state == migrate::MigrationState::failed) continue;
+      fmt::print(stderr, "dbops: {}\n", error.message);
+      ok = false;
+    }
+    if (!ok)
+      fmt::print(stderr, "HINT:  Nothing was done. \"dbops info\" shows all; \"dbops repair\" makes the history agree "
+                         "with the files.\n");
+    return ok;
+  }
+
+  // Errors of the linter stop everything before anything is done.
+  bool safe(const migrate::Plan& plan) {
+    bool ok = true;
+    for (const migrate::LocalMigration* local : plan.pending)
+      for (const LintFinding& finding : lint(connection_, files_.path(*local), files_.sql(*local), std::nullopt)) {
+        // What does not parse is reported by the attempt itself, and recorded; what a failed try has left is cleared up.
+        if (finding.severity == "notice" || !finding.suppressed.empty() || finding.rule == "syntax-error" ||
+            finding.rule == "concurrently-if-not-exists")
+          continue;
+        fmt::print(stderr, "{}", lint_text(finding));
+        ok = ok && finding.severity != "error";
+      }
+    if (!ok)
+      fmt::print(stderr, "HINT:  Nothing was done. Use the safe form; or say \"-- dbops: ignore RULE REASON\" before "
+                         "the statement, or --no-lint.\n");
+    return ok;
+  }
+
+  bool callbacks(const char* event) {
+    for (const migrate::LocalMigration* callback : files_.callbacks(event)) {
+      const AppliedResult result = runner_.apply(*callback, "CALLBACK", files_.sql(*callback));
+      if (result.done()) continue;
+      report_failure(*callback, result);
+      return false;
+    }
+    return true;
+  }
+
+  int failed_at_end(const char* event) {
+    callbacks(event);
+    return exit_job;
+  }
+
+  bool apply(const migrate::LocalMigration& local) {
+    const AppliedResult result = runner_.apply(local, type_of(local), files_.sql(local));
+    if (!result.done()) {
+      report_failure(local, result);
+      return false;
+    }
+    if (result.outcome == "applied") {
+      ++applied_;
+      if (!command_.json) write_to_standard_output(fmt::format("{}  {} ms\n", local.script, result.milliseconds));
+      const migrate::MigrationInfo info{{}, &local, nullptr};
+      done_.push_back({{"category", category(info)},
+                       {"version", local.name.version ? local.name.version->text() : ""},
+                       {"description", local.name.description},
+                       {"type", type_of(local)},
+                       {"filepath", files_.path(local)},
+                       {"executionTime", result.milliseconds}});
+    }
+    return true;
+  }
+
+  void report_failure(const migrate::LocalMigration& local, const AppliedResult& result) {
+    const std::string path = files_.path(local);
+    if (result.outcome == "locked") {
+      fmt::print(stderr, "dbops: {}: another runner did not end in time{}\n", path,
+                 result.detail.empty() ? "" : ": " + result.detail);
+      error_ = {{"errorCode", "LOCKED"}, {"message", result.detail}};
+      return;
+    }
+    const std::string place = result.line > 0 ? fmt::format(":{}:{}", result.line, result.column) : "";
+    fmt::print(stderr, "dbops: {}{}: ERROR {}: {}\n", path, place, result.sqlstate, result.error);
+    if (!result.statement.empty()) fmt::print(stderr, "STATEMENT:  {}\n", result.statement.substr(0, 1000));
+    if (!result.detail.empty()) fmt::print(stderr, "DETAIL:  {}\n", result.detail);
+    if (!result.hint.empty()) fmt::print(stderr, "HINT:  {}\n", result.hint);
+    error_ = {{"errorCode", "FAILED_" + std::string(local.name.version ? "VERSIONED" : "REPEATABLE") + "_MIGRATION"},
+              {"sqlState", result.sqlstate},
+              {"message", result.error},
+              {"path", path},
+              {"lineNumber", result.line}};
+  }
+
+  int summary(const char* operation, const std::string& before, bool ok) {
+    if (command_.json) {
+      const History history = read_history(connection_, command_.project);
+      const auto current = migrate::make_plan(files_.migrations(), history.rows, options_).current;
+      Json json{{"operation", operation},
+                {"success", ok},
+                {"database", connection_.database()},
+                {"project", command_.project},
+                {"initialSchemaVersion", before.empty() ? Json() : Json(before)},
+                {"targetSchemaVersion", current ? Json(current->text()) : Json()},
+                {std::string(operation) == "undo" ? "undoneMigrations" : "migrations", done_},
+                {std::string(operation) == "undo" ? "migrationsUndone" : "migrationsExecuted", applied_}};
+      if (!error_.is_null()) json["error"] = error_;
+      write_to_standard_output(dumped(json) + "\n");
+    } else if (ok && applied_ == 0 && std::string(operation) == "migrate")
+      fmt::print(stderr, "dbops: nothing to do, everything is applied\n");
+    return ok ? exit_success : exit_job;
+  }
+
+  void repair(const migrate::RepairAction& action) {
+    using Kind = migrate::RepairAction::Kind;
+    const char* name = action.kind == Kind::remove_failed  ? "remove_failed"
+                       : action.kind == Kind::mark_deleted ? "mark_deleted"
+                                                           : "align";
+    const Result result =
+        connection_.execute("SELECT dbops.repair_migration($1::pg_catalog.int4, $2::pg_catalog.text, "
+                            "$3::pg_catalog.text, $4::pg_catalog.int4, $5::pg_catalog.text)",
+                            {std::to_string(action.applied->rank), name, command_.project,
+                             action.local ? Parameter(std::to_string(action.local->checksum)) : std::nullopt,
+                             action.local ? Parameter(action.local->name.description) : std::nullopt});
+    write_to_standard_output(fmt::format("{}: {}\n", action.applied->script, result.text(0, 0)));
+  }
+
+  static std::size_t index_of(const migrate::MigrationInfo& info, const History& history) {
+    return static_cast<std::size_t>(info.applied - history.rows.data());
+  }
+
+  void print_info(const migrate::Plan& plan, const History& history) {
+    using core::Align;
+    const Terminal terminal = Terminal::of_standard_output();
+    core::Table table({{"category"},
+                       {"version"},
+                       {"description", Align::left, true},
+                       {"type"},
+                       {"installed on"},
+                       {"by"},
+                       {"ms", Align::right},
+                       {"state"}});
+    for (const migrate::MigrationInfo& info : plan.infos) {
+      const bool applied = info.applied != nullptr;
+      const std::size_t at = applied ? index_of(info, history) : 0;
+      const auto text = [&](const std::string& s) {
+        return core::Cell{core::terminal_text(s, terminal.data_charset())};
+      };
+      table.add_row(
+          {text(category(info)), text(info.version() ? info.version()->text() : ""), text(info.description()),
+           text(applied ? info.applied->type : type_of(*info.local)),
+           text(applied ? local_time(history.installed_on[at]) : ""), text(applied ? history.installed_by[at] : ""),
+           text(applied ? std::to_string(history.execution_time[at]) : ""), text(std::string(to_string(info.state)))});
+    }
+    if (plan.infos.empty())
+      fmt::print(stderr, "dbops: no migrations\n");
+    else
+      print(terminal, table.lines(terminal.width(), terminal.charset));
+  }
+
+  void print_info_json(const migrate::Plan& plan, const History& history) {
+    Json list = Json::array();
+    for (const migrate::MigrationInfo& info : plan.infos) {
+      const bool applied = info.applied != nullptr;
+      const std::size_t at = applied ? index_of(info, history) : 0;
+      list.push_back({{"category", category(info)},
+                      {"version", info.version() ? info.version()->text() : ""},
+                      {"rawVersion", info.version() ? info.version()->text() : ""},
+                      {"description", info.description()},
+                      {"type", applied ? info.applied->type : type_of(*info.local)},
+                      {"script", info.script()},
+                      {"installedOnUTC", applied ? history.installed_on[at] : ""},
+                      {"state", std::string(to_string(info.state))},
+                      {"filepath", info.local ? files_.path(*info.local) : ""},
+                      {"installedBy", applied ? history.installed_by[at] : ""},
+                      {"executionTime", applied ? history.execution_time[at] : 0},
+                      {"checksum", info.local                          ? Json(info.local->checksum)
+                                   : applied && info.applied->checksum ? Json(*info.applied->checksum)
+                                                                       : Json()}});
+    }
+    const Json json{{"operation", "info"},
+                    {"database", connection_.database()},
+                    {"project", command_.project},
+                    {"schemaVersion", plan.current ? Json(plan.current->text()) : Json()},
+                    {"allSchemasEmpty", history.rows.empty()},
+                    {"migrations", list}};
+    write_to_standard_output(dumped(json) + "\n");
+  }
+
+  void print_validation(const std::vector<migrate::ValidationError>& errors, std::size_t count) {
+    Json list = Json::array();
+    for (const auto& error : errors)
+      list.push_back({{"version", error.info->version() ? error.info->version()->text() : ""},
+                      {"description", error.info->description()},
+                      {"filepath", error.info->local ? files_.path(*error.info->local) : ""},
+                      {"state", std::string(to_string(error.info->state))},
+                      {"errorDetails", {{"message", error.message}}}});
+    const Json json{{"operation", "validate"},     {"database", connection_.database()},
+                    {"project", command_.project}, {"validationSuccessful", errors.empty()},
+                    {"validateCount", count},      {"invalidMigrations", list}};
+    write_to_standard_output(dumped(json) + "\n");
+  }
+};
+
+int baseline(const MigrationCommand& command, const ConnectionSettings& settings) {
+  Connection connection = Connector(settings).connect();
+  const Result result = connection.execute(
+      "SELECT dbops.baseline_migrations($1::pg_catalog.text, $2::pg_catalog.text, $3::pg_catalog.text)",
+      {command.version, command.description, command.project});
+  if (command.json) {
+    const Json json{{"operation", "baseline"},
+                    {"successfullyBaselined", true},
+                    {"baselineVersion", command.version},
+                    {"project", command.project}};
+    write_to_standard_output(dumped(json) + "\n");
+  } else
+    write_to_standard_output(fmt::format("baseline {}\n", command.version));
+  return exit_success;
+}
+
+int run_action(Migrator& migrator, MigrationAction action) {
+  switch (action) {
+  case MigrationAction::migrate:
+    return migrator.migrate();
+  case MigrationAction::info:
+    return migrator.info();
+  case MigrationAction::validate:
+    return migrator.validate();
+  case MigrationAction::undo:
+    return migrator.undo();
+  case MigrationAction::repair:
+    return migrator.repair();
+  case MigrationAction::baseline:
+    break;
+  }
+  throw std::logic_error("an action without a function");
+}
+
+} // namespace
+
+int run(const MigrationCommand& command, const ConnectionSettings& settings) {
+  if (command.action == MigrationAction::baseline) return baseline(command, settings);
+  try {
+    Migrator migrator(command, settings);
+    return run_action(migrator, command.action);
+  } catch (const Interrupted& interrupted) {
+    fmt::print(stderr, "dbops: interrupted; what was under way is cancelled, what was applied stays\n");
+    return interrupted.exit_status();
+  } catch (const FileError& error) {
+    report(error);
+    return exit_error;
+  }
+}
+
+} // namespace dbops::cli

@@ -1,0 +1,249 @@
+#include "server/lint/catalog.h"
+
+#include "server/compat.h"
+
+extern "C" {
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "executor/spi.h"
+#include "nodes/makefuncs.h"
+#include "parser/parse_type.h"
+#include "tcop/utility.h"
+#include "utils/lsyscache.h"
+}
+
+namespace dbops::server::lint {
+
+namespace {
+
+std::vector<std::string> texts(const std::string& sql, const std::vector<Value>& parameters) {
+  const Rows rows = ask_catalog(sql, parameters);
+  std::vector<std::string> result;
+  for (std::size_t i = 0; i < rows.size(); ++i)
+    result.push_back(rows.text(i, 0));
+  return result;
+}
+
+bool any(const std::string& sql, const std::vector<Value>& parameters) {
+  return !ask_catalog(sql, parameters).empty();
+}
+
+std::string written_name(const RangeVar* name) {
+  return name->schemaname == nullptr ? quote_name(name->relname)
+                                     : quote_name(name->schemaname) + "." + quote_name(name->relname);
+}
+
+struct Found {
+  Oid oid;
+  char kind;
+};
+
+} // namespace
+
+const Table& Catalog::table(const RangeVar* name) {
+  const std::string key =
+      (name->schemaname == nullptr ? std::string() : std::string(name->schemaname) + ".") + name->relname;
+  for (const auto& [known, table] : known_)
+    if (known == key) return table;
+  Table table;
+  table.name = written_name(name);
+  const Found found = call_pg([name] {
+    const Oid oid = RangeVarGetRelid(name, NoLock, true);
+    return Found{oid, OidIsValid(oid) ? get_rel_relkind(oid) : '\0'};
+  });
+  if (OidIsValid(found.oid)) {
+    table.oid = found.oid;
+    table.kind = found.kind;
+    table.name = qualified_name(found.oid);
+    table.bytes = ask_catalog("SELECT coalesce(dbops.family_size($1::oid), 0)", {to_text(found.oid)}).integer(0, 0);
+  }
+  if (known_.size() >= 64) known_.erase(known_.begin());
+  return known_.emplace_back(key, table).second;
+}
+
+bool Catalog::has_not_null_check(Oid table, const std::string& column) {
+  return any("SELECT 1 FROM pg_constraint c JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attname = "
+             "$2::text::name AND a.attnum = ANY (c.conkey)"
+             " WHERE c.conrelid = $1::oid AND c.contype = 'c' AND c.convalidated"
+             "  AND strpos(pg_get_constraintdef(c.oid), '(' || quote_ident($2) || ' IS NOT NULL)') > 0 AND "
+             "strpos(pg_get_constraintdef(c.oid), ' OR ') = 0",
+             {to_text(table), column});
+}
+
+bool Catalog::column_is_not_null(Oid table, const std::string& column) {
+  return any("SELECT 1 FROM pg_attribute WHERE attrelid = $1::oid AND attname = $2::text::name AND attnotnull",
+             {to_text(table), column});
+}
+
+bool Catalog::column_exists(Oid table, const std::string& column) {
+  return any("SELECT 1 FROM pg_attribute WHERE attrelid = $1::oid AND attname = $2::text::name AND NOT attisdropped",
+             {to_text(table), column});
+}
+
+std::optional<bool> Catalog::index_is_valid(Oid table, const std::string& index) {
+  const Rows found = ask_catalog(
+      "SELECT i.indisvalid FROM pg_class c JOIN pg_index i ON i.indexrelid = c.oid JOIN pg_class t ON t.oid = $1::oid"
+      " WHERE c.relname = $2::text::name AND c.relnamespace = t.relnamespace",
+      {to_text(table), index});
+  if (found.empty()) return std::nullopt;
+  return found.boolean(0, 0);
+}
+
+bool Catalog::has_usable_unique_index(Oid matview) {
+  return any("SELECT 1 FROM pg_index WHERE indrelid = $1::oid AND indisunique AND indisvalid AND indpred IS NULL AND "
+             "indexprs IS NULL",
+             {to_text(matview)});
+}
+
+bool Catalog::has_index_on(Oid table, const std::vector<std::string>& columns) {
+  std::string names = "{";
+  for (const std::string& column : columns)
+    names += (names.size() > 1 ? "," : "") + std::string("\"") + column + "\"";
+  return any("SELECT 1 FROM pg_index i WHERE i.indrelid = $1::oid AND i.indisvalid AND i.indpred IS NULL AND "
+             "i.indnkeyatts >= cardinality($2::text[])"
+             " AND (SELECT array_agg(a.attname::text ORDER BY a.attname::text) FROM generate_series(0, "
+             "cardinality($2::text[]) - 1) k"
+             "      JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k])"
+             "   = (SELECT array_agg(n ORDER BY n) FROM unnest($2::text[]) n)",
+             {to_text(table), names + "}"});
+}
+
+std::vector<std::string> Catalog::referencing_tables(Oid table) {
+  return texts("SELECT DISTINCT c.conrelid::regclass::text FROM pg_constraint c WHERE c.contype = 'f' AND c.confrelid "
+               "= $1::oid AND c.conrelid <> c.confrelid"
+               " AND c.conparentid = 0 ORDER BY 1",
+               {to_text(table)});
+}
+
+std::vector<std::string> Catalog::leaf_partitions(Oid table) {
+  return texts("SELECT format('%I.%I', n.nspname, c.relname) FROM pg_partition_tree($1::oid::regclass) t JOIN pg_class "
+               "c ON c.oid = t.relid"
+               " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE t.isleaf AND t.relid <> $1::oid ORDER BY 1",
+               {to_text(table)});
+}
+
+std::string Catalog::default_partition(Oid table) {
+  const Rows found = ask_catalog(
+      "SELECT partdefid::regclass::text FROM pg_partitioned_table WHERE partrelid = $1::oid AND partdefid <> 0",
+      {to_text(table)});
+  return found.empty() ? std::string() : found.text(0, 0);
+}
+
+std::vector<std::string> Catalog::dependents_of_column(Oid table, const std::string& column) {
+  return texts("SELECT DISTINCT CASE WHEN d.classid = 'pg_rewrite'::regclass THEN"
+               "   (SELECT 'view ' || r.ev_class::regclass::text FROM pg_rewrite r WHERE r.oid = d.objid)"
+               "  ELSE pg_describe_object(d.classid, d.objid, d.objsubid) END"
+               " FROM pg_depend d JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid"
+               " WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = $1::oid AND a.attname = $2::text::name"
+               "  AND d.classid IN ('pg_rewrite'::regclass, 'pg_policy'::regclass, 'pg_trigger'::regclass, "
+               "'pg_publication_rel'::regclass, 'pg_proc'::regclass)"
+               "  AND d.deptype = 'n' ORDER BY 1",
+               {to_text(table), column});
+}
+
+std::vector<std::string> Catalog::tables_of_domain(List* name) {
+  const Oid domain = call_pg([name] { return LookupTypeNameOid(nullptr, makeTypeNameFromNameList(name), true); });
+  return texts("SELECT DISTINCT c.oid::regclass::text FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid AND "
+               "c.relkind IN ('r', 'p', 'm')"
+               " WHERE a.atttypid = $1::oid AND NOT a.attisdropped ORDER BY 1",
+               {to_text(domain)});
+}
+
+std::string Catalog::foreign_key_parent(Oid table, const std::string& constraint) {
+  const Rows found = ask_catalog("SELECT confrelid::regclass::text FROM pg_constraint WHERE conrelid = $1::oid AND "
+                                 "conname = $2::text::name AND contype = 'f'",
+                                 {to_text(table), constraint});
+  return found.empty() ? std::string() : found.text(0, 0);
+}
+
+bool Catalog::has_checks_on(Oid table, const std::string& column) {
+  return any(
+      "SELECT 1 FROM pg_constraint c JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = ANY (c.conkey)"
+      " WHERE c.conrelid = $1::oid AND c.contype = 'c' AND a.attname = $2::text::name",
+      {to_text(table), column});
+}
+
+bool Catalog::is_published(Oid table) {
+  return any("SELECT 1 FROM pg_publication_rel WHERE prrelid = $1::oid UNION ALL SELECT 1 FROM pg_publication WHERE "
+             "puballtables",
+             {to_text(table)});
+}
+
+namespace {
+
+// Storage of the table and of its indexes.
+std::pair<std::string, std::string> storage_of(const std::string& table) {
+  const Rows rows = ask_catalog("SELECT (SELECT relfilenode FROM pg_class WHERE oid = to_regclass($1)),"
+                                " coalesce((SELECT string_agg(c.relfilenode::text, ',' ORDER BY c.oid) FROM pg_index i "
+                                "JOIN pg_class c ON c.oid = i.indexrelid"
+                                "  WHERE i.indrelid = to_regclass($1)), '')",
+                                {table});
+  return {rows.text(0, 0), rows.text(0, 1)};
+}
+
+int differences(const std::string& left, const std::string& right) {
+  int count = 0;
+  std::size_t a = 0;
+  std::size_t b = 0;
+  while (a < left.size() && b < right.size()) {
+    const std::size_t end_a = std::min(left.find(',', a), left.size());
+    const std::size_t end_b = std::min(right.find(',', b), right.size());
+    if (left.substr(a, end_a - a) != right.substr(b, end_b - b)) ++count;
+    a = end_a + 1;
+    b = end_b + 1;
+  }
+  return count;
+}
+
+void run_utility(Node* statement, const std::string& text) {
+  call_pg([statement, &text] {
+    PlannedStmt* wrapper = makeNode(PlannedStmt);
+    wrapper->commandType = CMD_UTILITY;
+    wrapper->utilityStmt = static_cast<Node*>(copyObjectImpl(statement));
+    // As part of another command: no event trigger of somebody hears of it.
+    ProcessUtility(wrapper, text.c_str(), false, PROCESS_UTILITY_SUBCOMMAND, nullptr, nullptr, None_Receiver, nullptr);
+    CommandCounterIncrement();
+  });
+}
+
+} // namespace
+
+ShadowVerdict try_on_shadow(const Table& table, const std::string& text, AlterTableStmt* statement) {
+  ShadowVerdict verdict;
+  const MemoryContext memory = CurrentMemoryContext;
+  const ResourceOwner owner = CurrentResourceOwner;
+  const int level = client_min_messages;
+  call_pg([] { BeginInternalSubTransaction("dbops lint"); });
+  MemoryContextSwitchTo(memory);
+  client_min_messages = ERROR;
+  try {
+    // Of the same name, so that t.column in an expression means it.
+    const std::string shadow = "pg_temp." + quote_name(statement->relation->relname);
+    const std::string create = "CREATE TEMP TABLE " + shadow + " (LIKE " + table.name + " INCLUDING ALL)";
+    call_pg([&create] {
+      if (SPI_execute(create.c_str(), false, 0) < 0) elog(ERROR, "dbops: no shadow");
+    });
+    verdict.made = true;
+    const auto before = storage_of(shadow);
+    auto* copy = call_pg([statement] {
+      auto* changed = static_cast<AlterTableStmt*>(copyObjectImpl(statement));
+      changed->relation = makeRangeVar(pstrdup("pg_temp"), pstrdup(statement->relation->relname), -1);
+      return changed;
+    });
+    run_utility(reinterpret_cast<Node*>(copy), text);
+    const auto after = storage_of(shadow);
+    verdict.rewrites = before.first != after.first;
+    verdict.indexes = verdict.rewrites ? 0 : differences(before.second, after.second);
+    verdict.ran = true;
+  } catch (const SqlError& error) {
+    verdict.error = error.message;
+  }
+  call_pg([] { RollbackAndReleaseCurrentSubTransaction(); });
+  MemoryContextSwitchTo(memory);
+  CurrentResourceOwner = owner;
+  client_min_messages = level;
+  return verdict;
+}
+
+} // namespace dbops::server::lint

@@ -1,0 +1,63 @@
+// A script under the eyes of the linter: what it has done so far, and what was found.
+#pragma once
+
+#include <set>
+
+#include "core/migrate/statement.h"
+#include "server/lint/catalog.h"
+#include "server/lint/finding.h"
+
+namespace dbops::server::lint {
+
+class Script {
+ public:
+  explicit Script(std::int64_t small_bytes) : small_bytes_(small_bytes) {}
+
+  Catalog catalog;
+
+  // --- the statement that is looked at
+  std::string text; // of the statement
+  [[nodiscard]] const std::vector<Finding>& findings() const { return findings_; }
+  void next_statement(std::string statement) {
+    text = std::move(statement);
+    findings_.clear();
+  }
+
+  // --- what to say
+  // About a table: for one that is smaller than the limit, or new, it is only a notice, because nobody waits for long.
+  Finding& about(const Table& table, const char* rule, Severity severity, std::string message, const char* lock = "");
+  // About anything else.
+  Finding& say(const char* rule, Severity severity, std::string message);
+
+  // --- what has happened
+  void created(const RangeVar* name);
+  // True for a table that the script has made, or that is not there: nobody uses it yet.
+  [[nodiscard]] bool is_new(const RangeVar* name);
+  // A lock that others wait for, held to the end of the transaction.
+  void locked(const Table& table, const char* mode, const char* what);
+
+  bool explicit_transaction = false; // after BEGIN
+  bool lock_timeout_set = false;
+  bool needs_lock_timeout = false;
+  std::string first_strong_lock; // table of the first such lock in this transaction; empty: none
+  std::vector<std::string> strong_tables;
+  std::vector<std::string> altered_tables;
+  std::vector<std::string> not_valid;   // constraints added NOT VALID in this transaction
+  std::vector<std::string> enum_values; // added in this transaction
+  void transaction_ends();
+
+ private:
+  std::int64_t small_bytes_;
+  std::vector<Finding> findings_;
+  std::set<std::string> created_;
+};
+
+void look_at_alter_table(Script& script, AlterTableStmt* statement);
+void look_at_statement(Script& script, Node* statement);
+
+// "CREATE INDEX ..." with a word after the first occurrence of another, outside of quotes: CONCURRENTLY after INDEX.
+std::string with_word_after(const std::string& text, const std::string& word, const std::string& added);
+std::string quoted(const char* name);
+std::string pretty_bytes(std::int64_t bytes);
+
+} // namespace dbops::server::lint

@@ -1,0 +1,174 @@
+# Migrations beside each other, under locks, through PgBouncer, and after kills of clients and servers.
+use strict;
+use warnings;
+use File::Path qw(make_path);
+use IPC::Run qw(start);
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(sleep);
+use Dbops;
+
+my $node = Dbops::node('migrate_crash');
+my $place = PostgreSQL::Test::Utils::tempdir();
+
+sub directory
+{
+	my ($name, %files) = @_;
+	my $path = "$place/$name";
+	make_path($path);
+	for (keys %files)
+	{
+		open my $handle, '>', "$path/$_" or die $!;
+		print $handle $files{$_};
+		close $handle;
+	}
+	return $path;
+}
+
+# A running dbops migrate; finish() gives status and what it said.
+sub migrate
+{
+	my ($name, $dir, @arguments) = @_;
+	my $run = { out => '' };
+	$run->{run} = start([ $ENV{DBOPS_CLI}, '--dbname', $node->connstr('postgres'), 'migrate', '--dir', $dir, '--project', $name, @arguments ],
+		'<', \undef, '>&', \$run->{out}, IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
+	return $run;
+}
+sub finish
+{
+	my ($run) = @_;
+	$run->{run}->finish;
+	my $status = $?;
+	return (($status >> 8), $run->{out}, $status & 127);
+}
+sub history { return $node->safe_psql('postgres', "SELECT string_agg(coalesce(version, description) || ' ' || success, ', ' ORDER BY installed_rank) FROM dbops.migration_history WHERE project = '$_[0]'"); }
+sub invalid { return $node->safe_psql('postgres', 'SELECT count(*) FROM pg_index WHERE NOT indisvalid'); }
+
+# --- twenty at once ------------------------------------------------------------------------------------------------------
+my $many = directory('many', map { ("V${_}__x.sql" => "CREATE TABLE many_$_ (x int);\nINSERT INTO counted VALUES ($_);\n") } 1 .. 15);
+$node->safe_psql('postgres', 'CREATE TABLE counted (n int)');
+my @runs = map { migrate('many', $many) } 1 .. 20;
+my @status = map { (finish($_))[0] } @runs;
+is("@status", join(' ', (0) x 20), 'twenty runners at once end well') or diag map { $_->{out} } @runs;
+is($node->safe_psql('postgres', 'SELECT count(*), count(DISTINCT n) FROM counted'), '15|15', 'each migration took effect once');
+is(history('many'), join(', ', map { "$_ true" } 1 .. 15), 'in order');
+
+# --- a lock that is not to be had -------------------------------------------------------------------------------------------
+$node->safe_psql('postgres', 'CREATE TABLE busy (x int); INSERT INTO busy VALUES (1)');
+my $holder = $node->background_psql('postgres');
+$holder->query_safe('BEGIN; SELECT * FROM busy');
+my $ddl = migrate('busy', directory('busy', 'V1__x.sql' => "CREATE TABLE beside (x int);\nALTER TABLE busy ADD COLUMN y int;"), '--lock-timeout', '0.2', '--lock-retries', '100');
+ok(Dbops::wait_for($node, "SELECT count(*) > 1 FROM dbops.migration_attempts WHERE project = 'busy' AND outcome = 'lock_timeout'", 't'), 'it tries, and tries again');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM busy'), 1, 'the application gets through between');
+$holder->query_safe('COMMIT');
+is((finish($ddl))[0], 0, 'when the lock is free it succeeds') or diag $ddl->{out};
+is(history('busy'), '1 true', 'once');
+$holder->query_safe('BEGIN; SELECT * FROM busy');
+$ddl = migrate('busy', directory('busy', 'V2__x.sql' => 'ALTER TABLE busy ADD COLUMN z int;'), '--lock-timeout', '0.1', '--lock-retries', '1');
+my ($status, $out) = finish($ddl);
+like("$status $out", qr/^1 .*ERROR 55P03: canceling statement due to lock timeout/s, 'after the last try it says so');
+$holder->query_safe('COMMIT');
+
+# --- cancel --------------------------------------------------------------------------------------------------------------------
+my $slow = migrate('slow', directory('slow', 'V1__x.sql' => 'CREATE TABLE slow (x int); SELECT pg_sleep(600);'));
+ok(Dbops::wait_for($node, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%apply_migration%' AND state = 'active' AND pid <> pg_backend_pid()", 1), 'a slow migration runs');
+$slow->{run}->signal('INT');
+($status) = finish($slow);
+is($status, 130, 'Ctrl-C ends dbops');
+ok(Dbops::wait_for($node, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%apply_migration%' AND state = 'active' AND pid <> pg_backend_pid()", 0), 'and the statement on the server');
+is($node->safe_psql('postgres', "SELECT to_regclass('slow')"), '', 'nothing of it stays');
+
+# --- a server that is killed --------------------------------------------------------------------------------------------------------
+# CREATE INDEX CONCURRENTLY waits for a transaction that writes to the table; the server dies meanwhile.
+$node->safe_psql('postgres', 'CREATE TABLE crash (x int); INSERT INTO crash SELECT generate_series(1, 1000)');
+my $crash = directory('crash', 'V1__x.sql' => "CREATE TABLE crash_before (x int);\nCREATE INDEX CONCURRENTLY crash_x ON crash (x);\nCREATE TABLE crash_after (x int);\n",
+	'V2__x.sql' => "SELECT 1;");
+sub block_and_start
+{
+	my ($sql, $name, $dir) = @_;
+	my $writer = $node->background_psql('postgres');
+	$writer->query_safe("BEGIN; $sql");
+	my $run = migrate($name, $dir);
+	ok(Dbops::wait_for($node, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '/* dbops step%' AND wait_event_type = 'Lock'", 1), "$name: the statement waits");
+	return ($writer, $run);
+}
+my ($writer, $run) = block_and_start('INSERT INTO crash VALUES (1)', 'crash', $crash);
+$node->stop('immediate');
+finish($run);
+eval { $writer->quit };
+$node->start;
+is(history('crash'), '1 false', 'the server was killed in the middle of an index build');
+is(invalid(), 1, 'which left an INVALID index');
+($status, $out) = finish(migrate('crash', $crash));
+is($status, 0, 'the next run goes on') or diag $out;
+is(history('crash'), '1 true, 2 true', 'to the end');
+is(invalid() . $node->safe_psql('postgres', "SELECT indisvalid FROM pg_index WHERE indexrelid = 'crash_x'::regclass"), '0t', 'the index is valid');
+is($node->safe_psql('postgres', "SELECT to_regclass('crash_after') IS NOT NULL"), 't', 'what comes after it is there');
+
+# --- a client that is killed: the server goes on, and the next run waits for that -----------------------------------------------------
+$node->safe_psql('postgres', 'CREATE TABLE orphan (x int)');
+my $orphan = directory('orphan', 'V1__x.sql' => "CREATE INDEX CONCURRENTLY orphan_x ON orphan (x);\nVACUUM orphan;\n");
+($writer, $run) = block_and_start('INSERT INTO orphan VALUES (1)', 'orphan', $orphan);
+$run->{run}->kill_kill;
+my $second = migrate('orphan', $orphan);
+sleep 1;
+is($node->safe_psql('postgres', "SELECT count(*) FROM pg_index WHERE indrelid = 'orphan'::regclass"), 1, 'the second runner does not build beside the first');
+$writer->query_safe('COMMIT');
+is((finish($second))[0], 0, 'it goes on when the first has built') or diag $second->{out};
+is(history('orphan') . invalid(), '1 true0', 'one index, valid');
+
+# DETACH PARTITION CONCURRENTLY in two transactions, killed between.
+$node->safe_psql('postgres', 'CREATE TABLE det (x int) PARTITION BY RANGE (x); CREATE TABLE det_1 PARTITION OF det FOR VALUES FROM (0) TO (9)');
+my $detach = directory('detach', 'V1__x.sql' => "ALTER TABLE det DETACH PARTITION det_1 CONCURRENTLY;\n");
+($writer, $run) = block_and_start('SELECT * FROM det', 'detach', $detach);
+$node->stop('immediate');
+finish($run);
+eval { $writer->quit };
+$node->start;
+is((finish(migrate('detach', $detach)))[0], 0, 'a detach that was killed is ended');
+is($node->safe_psql('postgres', "SELECT count(*) FROM pg_inherits WHERE inhparent = 'det'::regclass"), 0, 'the partition is detached');
+
+# --- PgBouncer in transaction mode ----------------------------------------------------------------------------------------------------------
+my ($pgbouncer) = grep { -x } map { "$_/pgbouncer" } split(/:/, $ENV{PATH}), '/usr/sbin', '/usr/local/sbin', '/usr/local/bin';
+SKIP:
+{
+	skip 'no pgbouncer', 4 unless $pgbouncer;
+	my $user = getpwuid($>);
+	my $port = PostgreSQL::Test::Cluster::get_free_port();
+	my $socket = PostgreSQL::Test::Utils::tempdir_short();
+	append_to_file("$socket/users", qq("$user" ""\n));
+	append_to_file("$socket/pgbouncer.ini", <<"INI");
+[databases]
+postgres = host=@{[ $node->host ]} port=@{[ $node->port ]} dbname=postgres
+[pgbouncer]
+listen_addr =
+unix_socket_dir = $socket
+listen_port = $port
+auth_type = trust
+auth_file = $socket/users
+pool_mode = transaction
+default_pool_size = 3
+logfile = $socket/log
+pidfile = $socket/pid
+INI
+	my $bouncer = start([ $pgbouncer, "$socket/pgbouncer.ini" ], '<', \undef, '>&', \my $said);
+	my $pooled = directory('pooled', 'V1__x.sql' => "CREATE TABLE pooled (x int);\nSET search_path = pg_catalog;\n", 'V2__x.sql' => "CREATE INDEX CONCURRENTLY pooled_x ON public.pooled (x);\nVACUUM public.pooled;\n",
+		map { ("V${_}__x.sql" => "INSERT INTO pooled VALUES ($_)") } 3 .. 10);
+	my @pooled_runs;
+	for (1 .. 5)
+	{
+		my $pooled_run = { out => '' };
+		for my $try (1 .. 100) { last if -S "$socket/.s.PGSQL.$port"; sleep 0.1; }
+		$pooled_run->{run} = start([ $ENV{DBOPS_CLI}, '--dbname', "host=$socket port=$port dbname=postgres user=$user", 'migrate', '--dir', $pooled, '--project', 'pooled' ],
+			'<', \undef, '>&', \$pooled_run->{out}, IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
+		push @pooled_runs, $pooled_run;
+	}
+	my @ended = map { (finish($_))[0] } @pooled_runs;
+	is("@ended", '0 0 0 0 0', 'five runners through PgBouncer') or diag map { $_->{out} } @pooled_runs;
+	is(history('pooled'), join(', ', map { "$_ true" } 1 .. 10), 'each migration once, in order');
+	is($node->safe_psql('postgres', 'SELECT count(*) FROM pooled'), 8, 'the data are there once');
+	is($node->safe_psql('postgres', "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"), 0, 'no lock is stranded');
+	$bouncer->kill_kill;
+}
+$node->stop;
+done_testing();
