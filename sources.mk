@@ -75,6 +75,31 @@ CORE_SOURCES = \
 
 # Core that only the command line and the tests link.
 CORE_TOOL_SOURCES = \
+	src/core/backup/backup_run.cpp \
+	src/core/backup/backup_worker.cpp \
+	src/core/backup/base_files.cpp \
+	src/core/backup/block.cpp \
+	src/core/backup/block_index.cpp \
+	src/core/backup/catalogue.cpp \
+	src/core/backup/control_file.cpp \
+	src/core/backup/damaged_packs.cpp \
+	src/core/backup/expire.cpp \
+	src/core/backup/file_list_writer.cpp \
+	src/core/backup/file_rules.cpp \
+	src/core/backup/file_walk.cpp \
+	src/core/backup/manifest.cpp \
+	src/core/backup/manifest_store.cpp \
+	src/core/backup/pack.cpp \
+	src/core/backup/pack_reader.cpp \
+	src/core/backup/page_checksum.cpp \
+	src/core/backup/region_map.cpp \
+	src/core/backup/restore_directory.cpp \
+	src/core/backup/restore_run.cpp \
+	src/core/backup/restore_worker.cpp \
+	src/core/backup/retention.cpp \
+	src/core/backup/verify.cpp \
+	src/core/backup/wal_coverage.cpp \
+	src/core/codec/zstd_frame.cpp \
 	src/core/store/memory_store.cpp \
 	src/core/text/bar.cpp \
 	src/core/text/change_filter.cpp \
@@ -87,6 +112,7 @@ CORE_TOOL_SOURCES = \
 	src/core/wal/archive_reader.cpp \
 	src/core/wal/cluster_identity.cpp \
 	src/core/wal/prefetcher.cpp \
+	src/core/wal/ranged_object.cpp \
 	src/core/wal/restore_file.cpp \
 	src/core/wal/spool.cpp \
 	src/core/wal/wal_fetch.cpp
@@ -162,9 +188,16 @@ SERVER_SOURCES = \
 	src/server/lint/statements.cpp
 
 CLI_SOURCES = \
+	src/cli/background.cpp \
 	src/cli/command_line.cpp \
+	src/cli/commands/backup.cpp \
 	src/cli/commands/check.cpp \
+	src/cli/commands/drill.cpp \
+	src/cli/commands/expire.cpp \
 	src/cli/commands/jobs.cpp \
+	src/cli/commands/list.cpp \
+	src/cli/commands/restore.cpp \
+	src/cli/commands/verify.cpp \
 	src/cli/commands/wal_get.cpp \
 	src/cli/commands/wal_list.cpp \
 	src/cli/commands/wal_prefetch.cpp \
@@ -174,9 +207,11 @@ CLI_SOURCES = \
 	src/cli/local_time.cpp \
 	src/cli/main.cpp \
 	src/cli/password.cpp \
+	src/cli/program.cpp \
 	src/cli/progress_source.cpp \
 	src/cli/recovery_process.cpp \
 	src/cli/report.cpp \
+	src/cli/repository.cpp \
 	src/cli/signals.cpp \
 	src/cli/stores.cpp \
 	src/cli/terminal.cpp \

@@ -252,6 +252,169 @@ CLI::App* add_wal_prefetch(CLI::App& app, WalPrefetchCommand& command) {
   return prefetch;
 }
 
+constexpr const char* backup_manual =
+    R"(Runs on the server's machine as a user who may read the data directory, and connects
+as a superuser or a role that may execute pg_backup_start() and pg_backup_stop().
+
+Only blocks that no earlier backup has are stored; each backup restores by itself. What an interrupted backup has
+stored, the next one uses.
+
+Exit status: 0 when all is well, 1 when pages were corrupt in the source (the backup has them as they are, and names
+them), 2 when there is no backup.)";
+
+constexpr const char* restore_manual =
+    R"(On an empty machine the URL of the store, and the key file if there is one, are enough.
+Before anything is written: the directory is empty, no server runs in it, there is space, all objects of the backup are
+there, and WAL reaches to the target as far as can be told. A restore that was interrupted cannot be started as a
+server; the same command goes on from there.
+
+The server recovers to the target when it is started. Its archive_mode is off then, in postgresql.auto.conf, until you
+remove that line.)";
+
+std::string check_threads(const std::string& text) {
+  int number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const bool valid = error == std::errc() && end == text.data() + text.size() && number >= 1 && number <= 64;
+  return valid ? "" : "\"" + text + "\" is not a number from 1 to 64";
+}
+
+CLI::App* add_backup(CLI::App& app, BackupCommand& command) {
+  CLI::App* backup = app.add_subcommand("backup", "Back up the server into the store");
+  backup->add_option("-D,--pgdata", command.data_directory, "data directory; default: as the server says")
+      ->type_name("DIRECTORY");
+  backup->add_option("-l,--label", command.label, "kept with the backup")->type_name("TEXT");
+  backup->add_option("--annotation", command.annotations, "kept with the backup; may be given several times")
+      ->type_name("NAME=VALUE")
+      ->allow_extra_args(false)
+      ->check([](const std::string& text) {
+        return text.find('=') == std::string::npos ? "\"" + text + "\" is not NAME=VALUE" : "";
+      });
+  backup->add_option("-j,--jobs", command.jobs, "threads; default 2")->type_name("NUMBER")->check(check_threads);
+  backup->add_option("--compression-level", command.compression_level, "of zstd, 1 to 19; default 3")
+      ->type_name("NUMBER")
+      ->check([](const std::string& text) { return check_threads(text); });
+  backup->add_option("--max-rate", command.max_rate, "bytes read a second, e.g. 50MB; default: no limit")
+      ->type_name("SIZE")
+      ->check(
+          [](const std::string& text) { return parse_size(text) ? "" : "\"" + text + "\" is not a size like 50MB"; });
+  backup
+      ->add_option("--archive-timeout", command.archive_timeout,
+                   "how long to wait for the backup's WAL in the store; default 600")
+      ->type_name("SECONDS")
+      ->check(check_duration);
+  backup->add_flag("--json", command.json, "the result as a JSON object");
+  add_store_options(*backup, command.stores);
+  backup->footer(backup_manual);
+  return backup;
+}
+
+CLI::App* add_restore(CLI::App& app, RestoreCommand& command) {
+  CLI::App* restore = app.add_subcommand("restore", "Restore a backup, and prepare recovery to a point in time");
+  restore->add_option("-D,--pgdata", command.data_directory, "empty or new directory")
+      ->type_name("DIRECTORY")
+      ->required();
+  restore->add_option("-b,--backup", command.backup, "default: the newest that leads to the target")
+      ->type_name("BACKUP");
+  const auto target = [&](const char* name, auto& value, const char* type, const char* what) {
+    restore->add_option(name, value, what)->type_name(type)->group("Recovery target; without, all WAL there is");
+  };
+  target("--target-time", command.target_time, "TIME", "2026-11-21 14:32:01+01; without a zone, in this machine's");
+  target("--target-lsn", command.target_lsn, "LSN", "0/3000028");
+  target("--target-xid", command.target_xid, "XID", "just after this transaction");
+  target("--target-name", command.target_name, "NAME", "of pg_create_restore_point()");
+  restore->add_flag("--target-immediate", command.target_immediate, "as soon as it is consistent")
+      ->group("Recovery target; without, all WAL there is");
+  target("--timeline", command.timeline, "TIMELINE", "latest, current or a number");
+  target("--target-action", command.target_action, "ACTION", "promote (default), pause or shutdown");
+  restore->add_flag("--standby", command.standby, "a standby, which follows the archive");
+  restore->add_flag("--delta", command.delta, "into a data directory: what is right there stays, the rest is replaced");
+  restore->add_option("--tablespace", command.tablespaces, "another place for a tablespace; may be given several times")
+      ->type_name("OID=PATH")
+      ->allow_extra_args(false);
+  restore->add_flag("--keep-archiving", command.keep_archiving, "leave archive_mode as it was in the source");
+  restore->add_option("-j,--jobs", command.jobs, "threads; default 2")->type_name("NUMBER")->check(check_threads);
+  add_store_options(*restore, command.stores);
+  restore->footer(restore_manual);
+  return restore;
+}
+
+CLI::App* add_list(CLI::App& app, ListCommand& command) {
+  CLI::App* list = app.add_subcommand("list", "List backups");
+  list->add_flag("--json", command.json, "an array of JSON objects");
+  add_store_options(*list, command.stores);
+  return list;
+}
+
+constexpr const char* expire_manual =
+    R"(The newest backup is always kept. Removed are backups that no rule keeps, packs that only they refer to, and WAL from
+before the recovery window (without --pitr-window: from before the oldest backup that is kept) but that which a kept
+backup needs to become consistent. Prints what and why. It may be interrupted, and may run beside a backup; it needs the
+permission to delete, and no server.)";
+
+CLI::App* add_expire(CLI::App& app, ExpireCommand& command) {
+  CLI::App* expire = app.add_subcommand("expire", "Remove backups that are not to be kept");
+  const auto keep = [&](const char* name, unsigned& value, const char* what) {
+    expire->add_option(name, value, what)->type_name("NUMBER")->check([](const std::string& text) {
+      unsigned number = 0;
+      const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+      const bool valid = error == std::errc() && end == text.data() + text.size() && number <= 100000;
+      return valid ? "" : "\"" + text + "\" is not a number of backups";
+    });
+  };
+  keep("--keep-last", command.rules.last, "the newest ones");
+  keep("--keep-daily", command.rules.daily, "the last one of each of so many days (UTC)");
+  keep("--keep-weekly", command.rules.weekly, "the last one of each of so many weeks");
+  keep("--keep-monthly", command.rules.monthly, "the last one of each of so many months");
+  keep("--keep-yearly", command.rules.yearly, "the last one of each of so many years");
+  expire->add_option("--pitr-window", command.pitr_window, "what recovery to any time of it needs, e.g. '14 days'")
+      ->type_name("DURATION")
+      ->check([](const std::string& text) {
+        return parse_window(text) ? "" : "\"" + text + "\" is not a duration like '14 days'";
+      });
+  expire->add_flag("--dry-run", command.dry_run, "only say what would be removed");
+  expire->add_flag("--json", command.json, "the result as a JSON object");
+  add_store_options(*expire, command.stores);
+  expire->footer(expire_manual);
+  return expire;
+}
+
+CLI::App* add_verify(CLI::App& app, VerifyCommand& command) {
+  CLI::App* verify = app.add_subcommand("verify", "Check whether backups can be restored");
+  verify->add_option("-b,--backup", command.backup, "default: all")->type_name("BACKUP");
+  verify->add_flag("--deep", command.deep, "read, decrypt and hash all, not only look whether it is there");
+  verify->add_option("-j,--jobs", command.jobs, "threads; default 2")->type_name("NUMBER")->check(check_threads);
+  verify->add_flag("--json", command.json, "the result as a JSON object");
+  add_store_options(*verify, command.stores);
+  verify->footer("Exit status: 0 when all is well, 1 when something is damaged or missing, 2 when that is not known.\n"
+                 "The next backup stores blocks again whose packs are damaged.");
+  return verify;
+}
+
+CLI::App* add_drill(CLI::App& app, DrillCommand& command) {
+  CLI::App* drill = app.add_subcommand("drill", "Prove that a backup can be restored, and measure how long it takes");
+  drill->add_option("-b,--backup", command.backup, "default: the newest that leads to the target")->type_name("BACKUP");
+  drill->add_option("--target-time", command.target_time, "default: the end of the archived WAL")->type_name("TIME");
+  drill->add_option("--check-sql", command.check_sql, "run by psql in the restored server; must succeed")
+      ->type_name("FILE");
+  drill->add_option("--scratch", command.scratch, "where the server is made, and removed at the end; default /tmp")
+      ->type_name("DIRECTORY");
+  drill->add_option("--bindir", command.programs, "of pg_ctl, pg_amcheck and psql; default: by PATH")
+      ->type_name("DIRECTORY");
+  drill->add_option("--role", command.role, "a superuser of the restored server; default postgres")->type_name("ROLE");
+  drill->add_option("--recovery-timeout", command.recovery_timeout, "default 86400")
+      ->type_name("SECONDS")
+      ->check(check_duration);
+  drill->add_flag("--keep", command.keep, "leave the directory where it is");
+  drill->add_option("-j,--jobs", command.jobs, "threads; default 2")->type_name("NUMBER")->check(check_threads);
+  drill->add_flag("--json", command.json, "the result as a JSON object");
+  add_store_options(*drill, command.stores);
+  drill->footer(
+      "Restores into a scratch directory, starts a server on a private socket with archiving off, waits for the "
+      "target,\nruns pg_amcheck and the check, and puts the times into the store (drill/<time>.json). Exit "
+      "status: 0 when all of it\nsucceeded.");
+  return drill;
+}
+
 // An error in the usage of wal-get must not look like "no such file" to PostgreSQL, which would end recovery; nor must
 // a restore_command that names no command at all.
 int usage_status(CLI::App& app, int count, const char* const* arguments) {
@@ -280,6 +443,12 @@ std::variant<CommandLine, int> parse_command_line(int count, const char* const* 
   JobsCommand jobs;
   ErrorsCommand errors;
   WalGetCommand wal_get;
+  BackupCommand backup;
+  RestoreCommand restore;
+  ListCommand list;
+  ExpireCommand expire;
+  VerifyCommand verify;
+  DrillCommand drill;
   WalPrefetchCommand wal_prefetch;
   WalListCommand wal_list;
   CheckCommand check;
@@ -298,6 +467,12 @@ std::variant<CommandLine, int> parse_command_line(int count, const char* const* 
   const MigrationOptions migrations(
       app, [&line](const MigrationCommand& command) { line.command = command; },
       [&line](const LintCommand& command) { line.command = command; });
+  add_backup(app, backup)->final_callback([&] { line.command = backup; });
+  add_restore(app, restore)->final_callback([&] { line.command = restore; });
+  add_list(app, list)->final_callback([&] { line.command = list; });
+  add_expire(app, expire)->final_callback([&] { line.command = expire; });
+  add_verify(app, verify)->final_callback([&] { line.command = verify; });
+  add_drill(app, drill)->final_callback([&] { line.command = drill; });
   for (CLI::App* command : app.get_subcommands({}))
     command->fallthrough();
 

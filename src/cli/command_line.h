@@ -1,10 +1,16 @@
 // The grammar of the command line, and its manual.
 #pragma once
 
+#include "cli/commands/backup.h"
 #include "cli/commands/check.h"
+#include "cli/commands/drill.h"
+#include "cli/commands/expire.h"
 #include "cli/commands/jobs.h"
 #include "cli/commands/lint.h"
 #include "cli/commands/migrate.h"
+#include "cli/commands/list.h"
+#include "cli/commands/restore.h"
+#include "cli/commands/verify.h"
 #include "cli/commands/wal_get.h"
 #include "cli/commands/wal_list.h"
 #include "cli/commands/watch.h"
@@ -17,7 +23,8 @@ namespace dbops::cli {
 struct CommandLine {
   ConnectionSettings connection;
   std::variant<WatchCommand, JobsCommand, ErrorsCommand, SteerCommand, CheckCommand, WalGetCommand, WalListCommand,
-               WalPrefetchCommand, MigrationCommand, LintCommand>
+               WalPrefetchCommand, MigrationCommand, LintCommand, BackupCommand, RestoreCommand, ListCommand,
+               ExpireCommand, VerifyCommand, DrillCommand>
       command;
 };
 

@@ -11,7 +11,6 @@ namespace dbops::core {
 namespace {
 
 constexpr std::size_t max_origin = 512;
-constexpr std::uint32_t default_record_size = 1 << 20;
 
 } // namespace
 
@@ -55,7 +54,7 @@ std::size_t ObjectEncoder::begin(ObjectIdentity identity, std::uint64_t plaintex
   if (options_.keys != nullptr) {
     header.cipher = Cipher::aes_256_gcm;
     header.key_id = options_.keys->current().id();
-    header.record_size = default_record_size;
+    header.record_size = options_.record_size;
     random_.fill(object_->key);
     object_->cipher.emplace(object_->key);
   }

@@ -20,6 +20,11 @@ enum class ObjectKind : std::uint8_t {
   wal_history = 3,
   wal_backup_label = 4,
   wal_chunk = 5,
+  pack = 6,          // blocks of backups
+  backup_files = 7,  // a part of a backup's list of files
+  backup_packs = 8,  // a part of a backup's list of packs
+  backup_head = 9,   // what makes a backup one
+  backup_event = 10, // what happened to a backup: begun, pinned, verified, ...
 };
 
 enum class Codec : std::uint8_t { none = 0, zstd = 1 };
@@ -57,6 +62,8 @@ struct EncodingOptions {
   Codec codec = Codec::zstd;
   int compression_level = 3;     // 1..19
   const KeyRing* keys = nullptr; // null: not encrypted
+  // Plaintext bytes of an encrypted record: what has to be read at least to get at any of them. At most 64 MiB.
+  std::uint32_t record_size = 1 << 20;
 };
 
 // Makes one object from plaintext that comes in pieces. One encoder may make many objects, one after another; it keeps

@@ -1,0 +1,229 @@
+#include "cli/commands/drill.h"
+
+#include "cli/background.h"
+#include "cli/commands/restore.h"
+#include "cli/exit_status.h"
+#include "cli/json.h"
+#include "cli/program.h"
+#include "cli/repository.h"
+#include "cli/signals.h"
+#include "cli/terminal.h"
+#include "core/backup/catalogue.h"
+#include "core/base/error.h"
+#include "core/base/file.h"
+
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+namespace dbops::cli {
+
+namespace {
+
+namespace fs = std::filesystem;
+using core::Error;
+using core::ErrorKind;
+
+struct Phase {
+  std::string name;
+  double seconds = 0;
+};
+
+class Drill {
+ public:
+  explicit Drill(const DrillCommand& command) : command_(command), repository_(command.stores, {}) {
+    std::string name = (fs::absolute(command.scratch) / "dbops-drill-XXXXXX").string();
+    if (::mkdtemp(name.data()) == nullptr) throw core::system_error(errno, "could not make \"" + name + "\"");
+    place_ = name;
+  }
+  ~Drill() {
+    try {
+      if (running_) run_program({program("pg_ctl"), "-D", data(), "-m", "immediate", "-W", "stop"}, log());
+    } catch (const std::exception&) { // it was said already what went wrong
+    }
+    std::error_code ignored;
+    if (!command_.keep) fs::remove_all(place_, ignored);
+  }
+  Drill(const Drill&) = delete;
+  Drill& operator=(const Drill&) = delete;
+
+  void run(const std::stop_token& stop) {
+    stop_ = stop;
+    try {
+      phase("fetch", [&] { fetch(); });
+      phase("recovery", [&] { recover(); });
+      phase("amcheck", [&] { amcheck(); });
+      if (!command_.check_sql.empty()) phase("checks", [&] { checks(); });
+      finish_server();
+    } catch (const std::exception& error) {
+      failure_ = error.what();
+      keep_evidence();
+      throw;
+    }
+    keep_evidence();
+  }
+
+  [[nodiscard]] Json evidence() const {
+    Json object = {{"backup", label_},
+                   {"target_time", command_.target_time ? Json(*command_.target_time) : Json()},
+                   {"at", core::iso8601_basic(started_)},
+                   {"succeeded", failure_.empty()},
+                   {"rto_seconds", rto_},
+                   {"recovered_to", recovered_to_},
+                   {"phases", Json::object()}};
+    for (const Phase& phase : phases_)
+      object["phases"][phase.name] = phase.seconds;
+    if (!failure_.empty()) object["failure"] = failure_;
+    return object;
+  }
+
+ private:
+  [[nodiscard]] std::string data() const { return (place_ / "data").string(); }
+  [[nodiscard]] fs::path log() const { return place_ / "log"; }
+  [[nodiscard]] std::string program(const char* name) const {
+    return command_.programs.empty() ? name : (fs::path(command_.programs) / name).string();
+  }
+
+  template <class Work>
+  void phase(const char* name, const Work& work) {
+    if (stop_.stop_requested()) throw Error(ErrorKind::cancelled, "the drill was cancelled");
+    fmt::print(stderr, "dbops drill: {}\n", name);
+    const core::SteadyTime begin = repository_.clock().steady_now();
+    work();
+    phases_.push_back({name, std::chrono::duration<double>(repository_.clock().steady_now() - begin).count()});
+  }
+
+  // The end of it, for a message.
+  [[nodiscard]] static std::string words_of(const fs::path& file) {
+    if (!fs::exists(file)) return {};
+    const core::Bytes bytes = core::read_file(file, std::uint64_t(1) << 30);
+    const std::string_view text = core::as_text(bytes);
+    return std::string(text.substr(text.size() > 2000 ? text.size() - 2000 : 0));
+  }
+
+  void must(const std::vector<std::string>& words, const char* what) {
+    const int status = run_program(words, log());
+    if (status != 0)
+      throw Error(ErrorKind::io, fmt::format("{} failed with status {}: {}", what, status, words_of(log())));
+  }
+
+  void fetch() {
+    started_ = repository_.clock().wall_now();
+    RestoreCommand restore;
+    restore.stores = command_.stores;
+    restore.data_directory = data();
+    restore.backup = command_.backup;
+    restore.target_time = command_.target_time;
+    restore.jobs = command_.jobs;
+    core::RestoreProgress progress;
+    label_ = restore_files(restore, place_ / "tablespaces", progress, stop_).label;
+  }
+
+  // Settings on the command line go before all files; nobody else can reach the server.
+  void recover() {
+    std::ofstream(place_ / "hba") << "local all all trust\n";
+    std::ofstream(place_ / "ident") << "";
+    if (!fs::exists(fs::path(data()) / "postgresql.conf")) std::ofstream(fs::path(data()) / "postgresql.conf") << "";
+    const std::string socket = place_.string();
+    const std::string options = fmt::format(
+        "-c listen_addresses='' -c port=5432 -c unix_socket_directories='{0}' -c hba_file='{0}/hba' "
+        "-c ident_file='{0}/ident' -c archive_mode=off -c hot_standby=off -c logging_collector=off -c ssl=off "
+        "-c external_pid_file='' -c cluster_name=dbops_drill",
+        socket);
+    must({program("pg_ctl"), "-D", data(), "-W", "-l", (place_ / "server.log").string(), "-o", options, "start"},
+         "starting the restored server");
+    running_ = true;
+    Connection connection = connect();
+    rto_ = std::chrono::duration<double>(repository_.clock().wall_now() - started_).count();
+    const Result result = connection.execute(
+        "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.pg_current_wal_insert_lsn()::pg_catalog.text");
+    if (result.boolean(0, 0)) throw Error(ErrorKind::io, "the restored server is still in recovery");
+    recovered_to_ = result.text(0, 1);
+  }
+
+  // Without hot standby, the first moment that it answers is the end of recovery.
+  Connection connect() {
+    ConnectionSettings settings;
+    settings.dbname = "postgres";
+    settings.host = place_.string();
+    settings.port = "5432";
+    settings.user = command_.role;
+    const core::SteadyTime deadline =
+        repository_.clock().steady_now() + core::milliseconds(std::int64_t(command_.recovery_timeout * 1000));
+    for (;;) {
+      try {
+        return Connector(settings).connect();
+      } catch (const ConnectionError& error) {
+        if (run_program({program("pg_ctl"), "-D", data(), "status"}, log()) != 0)
+          throw Error(ErrorKind::io, "the restored server has stopped: " + words_of(place_ / "server.log"));
+        if (repository_.clock().steady_now() > deadline)
+          throw Error(ErrorKind::io, fmt::format("the restored server does not answer in time: {}", error.what()));
+      }
+      repository_.clock().sleep_for(core::milliseconds(200), stop_);
+      if (stop_.stop_requested()) throw Error(ErrorKind::cancelled, "the drill was cancelled");
+    }
+  }
+
+  void amcheck() {
+    must({program("pg_amcheck"), "--all", "--install-missing", "--heapallindexed", "-h", place_.string(), "-p", "5432",
+          "-U", command_.role},
+         "pg_amcheck");
+  }
+
+  void checks() {
+    must({program("psql"), "-X", "-v", "ON_ERROR_STOP=1", "-h", place_.string(), "-p", "5432", "-U", command_.role,
+          "-d", "postgres", "-f", command_.check_sql},
+         "the check");
+  }
+
+  void finish_server() {
+    must({program("pg_ctl"), "-D", data(), "-m", "fast", "-w", "stop"}, "stopping the restored server");
+    running_ = false;
+  }
+
+  void keep_evidence() const {
+    const std::string name = "drill/" + core::iso8601_basic(started_) + ".json";
+    repository_.get().put(name, core::ObjectKind::backup_event, core::as_bytes(evidence().dump(1)), {});
+  }
+
+  const DrillCommand& command_;
+  Repository repository_;
+  fs::path place_;
+  std::stop_token stop_;
+  bool running_ = false;
+  std::string label_, failure_, recovered_to_;
+  core::WallTime started_{};
+  double rto_ = 0;
+  std::vector<Phase> phases_;
+};
+
+void print(const Json& evidence) {
+  std::string text = fmt::format("backup {}: recovered to {} in {:.1f} s\n", evidence["backup"].get<std::string>(),
+                                 evidence["recovered_to"].get<std::string>(), evidence["rto_seconds"].get<double>());
+  for (const auto& [name, seconds] : evidence["phases"].items())
+    text += fmt::format("  {:<10}{:.1f} s\n", name, seconds.get<double>());
+  write_to_standard_output(text);
+}
+
+} // namespace
+
+int run(const DrillCommand& command) {
+  try {
+    Drill drill(command);
+    run_in_background([&](const std::stop_token& stop) { drill.run(stop); }, std::chrono::seconds(3600), [] {});
+    if (command.json)
+      write_to_standard_output(dumped(drill.evidence()) + "\n");
+    else
+      print(drill.evidence());
+    return exit_success;
+  } catch (const Interrupted& signal) {
+    fmt::print(stderr, "dbops drill: interrupted\n");
+    return signal.exit_status();
+  }
+}
+
+} // namespace dbops::cli

@@ -1,0 +1,204 @@
+#include "cli/commands/restore.h"
+
+#include "cli/background.h"
+#include "cli/exit_status.h"
+#include "cli/repository.h"
+#include "cli/signals.h"
+#include "cli/terminal.h"
+#include "core/backup/wal_coverage.h"
+#include "core/base/error.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <ctime>
+#include <filesystem>
+
+namespace dbops::cli {
+
+namespace {
+
+namespace fs = std::filesystem;
+using core::Error;
+using core::ErrorKind;
+using core::RecoveryTarget;
+
+void say(const std::string& text) {
+  fmt::print(stderr, "dbops restore: {}\n", text);
+}
+
+// "2026-11-21 14:32:01[.5][+01[:30]|Z]", without a zone in the one of this process.
+core::WallTime parse_time(const std::string& text) {
+  std::tm parts{};
+  const char* rest = ::strptime(text.c_str(), "%Y-%m-%d", &parts);
+  if (rest != nullptr && (*rest == ' ' || *rest == 'T')) rest = ::strptime(rest + 1, "%H:%M:%S", &parts);
+  if (rest == nullptr)
+    throw Error(ErrorKind::configuration, "\"" + text + "\" is not a time like 2026-11-21 14:32:01+01");
+  std::int64_t micros = 0;
+  if (*rest == '.')
+    for (std::int64_t unit = 100000; *++rest >= '0' && *rest <= '9'; unit /= 10)
+      micros += (*rest - '0') * unit;
+  while (*rest == ' ')
+    ++rest;
+  std::int64_t seconds = 0;
+  if (*rest == '\0') {
+    parts.tm_isdst = -1;
+    seconds = ::mktime(&parts);
+  } else {
+    seconds = ::timegm(&parts);
+    std::tm zone{};
+    if (const std::string_view name = rest; name != "Z" && name != "UTC") {
+      const int sign = *rest == '-' ? -1 : 1;
+      const char* end = (*rest == '+' || *rest == '-') ? ::strptime(rest + 1, "%H", &zone) : nullptr;
+      if (end != nullptr && *end == ':') end = ::strptime(end + 1, "%M", &zone);
+      if (end == nullptr || *end != '\0')
+        throw Error(ErrorKind::configuration, "\"" + text + "\" has a time zone that is not understood",
+                    "Use an offset, as in 2026-11-21 14:32:01+01, or Z.");
+      seconds -= sign * (zone.tm_hour * 3600 + zone.tm_min * 60);
+    }
+  }
+  return core::WallTime(std::chrono::seconds(seconds) + std::chrono::microseconds(micros));
+}
+
+// As PostgreSQL's setting takes it, whatever its time zone is.
+std::string with_zone(core::WallTime time) {
+  const std::string basic = core::iso8601_basic(time);
+  const auto micros = (time.time_since_epoch() % std::chrono::seconds(1)).count();
+  return fmt::format("{}-{}-{} {}:{}:{}.{:06}+00", basic.substr(0, 4), basic.substr(4, 2), basic.substr(6, 2),
+                     basic.substr(9, 2), basic.substr(11, 2), basic.substr(13, 2), micros);
+}
+
+RecoveryTarget target_of(const RestoreCommand& command) {
+  RecoveryTarget target;
+  int given = 0;
+  const auto take = [&](RecoveryTarget::Kind kind, const std::optional<std::string>& value) {
+    if (!value) return;
+    target.kind = kind;
+    target.value = *value;
+    ++given;
+  };
+  take(RecoveryTarget::Kind::time, command.target_time);
+  take(RecoveryTarget::Kind::lsn, command.target_lsn);
+  take(RecoveryTarget::Kind::xid, command.target_xid);
+  take(RecoveryTarget::Kind::name, command.target_name);
+  if (command.target_immediate) take(RecoveryTarget::Kind::immediate, "immediate");
+  if (given > 1) throw Error(ErrorKind::configuration, "more than one recovery target is given");
+  if (given > 0 && command.standby)
+    throw Error(ErrorKind::configuration, "a standby has no recovery target: it follows the archive");
+  if (command.target_time) {
+    target.time = parse_time(*command.target_time);
+    target.value = with_zone(*target.time);
+  }
+  if (command.target_lsn) {
+    target.lsn = core::parse_lsn(*command.target_lsn);
+    if (!target.lsn)
+      throw Error(ErrorKind::configuration, "\"" + *command.target_lsn + "\" is not an LSN like 0/3000028");
+  }
+  target.timeline = command.timeline;
+  target.action = command.target_action;
+  target.standby = command.standby;
+  return target;
+}
+
+std::string shell_quoted(std::string_view text) {
+  std::string quoted = "'";
+  for (const char c : text)
+    if (c == '\'')
+      quoted += "'\\''";
+    else
+      quoted += c;
+  return quoted + "'";
+}
+
+// PostgreSQL replaces %p and %f, and %% by a percent sign.
+std::string restore_command(const RestoreCommand& command, std::uint64_t identifier) {
+  std::string text = shell_quoted(fs::read_symlink("/proc/self/exe").string()) + " wal-get";
+  const auto add = [&text](const char* option, const std::string& value) {
+    if (!value.empty()) text += fmt::format(" {} {}", option, shell_quoted(value));
+  };
+  const auto absolute = [](const std::string& path) { return path.empty() ? path : fs::absolute(path).string(); };
+  add("--store", command.stores.store);
+  add("--offsite-store", command.stores.offsite_store);
+  add("--key-file", absolute(command.stores.key_file));
+  add("--credentials-file", absolute(command.stores.credentials_file));
+  add("--system-identifier", std::to_string(identifier));
+  std::string escaped;
+  for (const char c : text) {
+    if (c == '%') escaped += '%';
+    escaped += c;
+  }
+  return escaped + " %f %p";
+}
+
+std::map<std::uint32_t, std::string> tablespaces_of(const RestoreCommand& command) {
+  std::map<std::uint32_t, std::string> places;
+  for (const std::string& text : command.tablespaces) {
+    std::uint32_t oid = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), oid);
+    if (error != std::errc() || end == text.data() + text.size() || *end != '=')
+      throw Error(ErrorKind::configuration, "\"" + text + "\" is not OID=PATH of a tablespace");
+    places[oid] = fs::absolute(std::string(end + 1)).lexically_normal().string();
+  }
+  return places;
+}
+
+const core::BackupHead& chosen(const RestoreCommand& command, const std::vector<core::CatalogueEntry>& catalogue,
+                               const RecoveryTarget& target) {
+  if (command.backup.empty()) return core::choose_backup(catalogue, target);
+  for (const core::CatalogueEntry& entry : catalogue)
+    if (entry.label == command.backup) {
+      if (entry.head) return *entry.head;
+      throw Error(ErrorKind::configuration,
+                  "backup " + command.backup + (entry.problem.empty() ? " was not finished" : ": " + entry.problem));
+    }
+  throw Error(ErrorKind::configuration, "the store has no backup " + command.backup,
+              "\"dbops list\" shows what is there.");
+}
+
+} // namespace
+
+core::BackupHead restore_files(const RestoreCommand& command, const fs::path& all_tablespaces,
+                               core::RestoreProgress& progress, const std::stop_token& stop) {
+  const RecoveryTarget target = target_of(command);
+  Repository repository(command.stores, {});
+  const auto catalogue = core::read_catalogue(repository.get(), 8, {.stop = stop, .deadline = {}});
+  const core::BackupHead& head = chosen(command, catalogue, target);
+  core::check_wal_coverage(repository.get(), head, target, {.stop = stop, .deadline = {}});
+  core::RestoreOptions options{.data_directory = fs::absolute(command.data_directory).lexically_normal(),
+                               .delta = command.delta,
+                               .threads = command.jobs,
+                               .tablespaces = tablespaces_of(command),
+                               .recovery_settings = core::recovery_settings(
+                                   target, restore_command(command, head.system_identifier),
+                                   fmt::format("by dbops restore, of backup {}", head.label), command.keep_archiving),
+                               .signal_file = command.standby ? "standby.signal" : "recovery.signal"};
+  if (!all_tablespaces.empty())
+    for (const core::TablespaceInfo& space : head.tablespaces)
+      options.tablespaces[space.oid] = (all_tablespaces / std::to_string(space.oid)).string();
+  say(fmt::format("backup {} ({}) into {}", head.label, size_text(head.bytes), options.data_directory.string()));
+  core::restore_backup(repository.get(), head, options, progress,
+                       [](const core::LogMessage& message) { say(message.text); }, {.stop = stop, .deadline = {}});
+  return head;
+}
+
+int run(const RestoreCommand& command) {
+  core::RestoreProgress progress;
+  std::optional<core::BackupHead> head;
+  try {
+    run_in_background([&](const std::stop_token& stop) { head = restore_files(command, {}, progress, stop); },
+                      std::chrono::seconds(10),
+                      [&] { say(fmt::format("{}, {} files", size_text(progress.bytes), progress.files.load())); });
+  } catch (const Interrupted& signal) {
+    say("interrupted; the same command goes on from here");
+    return signal.exit_status();
+  }
+  write_to_standard_output(fmt::format("{}: {} in {} files, {} fetched, {} were there\n", head->label,
+                                       size_text(head->bytes), progress.files.load(), size_text(progress.bytes_read),
+                                       size_text(progress.bytes_kept)));
+  if (!command.standby)
+    say("start the server: it recovers to the target by itself" +
+        std::string(command.keep_archiving ? "" : ". archive_mode is off in postgresql.auto.conf until you remove it"));
+  return exit_success;
+}
+
+} // namespace dbops::cli

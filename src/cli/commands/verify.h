@@ -1,0 +1,17 @@
+// dbops verify: whether backups can be restored
+#pragma once
+
+#include "cli/stores.h"
+
+namespace dbops::cli {
+
+struct VerifyCommand {
+  StoreSettings stores;
+  std::string backup; // label; empty: all
+  bool deep = false, json = false;
+  unsigned jobs = 2;
+};
+
+int run(const VerifyCommand& command);
+
+} // namespace dbops::cli

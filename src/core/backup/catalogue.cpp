@@ -1,0 +1,117 @@
+#include "core/backup/catalogue.h"
+
+#include "core/base/error.h"
+#include "core/base/thread_pool.h"
+
+#include <algorithm>
+
+namespace dbops::core {
+
+namespace {
+
+CatalogueEntry read_entry(const BackupRepository& repository, const std::string& label, const CallContext& context) {
+  CatalogueEntry entry{label, {}, {}};
+  try {
+    entry.head = read_head(repository, label, context);
+  } catch (const Error& error) {
+    switch (error.kind()) {
+    case ErrorKind::corrupt:
+    case ErrorKind::key_missing:
+    case ErrorKind::key_wrong:
+    case ErrorKind::configuration:
+      entry.problem = error.what();
+      break;
+    default:
+      throw;
+    }
+  }
+  return entry;
+}
+
+// The value of a setting, quoted for a configuration file.
+std::string setting_value(std::string_view value) {
+  std::string text = "'";
+  for (const char c : value) {
+    if (c == '\'' || c == '\\') text += c;
+    text += c == '\n' ? ' ' : c;
+  }
+  return text + "'";
+}
+
+const char* setting_of(RecoveryTarget::Kind kind) {
+  switch (kind) {
+  case RecoveryTarget::Kind::time:
+    return "recovery_target_time";
+  case RecoveryTarget::Kind::lsn:
+    return "recovery_target_lsn";
+  case RecoveryTarget::Kind::xid:
+    return "recovery_target_xid";
+  case RecoveryTarget::Kind::name:
+    return "recovery_target_name";
+  case RecoveryTarget::Kind::immediate:
+    return "recovery_target";
+  case RecoveryTarget::Kind::latest:
+    break;
+  }
+  return nullptr;
+}
+
+bool leads_to(const BackupHead& head, const RecoveryTarget& target) {
+  if (target.time) return head.finished <= *target.time;
+  if (target.lsn) return head.stop_lsn <= *target.lsn;
+  return true;
+}
+
+} // namespace
+
+std::vector<CatalogueEntry> read_catalogue(const BackupRepository& repository, unsigned threads,
+                                           const CallContext& context) {
+  const std::vector<std::string> labels = list_backup_labels(repository, context);
+  std::vector<CatalogueEntry> entries;
+  entries.reserve(labels.size());
+  ThreadPool pool(std::max<std::size_t>(1, std::min<std::size_t>(threads, labels.size())));
+  std::vector<std::future<CatalogueEntry>> reading;
+  for (const std::string& label : labels)
+    reading.push_back(
+        pool.submit([&, label](const std::stop_token&) { return read_entry(repository, label, context); }));
+  for (auto& entry : reading)
+    entries.push_back(entry.get());
+  return entries;
+}
+
+const BackupHead& choose_backup(const std::vector<CatalogueEntry>& catalogue, const RecoveryTarget& target) {
+  const BackupHead* oldest = nullptr;
+  for (const CatalogueEntry& entry : catalogue)
+    if (entry.head && oldest == nullptr) oldest = &*entry.head;
+  if (oldest == nullptr)
+    throw Error(ErrorKind::configuration, "the store has no backup of this cluster",
+                "\"dbops list\" shows what is there.");
+  for (auto entry = catalogue.rbegin(); entry != catalogue.rend(); ++entry)
+    if (entry->head && leads_to(*entry->head, target)) return *entry->head;
+  throw Error(ErrorKind::configuration, "no backup was complete at the recovery target \"" + target.value + "\"",
+              "The first one reaches from " + iso8601_basic(oldest->finished) + ", LSN " + to_string(oldest->stop_lsn) +
+                  ", on.");
+}
+
+std::string recovery_settings(const RecoveryTarget& target, const std::string& restore_command,
+                              const std::string& comment, bool keep_archiving) {
+  std::string text = "# " + comment + "\n";
+  const auto set = [&text](const std::string& name, const std::string& value) {
+    text.append(name).append(" = ").append(setting_value(value)).append("\n");
+  };
+  set("restore_command", restore_command);
+  // Those that are not given override what the source had.
+  for (const auto kind : {RecoveryTarget::Kind::time, RecoveryTarget::Kind::lsn, RecoveryTarget::Kind::xid,
+                          RecoveryTarget::Kind::name, RecoveryTarget::Kind::immediate})
+    set(setting_of(kind), kind != target.kind                       ? ""
+                          : kind == RecoveryTarget::Kind::immediate ? "immediate"
+                                                                    : target.value);
+  // "latest" would look for the end of a history that is not to be followed.
+  const bool immediate = target.kind == RecoveryTarget::Kind::immediate;
+  set("recovery_target_timeline", !target.timeline.empty() ? target.timeline : immediate ? "current" : "latest");
+  set("recovery_target_action", target.action);
+  if (!keep_archiving && !target.standby) set("archive_mode", "off");
+  return text;
+}
+
+} // namespace dbops::core

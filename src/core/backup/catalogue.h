@@ -1,0 +1,41 @@
+// What backups a store has, and which of them leads to a recovery target.
+#pragma once
+
+#include "core/backup/manifest_store.h"
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace dbops::core {
+
+struct CatalogueEntry {
+  std::string label;
+  std::optional<BackupHead> head; // absent: not finished, or not readable
+  std::string problem;            // why it is not readable; empty: it was not finished
+};
+
+// All that was begun, ascending. threads: how many manifests are read at a time.
+std::vector<CatalogueEntry> read_catalogue(const BackupRepository& repository, unsigned threads,
+                                           const CallContext& context);
+
+// Where recovery is to end; none of them: at the end of the archived WAL.
+struct RecoveryTarget {
+  enum class Kind { latest, time, lsn, xid, name, immediate } kind = Kind::latest;
+  std::string value;                 // as PostgreSQL's setting takes it
+  std::optional<WallTime> time = {}; // of Kind::time
+  std::optional<Lsn> lsn = {};       // of Kind::lsn
+  std::string timeline = {};         // "latest", "current" or a number; empty: what is usual for the kind
+  std::string action = "promote";    // or "pause", "shutdown"
+  bool standby = false;
+};
+
+// The newest backup that was complete before the target. Throws Error(configuration) when all are later, saying from
+// when on recovery is possible.
+const BackupHead& choose_backup(const std::vector<CatalogueEntry>& catalogue, const RecoveryTarget& target);
+
+// Lines for postgresql.auto.conf. comment: one line.
+std::string recovery_settings(const RecoveryTarget& target, const std::string& restore_command,
+                              const std::string& comment, bool keep_archiving);
+
+} // namespace dbops::core

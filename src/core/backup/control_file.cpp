@@ -1,0 +1,68 @@
+#include "core/backup/control_file.h"
+
+#include "core/base/clock.h"
+#include "core/base/error.h"
+#include "core/base/file.h"
+
+#include <array>
+#include <cstring>
+
+namespace dbops::core {
+
+namespace {
+
+constexpr std::size_t file_size = 8192;    // PG_CONTROL_FILE_SIZE
+constexpr std::size_t data_limit = 512;    // PG_CONTROL_MAX_SAFE_SIZE
+constexpr std::size_t smallest_data = 200; // of all majors; below it the checksum is not looked for
+constexpr int attempts = 20;
+constexpr auto pause = milliseconds(50);
+
+std::uint32_t native32(ByteView bytes, std::size_t offset) noexcept {
+  std::uint32_t value = 0;
+  std::memcpy(&value, bytes.data() + offset, sizeof value);
+  return value;
+}
+
+constexpr std::array<std::uint32_t, 256> crc_table = [] {
+  std::array<std::uint32_t, 256> table{};
+  for (std::uint32_t i = 0; i < 256; ++i) {
+    std::uint32_t value = i;
+    for (int bit = 0; bit < 8; ++bit)
+      value = (value & 1) != 0 ? value >> 1 ^ 0x82F63B78U : value >> 1;
+    table[i] = value;
+  }
+  return table;
+}();
+
+} // namespace
+
+std::uint32_t crc32c(ByteView bytes) noexcept {
+  std::uint32_t crc = 0xffffffffU;
+  for (const std::byte byte : bytes)
+    crc = crc >> 8 ^ crc_table[(crc ^ std::to_integer<std::uint32_t>(byte)) & 0xff];
+  return crc ^ 0xffffffffU;
+}
+
+bool is_whole_control_file(ByteView control_file) noexcept {
+  if (control_file.size() != file_size) return false;
+  for (std::size_t offset = smallest_data; offset < data_limit; offset += 4)
+    if (native32(control_file, offset) == crc32c(control_file.first(offset))) return true;
+  return false;
+}
+
+Bytes read_control_file(const std::filesystem::path& data_directory) {
+  const std::filesystem::path path = data_directory / "global" / "pg_control";
+  for (int attempt = 0; attempt < attempts; ++attempt) {
+    Bytes bytes = read_file(path, 1 << 16);
+    if (is_whole_control_file(bytes)) return bytes;
+    SystemClock().sleep_for(pause, {});
+  }
+  throw Error(ErrorKind::corrupt, "the checksum of \"" + path.string() + "\" is wrong");
+}
+
+std::uint32_t catalog_version(ByteView control_file) {
+  if (control_file.size() < 16) throw Error(ErrorKind::corrupt, "pg_control is too short");
+  return native32(control_file, 12);
+}
+
+} // namespace dbops::core

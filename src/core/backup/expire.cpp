@@ -1,0 +1,168 @@
+#include "core/backup/expire.h"
+
+#include "core/backup/damaged_packs.h"
+#include "core/base/error.h"
+#include "core/wal/catalogue.h"
+#include "core/wal/layout.h"
+
+#include <algorithm>
+#include <set>
+
+namespace dbops::core {
+
+namespace {
+
+void for_each_object(const BackupRepository& repository, const std::string& prefix, const CallContext& context,
+                     const std::function<void(const std::string& name, const ObjectInfo&)>& use) {
+  const std::size_t root = repository.key("").size();
+  ListRequest request;
+  request.prefix = repository.key(prefix);
+  do {
+    ListPage page = repository.store.list(request, context);
+    for (const ObjectInfo& object : page.objects)
+      use(object.key.substr(root), object);
+    request.continuation = std::move(page.continuation);
+  } while (!request.continuation.empty());
+}
+
+class Expiry {
+ public:
+  Expiry(const BackupRepository& repository, bool dry_run, const LogSink& log, const CallContext& context)
+      : repository_(repository), dry_run_(dry_run), log_(log), context_(context) {}
+
+  ExpireResult run(const RetentionRules& rules) {
+    // In this order: a backup that begins after the packs were listed has none among them; one that began before shows
+    // in the list of backups.
+    for_each_object(repository_, "pack/", context_, [&](const std::string& name, const ObjectInfo& object) {
+      if (const auto id = parse_pack_key(name)) packs_.push_back({*id, object.size});
+    });
+    std::ranges::sort(packs_);
+    catalogue_ = read_catalogue(repository_, 8, context_);
+    plan(rules);
+    const std::set<PackId> dropped = packs_to_remove();
+    remove_backups();
+    for (const PackInfo& pack : packs_) {
+      if (!dropped.contains(pack.id)) continue;
+      remove(pack_key(pack.id));
+      remove(damaged_key(pack.id));
+      ++result_.packs;
+      result_.pack_bytes += pack.size;
+    }
+    remove_wal();
+    return std::move(result_);
+  }
+
+ private:
+  void plan(const RetentionRules& rules) {
+    std::vector<RetentionBackup> backups;
+    for (const CatalogueEntry& entry : catalogue_) {
+      if (!entry.problem.empty())
+        throw Error(ErrorKind::configuration,
+                    "backup " + entry.label + " cannot be read, so what it needs is not known: " + entry.problem,
+                    "Nothing was removed. Give the key file, or remove that backup's objects yourself.");
+      if (entry.head)
+        backups.push_back({entry.label, entry.head->finished, entry.head->start_lsn, entry.head->stop_lsn, false});
+    }
+    result_.plan = plan_retention(backups, rules, repository_.clock.wall_now());
+    for (const RetentionDecision& decision : result_.plan.decisions)
+      if (!decision.keep()) expired_.insert(decision.label);
+  }
+
+  [[nodiscard]] const CatalogueEntry* newest() const {
+    for (auto entry = catalogue_.rbegin(); entry != catalogue_.rend(); ++entry)
+      if (entry->head) return &*entry;
+    return nullptr;
+  }
+
+  // A backup that is running, or was aborted and will be used by the next one.
+  [[nodiscard]] bool is_open(const CatalogueEntry& entry) const {
+    const CatalogueEntry* last = newest();
+    return !entry.head && (last == nullptr || entry.label > last->label);
+  }
+
+  std::set<PackId> packs_of(const CatalogueEntry& entry) const {
+    std::vector<Digest> digests;
+    std::set<PackId> packs;
+    for (const PackInfo& pack : read_pack_list(repository_, *entry.head, digests, context_))
+      packs.insert(pack.id);
+    return packs;
+  }
+
+  std::set<PackId> packs_to_remove() const {
+    std::set<PackId> needed, known;
+    bool open = false;
+    for (const CatalogueEntry& entry : catalogue_) {
+      open = open || is_open(entry);
+      if (entry.head) (expired_.contains(entry.label) ? known : needed).merge(packs_of(entry));
+    }
+    std::set<PackId> dropped;
+    for (const PackInfo& pack : packs_)
+      if (!needed.contains(pack.id) && (!open || known.contains(pack.id))) dropped.insert(pack.id);
+    return dropped;
+  }
+
+  void remove_backups() {
+    for (const CatalogueEntry& entry : catalogue_) {
+      const bool stale = !entry.head && !is_open(entry);
+      if (!stale && !expired_.contains(entry.label)) continue;
+      ++(stale ? result_.unfinished : result_.backups);
+      remove(backup_head_key(entry.label));
+      std::vector<std::string> names;
+      for_each_object(repository_, backup_prefix(entry.label), context_,
+                      [&](const std::string& name, const ObjectInfo&) { names.push_back(name); });
+      // "begun" last: as long as it is there, the rest is found again.
+      std::ranges::stable_partition(names,
+                                    [&](const std::string& name) { return name != backup_begun_key(entry.label); });
+      for (const std::string& name : names)
+        remove(name);
+    }
+  }
+
+  // Of WAL that is older than what has to be kept as a whole, what a kept backup needs to become consistent.
+  void remove_wal() {
+    if (newest() == nullptr) return;
+    std::vector<std::pair<SegmentNumber, SegmentNumber>> needed;
+    const SegmentSize size(newest()->head->wal_segment_size);
+    for (const CatalogueEntry& entry : catalogue_)
+      if (entry.head && !expired_.contains(entry.label)) {
+        if (entry.head->wal_segment_size != size.bytes()) return; // segments have no common numbers
+        needed.emplace_back(size.segment_of(entry.head->start_lsn), size.segment_of(entry.head->stop_lsn));
+      }
+    const SegmentNumber from = size.segment_of(result_.plan.wal_from);
+    for_each_object(repository_, "wal/", context_, [&](const std::string& name, const ObjectInfo& object) {
+      const auto key = parse_wal_key(name);
+      if (!key || key->file.segment.empty()) return;
+      const auto segment = parse_segment_name(key->file.segment, size);
+      if (!segment || segment->number >= from) return;
+      for (const auto& [first, last] : needed)
+        if (segment->number >= first && segment->number <= last) return;
+      ++result_.wal_objects;
+      result_.wal_bytes += object.size;
+      if (!dry_run_) repository_.store.remove(object.key, context_);
+    });
+  }
+
+  void remove(const std::string& name) {
+    if (context_.stop.stop_requested()) throw Error(ErrorKind::cancelled, "expiry was cancelled");
+    if (log_) log_({LogLevel::debug, (dry_run_ ? "would remove " : "removes ") + name});
+    if (!dry_run_) repository_.store.remove(repository_.key(name), context_);
+  }
+
+  const BackupRepository& repository_;
+  bool dry_run_;
+  const LogSink& log_;
+  const CallContext& context_;
+  std::vector<PackInfo> packs_;
+  std::vector<CatalogueEntry> catalogue_;
+  std::set<std::string> expired_;
+  ExpireResult result_;
+};
+
+} // namespace
+
+ExpireResult expire(const BackupRepository& repository, const RetentionRules& rules, bool dry_run, const LogSink& log,
+                    const CallContext& context) {
+  return Expiry(repository, dry_run, log, context).run(rules);
+}
+
+} // namespace dbops::core

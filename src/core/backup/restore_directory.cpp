@@ -1,0 +1,293 @@
+#include "core/backup/restore_directory.h"
+
+#include "core/base/error.h"
+#include "core/base/file.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <csignal>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+namespace dbops::core {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::string_view tablespaces = "pg_tblspc/";
+
+// The OID of the tablespace that a path is in, or whose link it is.
+std::optional<std::uint32_t> tablespace_of(std::string_view path) {
+  if (!path.starts_with(tablespaces)) return {};
+  path.remove_prefix(tablespaces.size());
+  std::uint32_t oid = 0;
+  const auto [end, error] = std::from_chars(path.data(), path.data() + path.size(), oid);
+  if (error != std::errc() || (end != path.data() + path.size() && *end != '/')) return {};
+  return oid;
+}
+
+// "pg_tblspc/16400"
+bool is_tablespace_root(std::string_view path) {
+  return tablespace_of(path) && path.find('/', tablespaces.size()) == std::string_view::npos;
+}
+
+std::uint64_t free_space(fs::path path) {
+  while (!fs::exists(path) && path.has_relative_path())
+    path = path.parent_path();
+  struct statvfs status {};
+  if (::statvfs(path.c_str(), &status) != 0) throw system_error(errno, "could not look at \"" + path.string() + "\"");
+  return std::uint64_t(status.f_bavail) * status.f_frsize;
+}
+
+void sync_file_system(const fs::path& directory) {
+  const File file = File::open(directory, O_RDONLY | O_DIRECTORY);
+  if (::syncfs(file.descriptor()) != 0)
+    throw system_error(errno, "could not make \"" + directory.string() + "\" durable");
+}
+
+void remove_tree(const fs::path& path) {
+  std::error_code error;
+  fs::remove_all(path, error);
+  if (error) throw system_error(error.value(), "could not remove \"" + path.string() + "\"");
+}
+
+std::vector<std::string> sorted_names(const fs::path& directory) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (fs::directory_iterator entry(directory, error), end; !error && entry != end; entry.increment(error))
+    names.push_back(entry->path().filename().string());
+  if (error && error != std::errc::no_such_file_or_directory)
+    throw system_error(error.value(), "could not read directory \"" + directory.string() + "\"");
+  std::ranges::sort(names);
+  return names;
+}
+
+// Walks what is there beside what is to be there.
+class Remover {
+ public:
+  explicit Remover(const std::function<std::optional<FileEntry>()>& next) : next_(next), wanted_(next()) {}
+
+  void directory(const fs::path& real, const std::string& path, const std::string& kept) {
+    for (const std::string& name : sorted_names(real)) {
+      if (path.empty() && name == kept) continue;
+      const std::string below = path.empty() ? name : path + "/" + name;
+      while (wanted_ && path_less(wanted_->path, below))
+        wanted_ = next_();
+      const bool listed = wanted_ && wanted_->path == below;
+      const fs::file_type there = fs::symlink_status(real / name).type();
+      // A tablespace's directory may also hold that of a server of another major version.
+      if (!listed && is_tablespace_root(path)) continue;
+      if (!listed || !fits(there, wanted_->type))
+        remove_tree(real / name);
+      else if (there == fs::file_type::directory || is_tablespace_root(below))
+        directory(real / name, below, kept);
+    }
+  }
+
+ private:
+  static bool fits(fs::file_type there, EntryType wanted) {
+    switch (wanted) {
+    case EntryType::directory:
+      return there == fs::file_type::directory;
+    case EntryType::file:
+      return there == fs::file_type::regular;
+    case EntryType::symlink:
+      return there == fs::file_type::symlink;
+    }
+    return false;
+  }
+  const std::function<std::optional<FileEntry>()>& next_;
+  std::optional<FileEntry> wanted_;
+};
+
+} // namespace
+
+RestoreDirectory::RestoreDirectory(const BackupHead& head, const RestoreOptions& options)
+    : head_(head), options_(options) {}
+
+std::string RestoreDirectory::location(std::uint32_t oid, const std::string& original) const {
+  const auto mapped = options_.tablespaces.find(oid);
+  return mapped == options_.tablespaces.end() ? original : mapped->second;
+}
+
+void RestoreDirectory::check_no_server() const {
+  const fs::path path = options_.data_directory / "postmaster.pid";
+  if (!fs::exists(path)) return;
+  const Bytes content = read_file(path, 4096);
+  const std::string_view text = as_text(content);
+  pid_t pid = 0;
+  std::from_chars(text.data(), text.data() + text.size(), pid);
+  if (pid > 0 && (::kill(pid, 0) == 0 || errno == EPERM))
+    throw Error(ErrorKind::configuration,
+                "a server is running in \"" + options_.data_directory.string() + "\", process " + std::to_string(pid),
+                "Stop it first.");
+}
+
+void RestoreDirectory::check_directory(const fs::path& directory, bool data) const {
+  std::error_code error;
+  const fs::file_status status = fs::status(directory, error);
+  if (status.type() == fs::file_type::not_found) return;
+  if (error) throw system_error(error.value(), "could not look at \"" + directory.string() + "\"");
+  if (status.type() != fs::file_type::directory)
+    throw Error(ErrorKind::configuration, "\"" + directory.string() + "\" is not a directory");
+  if (fs::is_empty(directory) || reuses_files_) return;
+  throw Error(ErrorKind::configuration, "directory \"" + directory.string() + "\" is not empty",
+              data ? "Use another one, or --delta, which replaces what is in it."
+                   : "Give the tablespace another place with --tablespace, or use --delta.");
+}
+
+void RestoreDirectory::check() {
+  const fs::path& data = options_.data_directory;
+  check_no_server();
+  const bool interrupted = fs::exists(data / restore_marker);
+  reuses_files_ = options_.delta || interrupted;
+  if (options_.delta && !interrupted && fs::exists(data) && !fs::is_empty(data) && !fs::exists(data / "PG_VERSION"))
+    throw Error(ErrorKind::configuration,
+                "directory \"" + data.string() + "\" is not empty, and is no data directory of PostgreSQL",
+                "--delta replaces what is in a data directory.");
+  check_directory(data, true);
+  std::map<std::string, std::uint32_t> places;
+  for (const auto& [oid, path] : options_.tablespaces)
+    if (std::ranges::find(head_.tablespaces, oid, &TablespaceInfo::oid) == head_.tablespaces.end())
+      throw Error(ErrorKind::configuration, "the backup has no tablespace " + std::to_string(oid));
+  for (const TablespaceInfo& space : head_.tablespaces) {
+    const std::string place = location(space.oid, space.location);
+    if (!fs::path(place).is_absolute())
+      throw Error(ErrorKind::configuration,
+                  "\"" + place + "\" of tablespace " + std::to_string(space.oid) + " is not an absolute path");
+    if (!places.emplace(fs::path(place).lexically_normal().string(), space.oid).second)
+      throw Error(ErrorKind::configuration, "two tablespaces would be in \"" + place + "\"");
+    check_directory(place, false);
+  }
+}
+
+void RestoreDirectory::count(const FileEntry& entry) {
+  if (const auto oid = tablespace_of(entry.path))
+    tablespace_bytes_[*oid] += entry.size;
+  else
+    data_bytes_ += entry.size;
+}
+
+void RestoreDirectory::check_space() const {
+  if (reuses_files_) return;
+  const auto require = [](const fs::path& place, std::uint64_t bytes) {
+    const std::uint64_t there = free_space(place);
+    if (there < bytes)
+      throw Error(ErrorKind::no_space, "\"" + place.string() + "\" has " + std::to_string(there) +
+                                           " bytes free, and the backup needs " + std::to_string(bytes));
+  };
+  require(options_.data_directory, data_bytes_);
+  for (const TablespaceInfo& space : head_.tablespaces)
+    if (const auto bytes = tablespace_bytes_.find(space.oid); bytes != tablespace_bytes_.end())
+      require(location(space.oid, space.location), bytes->second);
+}
+
+void RestoreDirectory::write_durably(const fs::path& name, ByteView content) const {
+  const fs::path path = options_.data_directory / name;
+  fs::path temporary = path;
+  temporary += ".dbops";
+  File file = File::open(temporary, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+  file.write(content);
+  file.sync();
+  file.close();
+  fs::rename(temporary, path);
+  sync_directory(path.parent_path());
+}
+
+void RestoreDirectory::begin() {
+  const fs::path& data = options_.data_directory;
+  if (!fs::exists(data)) {
+    fs::create_directories(data);
+    sync_directory(data.parent_path());
+  }
+  if (::chmod(data.c_str(), 0700) != 0) throw system_error(errno, "could not chmod \"" + data.string() + "\"");
+  write_durably(restore_marker, as_bytes("restoring backup " + head_.label + "\n"));
+  if (fs::remove(data / "global" / "pg_control")) sync_directory(data / "global");
+  for (const TablespaceInfo& space : head_.tablespaces) {
+    const fs::path place = location(space.oid, space.location), link = data / tablespaces / std::to_string(space.oid);
+    fs::create_directories(place);
+    if (::chmod(place.c_str(), 0700) != 0) throw system_error(errno, "could not chmod \"" + place.string() + "\"");
+    fs::create_directories(link.parent_path());
+    if (fs::is_symlink(link) && fs::read_symlink(link) == place) continue;
+    remove_tree(link);
+    fs::create_symlink(place, link);
+  }
+}
+
+void RestoreDirectory::remove_others(const std::function<std::optional<FileEntry>()>& next) {
+  Remover(next).directory(options_.data_directory, {}, restore_marker);
+}
+
+RestoreDirectory::Made RestoreDirectory::make(const FileEntry& entry) {
+  Made made{options_.data_directory / entry.path, false};
+  if (entry.type == EntryType::directory) {
+    fs::create_directories(made.path);
+    if (::chmod(made.path.c_str(), entry.mode | 0700) != 0)
+      throw system_error(errno, "could not chmod \"" + made.path.string() + "\"");
+    return made;
+  }
+  if (entry.type == EntryType::symlink) {
+    if (is_tablespace_root(entry.path)) return made; // begin() has made it
+    remove_tree(made.path);
+    fs::create_symlink(entry.target, made.path);
+    return made;
+  }
+  const File file = File::open(made.path, O_WRONLY | O_CREAT, 0600);
+  made.had_content = file.size() > 0;
+  if (::ftruncate(file.descriptor(), off_t(entry.size)) != 0)
+    throw system_error(errno, "could not set the size of \"" + made.path.string() + "\"");
+  if (::fchmod(file.descriptor(), entry.mode | 0600) != 0)
+    throw system_error(errno, "could not chmod \"" + made.path.string() + "\"");
+  return made;
+}
+
+// Lines "16400 /path"; a backslash in front of a newline or a backslash in the path (xlogbackup.c).
+std::string RestoreDirectory::tablespace_map() const {
+  std::string map;
+  for (std::string_view rest = head_.tablespace_map; !rest.empty();) {
+    std::size_t end = 0;
+    while (end < rest.size() && rest[end] != '\n')
+      end += rest[end] == '\\' ? 2 : 1;
+    const std::string_view line = rest.substr(0, end);
+    rest.remove_prefix(std::min(rest.size(), end + 1));
+    std::uint32_t oid = 0;
+    std::from_chars(line.data(), line.data() + line.size(), oid);
+    const auto mapped = options_.tablespaces.find(oid);
+    if (mapped == options_.tablespaces.end()) {
+      map.append(line).append("\n");
+      continue;
+    }
+    map.append(std::to_string(oid)).append(" ");
+    for (const char c : mapped->second) {
+      if (c == '\n' || c == '\r' || c == '\\') map += '\\';
+      map += c;
+    }
+    map += '\n';
+  }
+  return map;
+}
+
+void RestoreDirectory::finish() {
+  const fs::path& data = options_.data_directory;
+  write_durably("backup_label", as_bytes(head_.backup_label));
+  if (!head_.tablespace_map.empty()) write_durably("tablespace_map", as_bytes(tablespace_map()));
+  if (!options_.recovery_settings.empty()) {
+    const fs::path settings = data / "postgresql.auto.conf";
+    Bytes content = fs::exists(settings) ? read_file(settings, 16 << 20) : Bytes();
+    append(content, as_bytes(options_.recovery_settings));
+    write_durably("postgresql.auto.conf", content);
+  }
+  if (!options_.signal_file.empty()) write_durably(options_.signal_file, {});
+  sync_file_system(data);
+  for (const TablespaceInfo& space : head_.tablespaces)
+    sync_file_system(location(space.oid, space.location));
+  write_durably("global/pg_control", head_.control_file);
+  fs::remove(data / restore_marker);
+  sync_directory(data);
+}
+
+} // namespace dbops::core

@@ -1,0 +1,56 @@
+// The directories that a backup is restored into: what may be done with them, in which order, and what makes the result
+// a data directory that a server starts from.
+#pragma once
+
+#include "core/backup/restore_run.h"
+
+#include <functional>
+#include <optional>
+
+namespace dbops::core {
+
+class RestoreDirectory {
+ public:
+  // Both must outlive it.
+  RestoreDirectory(const BackupHead& head, const RestoreOptions& options);
+
+  // Throws Error(configuration) unless the directories are empty, or hold a restore that was interrupted, or may be
+  // overwritten (delta); and when a server runs there.
+  void check();
+  // For check_space(): told of each entry of the backup.
+  void count(const FileEntry& entry);
+  // Throws Error(no_space). Blocks that are there already are not known yet, so with them it does not refuse.
+  void check_space() const;
+  // True: there may be files that can be kept.
+  [[nodiscard]] bool reuses_files() const noexcept { return reuses_files_; }
+
+  // From here on no server can start from it, until finish().
+  void begin();
+  // Removes what the backup does not have. next: its entries in order.
+  void remove_others(const std::function<std::optional<FileEntry>()>& next);
+
+  struct Made {
+    std::filesystem::path path;
+    bool had_content = false; // a file: something of it was there
+  };
+  // Makes a directory or link; a file gets its size and mode.
+  Made make(const FileEntry& entry);
+
+  // Makes all durable, and the directory whole.
+  void finish();
+
+ private:
+  [[nodiscard]] std::string location(std::uint32_t oid, const std::string& original) const;
+  void check_directory(const std::filesystem::path& directory, bool data) const;
+  void check_no_server() const;
+  void write_durably(const std::filesystem::path& name, ByteView content) const;
+  [[nodiscard]] std::string tablespace_map() const;
+
+  const BackupHead& head_;
+  const RestoreOptions& options_;
+  bool reuses_files_ = false;
+  std::uint64_t data_bytes_ = 0;
+  std::map<std::uint32_t, std::uint64_t> tablespace_bytes_;
+};
+
+} // namespace dbops::core

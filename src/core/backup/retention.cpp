@@ -1,0 +1,102 @@
+#include "core/backup/retention.h"
+
+#include <algorithm>
+#include <functional>
+#include <stdexcept>
+
+namespace dbops::core {
+
+namespace {
+
+namespace chrono = std::chrono;
+
+std::string padded(int value, std::size_t digits) {
+  const std::string text = std::to_string(value);
+  return text.size() < digits ? std::string(digits - text.size(), '0') + text : text;
+}
+
+chrono::year_month_day day_of(WallTime time) {
+  return chrono::floor<chrono::days>(time);
+}
+
+std::string day_name(WallTime time) {
+  const auto day = day_of(time);
+  return padded(int(day.year()), 4) + "-" + padded(int(unsigned(day.month())), 2) + "-" +
+         padded(int(unsigned(day.day())), 2);
+}
+
+std::string month_name(WallTime time) {
+  return day_name(time).substr(0, 7);
+}
+
+std::string year_name(WallTime time) {
+  return day_name(time).substr(0, 4);
+}
+
+// The week has the year of its Thursday (ISO 8601).
+std::string week_name(WallTime time) {
+  const chrono::sys_days day = chrono::floor<chrono::days>(time);
+  const chrono::sys_days thursday = day + chrono::days(4 - int(chrono::weekday(day).iso_encoding()));
+  const chrono::year year = chrono::year_month_day(thursday).year();
+  const auto since_new_year = thursday - chrono::sys_days(year / chrono::January / 1);
+  return padded(int(year), 4) + "-W" + padded(int(since_new_year.count() / 7 + 1), 2);
+}
+
+// The newest backup of each of the newest `count` periods that have one.
+void keep_periods(const std::vector<RetentionBackup>& backups, std::vector<RetentionDecision>& decisions,
+                  unsigned count, const char* what, const std::function<std::string(WallTime)>& name) {
+  std::vector<std::string> seen;
+  for (std::size_t i = backups.size(); i-- > 0 && seen.size() < count;) {
+    std::string period = name(backups[i].finished);
+    if (std::ranges::find(seen, period) != seen.end()) continue;
+    decisions[i].reasons.push_back(std::string(what) + " " + period);
+    seen.push_back(std::move(period));
+  }
+}
+
+// What recovery to any time of the window needs. Returns where WAL has to begin.
+Lsn keep_window(const std::vector<RetentionBackup>& backups, std::vector<RetentionDecision>& decisions,
+                chrono::seconds window, WallTime now) {
+  const auto newest = std::ranges::max_element(backups, {}, &RetentionBackup::finished);
+  const WallTime from = std::min(newest->finished, now) - window;
+  // The last one that was complete when the window begins; without it, all there are.
+  std::optional<std::size_t> first;
+  for (std::size_t i = 0; i < backups.size(); ++i)
+    if (backups[i].finished <= from && (!first || backups[*first].finished <= backups[i].finished)) first = i;
+  Lsn wal_from = backups.back().start_lsn;
+  for (std::size_t i = 0; i < backups.size(); ++i) {
+    if (i != first && backups[i].finished <= from) continue;
+    decisions[i].reasons.push_back(i == first ? "begin of the recovery window" : "recovery window");
+    wal_from = std::min(wal_from, backups[i].start_lsn);
+  }
+  return wal_from;
+}
+
+} // namespace
+
+RetentionPlan plan_retention(const std::vector<RetentionBackup>& backups, const RetentionRules& rules, WallTime now) {
+  if (!rules.any()) throw std::logic_error("retention without a rule");
+  RetentionPlan plan;
+  for (const RetentionBackup& backup : backups)
+    plan.decisions.push_back({backup.label, {}});
+  if (backups.empty()) return plan;
+  plan.decisions.back().reasons.push_back("newest");
+  for (std::size_t i = 0; i < backups.size(); ++i) {
+    if (backups[i].pinned) plan.decisions[i].reasons.push_back("pinned");
+    if (backups.size() - i <= rules.last) plan.decisions[i].reasons.push_back("last " + std::to_string(rules.last));
+  }
+  keep_periods(backups, plan.decisions, rules.daily, "day", day_name);
+  keep_periods(backups, plan.decisions, rules.weekly, "week", week_name);
+  keep_periods(backups, plan.decisions, rules.monthly, "month", month_name);
+  keep_periods(backups, plan.decisions, rules.yearly, "year", year_name);
+  if (rules.pitr_window) {
+    plan.wal_from = keep_window(backups, plan.decisions, *rules.pitr_window, now);
+    return plan;
+  }
+  plan.wal_from = backups.back().start_lsn;
+  for (std::size_t i = 0; i < backups.size(); ++i)
+    if (plan.decisions[i].keep()) plan.wal_from = std::min(plan.wal_from, backups[i].start_lsn);
+  return plan;
+}
+
+} // namespace dbops::core

@@ -1,0 +1,202 @@
+#include "core/backup/verify.h"
+
+#include "core/backup/damaged_packs.h"
+#include "core/backup/file_rules.h"
+#include "core/backup/pack_reader.h"
+#include "core/backup/region_map.h"
+#include "core/backup/restore_run.h"
+#include "core/backup/wal_coverage.h"
+#include "core/base/error.h"
+#include "core/base/thread_pool.h"
+
+#include <algorithm>
+#include <mutex>
+#include <set>
+
+namespace dbops::core {
+
+namespace {
+
+constexpr std::size_t map_frames_kept = 64;
+constexpr std::size_t most_ranges = 20; // of blocks that are named of one file
+
+class Verification {
+ public:
+  Verification(const BackupRepository& repository, const VerifyOptions& options, VerifyProgress& progress,
+               const LogSink& log, const CallContext& context)
+      : repository_(repository), options_(options), progress_(progress), log_(log), context_(context),
+        reader_(repository.store, repository.system_identifier, repository.keys), maps_(reader_, map_frames_kept) {}
+
+  VerifyResult run() {
+    for (const CatalogueEntry& entry : read_catalogue(repository_, 8, context_)) {
+      if (!options_.label.empty() && entry.label != options_.label) continue;
+      if (!entry.problem.empty()) report(entry.label, "its manifest: " + entry.problem);
+      if (!entry.head) continue;
+      ++result_.backups;
+      heads_.push_back(*entry.head);
+      guarded(entry.label, [&] { check_lists(heads_.back()); });
+      guarded(entry.label, [&] { check_wal_coverage(repository_, heads_.back(), consistent_, context_); });
+    }
+    if (!options_.label.empty() && heads_.empty() && result_.damage.empty())
+      throw Error(ErrorKind::configuration, "the store has no finished backup " + options_.label);
+    find_damaged_packs();
+    if (!damaged_.empty()) name_damage();
+    return std::move(result_);
+  }
+
+ private:
+  void report(const std::string& backup, const std::string& what) {
+    if (log_) log_({LogLevel::warning, "backup " + backup + ": " + what});
+    result_.damage.push_back({backup, what});
+  }
+
+  // What the check throws because of damage is a finding; all else ends the verification.
+  template <class Check>
+  void guarded(const std::string& backup, const Check& check) {
+    try {
+      check();
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::corrupt && error.kind() != ErrorKind::not_found &&
+          error.kind() != ErrorKind::configuration && error.kind() != ErrorKind::key_missing &&
+          error.kind() != ErrorKind::key_wrong)
+        throw;
+      report(backup, error.what());
+    }
+  }
+
+  void check_lists(const BackupHead& head) {
+    FileListReader files(repository_, head.label, head.file_parts);
+    while (files.next(context_))
+      stop_if_wanted();
+    std::vector<Digest> digests = files.digests();
+    for (const PackInfo& pack : read_pack_list(repository_, head, digests, context_))
+      packs_.insert(pack);
+    if (digest_of_parts(digests) != head.content)
+      throw Error(ErrorKind::corrupt, "its lists are not those that it was made with");
+  }
+
+  void find_damaged_packs() {
+    const std::vector<PackInfo> packs(packs_.begin(), packs_.end());
+    for (const PackInfo& pack : missing_packs(repository_, packs, context_))
+      damaged_[pack.id] = "missing, or of another size";
+    result_.packs = packs.size();
+    progress_.packs_total = packs.size();
+    if (options_.deep) read_packs(packs);
+    for (const auto& [id, what] : damaged_)
+      repository_.store.put_if_absent(repository_.key(damaged_key(id)), as_bytes(what), context_);
+  }
+
+  void read_packs(const std::vector<PackInfo>& packs) {
+    std::atomic<std::size_t> next{0};
+    ThreadPool pool(options_.threads);
+    std::vector<std::future<void>> running;
+    for (unsigned i = 0; i < options_.threads; ++i)
+      running.push_back(pool.submit([&](const std::stop_token&) {
+        for (std::size_t number = next++; number < packs.size(); number = next++) {
+          stop_if_wanted();
+          read_pack(packs[number]);
+        }
+      }));
+    for (std::future<void>& reading : running)
+      reading.wait();
+    for (std::future<void>& reading : running)
+      reading.get();
+  }
+
+  void read_pack(const PackInfo& pack) {
+    try {
+      const auto content = repository_.get(pack_key(pack.id), ObjectKind::pack, max_pack_size, context_);
+      if (content) progress_.bytes += pack.size;
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::corrupt && error.kind() != ErrorKind::key_missing &&
+          error.kind() != ErrorKind::key_wrong)
+        throw;
+      const std::lock_guard lock(mutex_);
+      damaged_[pack.id] = error.what();
+    }
+    ++progress_.packs;
+  }
+
+  // Which files of which backups need the packs that are damaged.
+  void name_damage() {
+    for (const auto& [id, what] : damaged_)
+      if (log_) log_({LogLevel::warning, "\"" + pack_key(id) + "\": " + what});
+    for (const BackupHead& head : heads_)
+      guarded(head.label, [&] {
+        FileListReader files(repository_, head.label, head.file_parts);
+        while (const auto entry = files.next(context_)) {
+          stop_if_wanted();
+          name_damage(head, *entry);
+        }
+      });
+  }
+
+  void name_damage(const BackupHead& head, const FileEntry& entry) {
+    std::string ranges;
+    std::size_t count = 0;
+    const auto relation = parse_relation_file(entry.path);
+    const std::uint64_t first_block = relation ? std::uint64_t(relation->segment) * relation_segment_pages : 0;
+    for (std::size_t i = 0; i < entry.regions.size(); ++i)
+      for (const auto& [first, last] : damaged_blocks(entry.regions[i])) {
+        if (++count > most_ranges) continue;
+        const std::uint64_t from = first_block + i * region_blocks + first, to = first_block + i * region_blocks + last;
+        ranges += (ranges.empty() ? "" : ", ") + std::to_string(from) + (to > from ? "-" + std::to_string(to) : "");
+      }
+    if (count == 0) return;
+    if (count > most_ranges) ranges += " and more";
+    report(head.label, "\"" + entry.path + "\"" +
+                           (relation ? ", fork " + std::string(to_string(relation->fork)) : std::string()) +
+                           ", block " + ranges);
+  }
+
+  // Ranges of blocks of the region that cannot be restored; all of them when its map is damaged.
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> damaged_blocks(const BlobRef& ref) {
+    const auto load = [&](const BlobRef& blob) {
+      if (damaged_.contains(blob.frame.pack)) throw Error(ErrorKind::corrupt, "in a damaged pack");
+      return maps_.read(blob, context_);
+    };
+    std::vector<std::pair<std::uint32_t, std::uint32_t>> ranges;
+    try {
+      const RegionMap map = decode_region_map(load(ref), load).map;
+      for (std::uint32_t i = 0; i < map.blocks.size(); ++i) {
+        const BlockEntry& block = map.blocks[i];
+        if (block.frame == BlockEntry::zero || !damaged_.contains(map.frames[block.frame].pack)) continue;
+        if (!ranges.empty() && ranges.back().second + 1 == i)
+          ranges.back().second = i;
+        else
+          ranges.emplace_back(i, i);
+      }
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::corrupt && error.kind() != ErrorKind::not_found) throw;
+      ranges.assign(1, {0, region_blocks - 1});
+    }
+    return ranges;
+  }
+
+  void stop_if_wanted() const {
+    if (context_.stop.stop_requested()) throw Error(ErrorKind::cancelled, "the verification was cancelled");
+  }
+
+  const BackupRepository& repository_;
+  const VerifyOptions& options_;
+  VerifyProgress& progress_;
+  const LogSink& log_;
+  const CallContext& context_;
+  const RecoveryTarget consistent_{.kind = RecoveryTarget::Kind::immediate, .value = {}};
+  PackReader reader_;
+  BlobReader maps_;
+  std::vector<BackupHead> heads_;
+  std::set<PackInfo> packs_;
+  std::mutex mutex_;
+  std::map<PackId, std::string> damaged_; // and why
+  VerifyResult result_;
+};
+
+} // namespace
+
+VerifyResult verify(const BackupRepository& repository, const VerifyOptions& options, VerifyProgress& progress,
+                    const LogSink& log, const CallContext& context) {
+  return Verification(repository, options, progress, log, context).run();
+}
+
+} // namespace dbops::core

@@ -1,0 +1,37 @@
+// Whether backups can be restored, without restoring them.
+#pragma once
+
+#include "core/backup/catalogue.h"
+#include "core/base/log.h"
+
+#include <atomic>
+
+namespace dbops::core {
+
+struct VerifyOptions {
+  std::string label = {}; // empty: all backups
+  bool deep = false;      // read, decrypt and hash every object; otherwise: that they are there, with the right size
+  unsigned threads = 2;
+};
+
+struct VerifyProgress {
+  std::atomic<std::uint64_t> packs{0}, packs_total{0}, bytes{0};
+};
+
+struct Damage {
+  std::string backup;
+  std::string what; // for people: file and blocks, or the object
+};
+
+struct VerifyResult {
+  std::uint64_t backups = 0, packs = 0, bytes = 0;
+  std::vector<Damage> damage;
+};
+
+// Of each backup: its manifest, its lists, its packs, and WAL from its start to its stop. Packs that are damaged or
+// missing are noted in the store ("damaged/<id>"): the next backup does not use them, and stores their blocks again.
+// Throws what ObjectStore throws.
+VerifyResult verify(const BackupRepository& repository, const VerifyOptions& options, VerifyProgress& progress,
+                    const LogSink& log, const CallContext& context);
+
+} // namespace dbops::core

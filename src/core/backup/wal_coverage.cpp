@@ -1,0 +1,61 @@
+#include "core/backup/wal_coverage.h"
+
+#include "core/base/error.h"
+#include "core/wal/catalogue.h"
+
+#include <algorithm>
+
+namespace dbops::core {
+
+WalCoverage wal_coverage(const BackupRepository& repository, const BackupHead& head, const CallContext& context) {
+  const SegmentSize size(head.wal_segment_size);
+  const TimelineContents contents =
+      read_timeline(repository.store, repository.system_identifier, head.timeline, size, {}, context);
+  const SegmentNumber first = size.segment_of(head.start_lsn);
+  WalCoverage coverage{.until = head.start_lsn};
+  SegmentNumber next = first; // the first segment that is not known to be there
+  for (const SegmentRange& range : contents.ranges) {
+    if (range.first <= next && range.last >= next)
+      next = range.last + 1;
+    else if (range.first > next && coverage.later_from == 0)
+      coverage.later_from = size.start_of(range.first);
+  }
+  if (next > first) coverage.until = size.start_of(next);
+  for (const StreamedTail& tail : contents.streamed) {
+    if (tail.segment == next)
+      coverage.until = size.start_of(next) + tail.covered;
+    else if (tail.segment > next && coverage.later_from == 0)
+      coverage.later_from = size.start_of(tail.segment);
+  }
+  for (const TimelineId timeline : list_timelines(repository.store, repository.system_identifier, context))
+    if (timeline > head.timeline) coverage.later_timelines.push_back(timeline);
+  return coverage;
+}
+
+void check_wal_coverage(const BackupRepository& repository, const BackupHead& head, const RecoveryTarget& target,
+                        const CallContext& context) {
+  const WalCoverage coverage = wal_coverage(repository, head, context);
+  const std::string reachable = "With backup " + head.label + ", recovery reaches from LSN " +
+                                to_string(head.stop_lsn) + " to " + to_string(coverage.until) + ".";
+  if (coverage.until < head.stop_lsn)
+    throw Error(ErrorKind::configuration,
+                "WAL is missing at " + to_string(coverage.until) + ", which backup " + head.label +
+                    " needs to become consistent",
+                "Use another backup: see \"dbops list\".");
+  if (target.kind == RecoveryTarget::Kind::immediate) return;
+  if (target.lsn) {
+    // What is on a later timeline is found by PostgreSQL, and by "dbops wal-get" if it is missing.
+    if (*target.lsn > coverage.until && (coverage.later_from != 0 || coverage.later_timelines.empty()))
+      throw Error(ErrorKind::configuration,
+                  "WAL is missing between " + to_string(coverage.until) + " and the target " + to_string(*target.lsn),
+                  reachable);
+    return;
+  }
+  if (coverage.later_from != 0)
+    throw Error(ErrorKind::configuration,
+                "WAL is missing between " + to_string(coverage.until) + " and " + to_string(coverage.later_from) +
+                    ", where the store has more of it",
+                reachable + " Give --target-lsn within it, or use a later backup.");
+}
+
+} // namespace dbops::core

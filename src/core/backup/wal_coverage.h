@@ -1,0 +1,26 @@
+// How far recovery from a backup gets with the WAL that is in the store.
+#pragma once
+
+#include "core/backup/catalogue.h"
+
+#include <optional>
+
+namespace dbops::core {
+
+struct WalCoverage {
+  Lsn until = 0;      // all WAL from the backup's start to here is there
+  Lsn later_from = 0; // first WAL behind a gap; 0: there is no gap
+  // Timelines that begin within what is covered, on which recovery to "latest" goes on.
+  std::vector<TimelineId> later_timelines = {};
+};
+
+// Of the backup's own timeline. Reads the list of its WAL.
+WalCoverage wal_coverage(const BackupRepository& repository, const BackupHead& head, const CallContext& context);
+
+// Throws Error(configuration) when WAL is missing between the backup's start and the target, as far as can be told
+// before recovery: to its stop, to a target LSN, and for the other targets to the end of what is there. The message
+// says which range can be reached.
+void check_wal_coverage(const BackupRepository& repository, const BackupHead& head, const RecoveryTarget& target,
+                        const CallContext& context);
+
+} // namespace dbops::core

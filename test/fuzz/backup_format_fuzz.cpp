@@ -1,0 +1,46 @@
+// Manifests, maps and frames come from a store that others can write to: no byte of them is trusted.
+#include "core/backup/manifest.h"
+#include "core/backup/region_map.h"
+#include "core/base/error.h"
+
+using namespace dbops::core;
+
+namespace {
+
+template <class Parse>
+void survives(const Parse& parse) {
+  try {
+    parse();
+  } catch (const Error&) {
+  }
+}
+
+} // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const ByteView bytes = std::as_bytes(std::span(data, size));
+  survives([&] {
+    for (ByteReader in(bytes); in.remaining() > 0;) {
+      const FileEntry entry = decode_entry(in);
+      if (entry.path.empty() || entry.path.front() == '/') __builtin_trap();
+      Bytes again;
+      encode_entry(entry, again);
+    }
+  });
+  survives([&] {
+    // What it refers to is what follows the first half.
+    const ByteView half = bytes.first(size / 2), rest = bytes.subspan(size / 2);
+    const StoredRegionMap read =
+        decode_region_map(half, [&](const BlobRef&) { return Bytes(rest.begin(), rest.end()); });
+    for (const BlockEntry& block : read.map.blocks)
+      if (block.frame != BlockEntry::zero && block.frame >= read.map.frames.size()) __builtin_trap();
+    encode_region_map(read.map);
+  });
+  survives([&] {
+    ZstdFrameDecoder decoder;
+    if (decode_frame(bytes, decoder).size() > max_frame_size) __builtin_trap();
+  });
+  survives([&] { decode_head(as_text(bytes)); });
+  survives([&] { parse_pack_key(as_text(bytes)); });
+  return 0;
+}

@@ -1,0 +1,169 @@
+# What goes wrong: backups and restores that are killed, a server that is corrupt, directories that must not be touched,
+# damage in the store, and WAL that is missing.
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+use Archive;
+use Backup;
+use Dbops;
+use File::Temp ();
+use IPC::Run ();
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(sleep);
+
+my $store = Archive::store('file');
+my $node = Archive::primary('origin', $store, init => [ '--data-checksums', '--wal-segsize=1' ]);
+$node->safe_psql('postgres', q{
+	CREATE TABLE account (id int PRIMARY KEY, note text);
+	INSERT INTO account SELECT g, repeat(md5(g::text), 10) FROM generate_series(1, 60000) g;
+	CHECKPOINT;
+});
+
+# --- killed while it runs, and used by the next -----------------------------------------------------------------------
+my $killed = IPC::Run::start([ $ENV{DBOPS_CLI}, 'backup', '-d', $node->connstr('postgres'), '--max-rate', '4MB', Backup::store_options($store) ],
+	'<', \undef, '>', \my $killed_out, '2>', \my $killed_err);
+for (1 .. 100) { $killed->pump_nb; last if $killed_err =~ /first one/; sleep 0.1; }
+sleep 2;
+$killed->kill_kill(grace => 0);
+is(scalar(@{ JSON::PP::decode_json(Backup::dbops('list', '--json', Backup::store_options($store))->{out}) }), 1, 'a killed backup was begun');
+my $first = Backup::take($node, $store, what => 'the backup after it');
+my $list = JSON::PP::decode_json(Backup::dbops('list', '--json', Backup::store_options($store))->{out});
+is(join(' ', map { $_->{state} } @$list), 'unfinished ok', 'the list tells them apart');
+is(Dbops::value($node, 'SELECT pg_is_in_recovery()'), 'f', 'the server is as it was');
+
+# --- directories ------------------------------------------------------------------------------------------------------
+my $run = Backup::dbops('restore', '-D', $node->data_dir, '--delta', Backup::store_options($store));
+is($run->{status}, 2, 'not into the directory of a running server');
+like($run->{err}, qr/a server is running/, 'it says so');
+is(Dbops::value($node, 'SELECT count(*) FROM account'), 60000, 'which is unharmed');
+my $letters = File::Temp::tempdir(CLEANUP => 1);
+append_to_file("$letters/letter.txt", 'dear');
+is(Backup::dbops('restore', '-D', $letters, Backup::store_options($store))->{status}, 2, 'not into a directory with other things');
+is(Backup::dbops('restore', '-D', $letters, '--delta', Backup::store_options($store))->{status}, 2, 'not with --delta either');
+is(slurp_file("$letters/letter.txt"), 'dear', 'they are as they were');
+
+# --- a restore that is killed -----------------------------------------------------------------------------------------
+my $copy = PostgreSQL::Test::Cluster->new('killed_copy');
+File::Path::make_path($copy->basedir);
+my $restore = IPC::Run::start([ $ENV{DBOPS_CLI}, 'restore', '-D', $copy->data_dir, Backup::store_options($store) ],
+	'<', \undef, '>', \my $restore_out, '2>', \my $restore_err);
+for (1 .. 200) { last if -e $copy->data_dir . '/dbops.restore'; sleep 0.01; }
+$restore->kill_kill(grace => 0);
+if (-e $copy->data_dir . '/dbops.restore')
+{
+	ok(!-e $copy->data_dir . '/global/pg_control', 'killed in the middle: there is no pg_control');
+	isnt(Archive::start_only($copy), 0, 'and no server starts');
+}
+File::Path::remove_tree($copy->data_dir) unless -e $copy->data_dir . '/dbops.restore';
+Archive::wait_durable($node);
+my $dump = Archive::dump_of($node);
+Backup::restore('killed_copy', $store, node => $copy);
+$copy->start;
+Archive::wait_promoted($copy);
+Archive::is_same_content($copy, $dump, 'the same command goes on, and the result equals the source');
+
+# --- delta: what has diverged is put right ------------------------------------------------------------------------------
+$copy->safe_psql('postgres', q{DELETE FROM account WHERE id % 1000 = 7; CREATE TABLE stray (n int); CHECKPOINT});
+$copy->stop;
+Backup::restore('killed_copy', $store, node => $copy, arguments => ['--delta']);
+like($copy->{restore_messages}, qr/were there/, 'delta says what it kept');
+$copy->start;
+Archive::wait_promoted($copy);
+Archive::is_same_content($copy, $dump, 'after --delta it equals the source');
+Archive::is_sound($copy, 'and is sound');
+Backup::checksums_are_right($copy, 'and its checksums are right');
+$copy->clean_node;
+
+# --- to a point in time -------------------------------------------------------------------------------------------------
+$node->safe_psql('postgres', q{CREATE TABLE step (n int); INSERT INTO step VALUES (1)});
+sleep 0.2;
+my $time = Dbops::value($node, 'SELECT clock_timestamp()');
+sleep 0.2;
+$node->safe_psql('postgres', q{INSERT INTO step VALUES (2); SELECT pg_switch_wal()});
+Archive::wait_durable($node);
+my $past = Backup::restored('past', $store, arguments => [ '--target-time', $time ]);
+is(Dbops::value($past, 'SELECT max(n) FROM step'), 1, 'it ends at the time');
+$past->stop;
+$past->clean_node;
+$run = Backup::dbops('restore', '-D', "$letters/new", '--target-time', '2001-01-01 00:00:00Z', Backup::store_options($store));
+is($run->{status}, 2, 'a time before all backups is refused');
+like($run->{err}, qr/reaches from/, 'saying from when on there is something');
+ok(!-e "$letters/new", 'and nothing is made');
+
+# --- a corrupt page in the server -----------------------------------------------------------------------------------------
+my $path = Dbops::value($node, q{SELECT pg_relation_filepath('account')});
+$node->stop;
+open my $file, '+<', $node->data_dir . "/$path" or die;
+seek $file, 8192 * 11 + 4000, 0;
+print $file 'XXXXXXXX';
+close $file;
+$node->start;
+my $corrupt = Backup::take($node, $store, status => 1, what => 'a backup of a corrupt server ends with 1');
+is($corrupt->{damaged_blocks}, 1, 'one page is wrong');
+like($corrupt->{messages}, qr/\Q$path\E", fork main, block 11/, 'it is named');
+
+# --- damage in the store ------------------------------------------------------------------------------------------------
+my $verify = Backup::dbops('verify', '--deep', Backup::store_options($store));
+is($verify->{status}, 0, 'the store is whole') or diag $verify->{out} . $verify->{err};
+my ($pack) = sort { -s $b <=> -s $a } Backup::objects($store, 'pack');
+chmod 0600, $pack;
+open $file, '+<', $pack or die "$pack: $!";
+seek $file, (-s $pack) / 2, 0;
+print $file 'DAMAGE';
+close $file;
+is(Backup::dbops('verify', Backup::store_options($store))->{status}, 0, 'which is not seen by looking at sizes');
+$verify = Backup::dbops('verify', '--deep', Backup::store_options($store));
+is($verify->{status}, 1, 'but by reading');
+like($verify->{out}, qr/$first->{label}: ".*", fork \w+, block \d+/, 'what it means is named');
+Backup::restore('damaged', $store, status => 2, arguments => [ '-b', $first->{label} ]);
+my $mended = Backup::take($node, $store, status => 1, what => 'the next backup');
+cmp_ok($mended->{new_blocks}, '>', 0, 'stores again what was damaged');
+is(Backup::dbops('verify', '--deep', '-b', $mended->{label}, Backup::store_options($store))->{status}, 0, 'and is whole');
+
+# --- expiry -----------------------------------------------------------------------------------------------------------------
+is(Backup::dbops('expire', Backup::store_options($store))->{status}, 2, 'without a rule nothing expires');
+my $dry = Backup::dbops('expire', '--keep-last', 1, '--dry-run', Backup::store_options($store));
+is($dry->{status}, 0, 'a dry run');
+like($dry->{out}, qr/remove  $first->{label}/, 'it tells what would go');
+like($dry->{out}, qr/keep    $mended->{label}  newest, last 1/, 'and why what stays does');
+is(scalar(@{ JSON::PP::decode_json(Backup::dbops('list', '--json', Backup::store_options($store))->{out}) }), 4, 'nothing has gone');
+is(Backup::dbops('expire', '--keep-last', 1, Backup::store_options($store))->{status}, 0, 'expiry');
+is(join(' ', map { $_->{label} } @{ JSON::PP::decode_json(Backup::dbops('list', '--json', Backup::store_options($store))->{out}) }),
+	$mended->{label}, 'one backup is left');
+is(Backup::dbops('verify', '--deep', Backup::store_options($store))->{status}, 0, 'with all that it needs');
+my $last = Backup::restored('last', $store);
+is(Dbops::value($last, 'SELECT max(n) FROM step'), 2, 'and it restores');
+
+$last->stop;
+$last->clean_node;
+
+# --- a drill ----------------------------------------------------------------------------------------------------------------
+Backup::take($node, $store, status => 1, what => 'a backup for the drill');
+append_to_file("$letters/check.sql", 'SELECT 1 / count(*) FROM step');
+my @drill = ('drill', '--json', '--role', Dbops::value($node, 'SELECT current_user'), '--scratch', $letters, Backup::store_options($store));
+my $drill = Backup::dbops(@drill, '--target-time', Dbops::value($node, 'SELECT clock_timestamp()'), '-b', $first->{label});
+is($drill->{status}, 2, 'a drill of a backup that is not there fails');
+$drill = Backup::dbops(@drill, '--check-sql', "$letters/check.sql");
+is($drill->{status}, 2, 'a drill finds the corrupt page');
+like($drill->{err}, qr/amcheck/, 'by pg_amcheck');
+is(scalar(glob "$letters/dbops-drill-*"), undef, 'and leaves nothing behind');
+is(scalar(my @evidence = Backup::objects($store, 'drill')), 1, 'but evidence');
+my $sane_store = Archive::store('file');
+my $sane = Archive::primary('sane', $sane_store);
+$sane->safe_psql('postgres', 'CREATE TABLE step (n int); INSERT INTO step VALUES (1)');
+Backup::take($sane, $sane_store);
+@drill = ('drill', '--json', '--role', Dbops::value($sane, 'SELECT current_user'), '--scratch', $letters, Backup::store_options($sane_store));
+$drill = Backup::dbops(@drill, '--check-sql', "$letters/check.sql");
+is($drill->{status}, 0, 'a drill of a server that is well') or diag $drill->{err};
+my $result = JSON::PP::decode_json($drill->{out});
+ok($result->{succeeded} && $result->{rto_seconds} > 0, 'says how long it took');
+is(join(' ', sort keys %{ $result->{phases} }), 'amcheck checks fetch recovery', 'in each phase');
+$sane->safe_psql('postgres', 'DELETE FROM step');
+Archive::wait_durable($sane);
+is(Backup::dbops(@drill, '--check-sql', "$letters/check.sql")->{status}, 2, 'a check that fails is a drill that fails');
+
+done_testing();

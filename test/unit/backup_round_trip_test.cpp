@@ -1,0 +1,428 @@
+// Directories that look like a server's into a store in memory and back.
+#include "core/backup/backup_run.h"
+#include "core/backup/expire.h"
+#include "core/backup/restore_run.h"
+#include "core/backup/verify.h"
+
+#include "core/backup/control_file.h"
+#include "core/backup/damaged_packs.h"
+#include "core/backup/page_checksum.h"
+#include "core/base/error.h"
+#include "core/store/memory_store.h"
+#include "core/wal/layout.h"
+#include "fake_time_and_random.h"
+#include "temporary_directory.h"
+#include "wal_fixture.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <mutex>
+#include <unistd.h>
+
+namespace dbops::core {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* keys_text = "k1 = 00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n";
+
+// Pages as PostgreSQL has them, with random content.
+Bytes pages(std::uint32_t count, unsigned seed, std::uint32_t first = 0) {
+  std::mt19937 engine(seed);
+  Bytes bytes(std::size_t(count) * block_size);
+  for (std::uint32_t page = 0; page < count; ++page) {
+    const auto at = std::span(bytes).subspan(std::size_t(page) * block_size, block_size);
+    for (std::size_t i = 16; i < 3000; ++i)
+      at[i] = std::byte(engine() & 0xff);
+    at[14] = std::byte(1); // pd_upper
+    const std::uint16_t checksum = page_checksum(at, first + page);
+    std::memcpy(&at[8], &checksum, sizeof checksum);
+  }
+  return bytes;
+}
+
+Bytes control_file() {
+  Bytes bytes(8192);
+  const auto put = [&](std::size_t offset, auto value) { std::memcpy(bytes.data() + offset, &value, sizeof value); };
+  put(0, test_system_identifier);
+  put(8, std::uint32_t(1300));
+  put(12, std::uint32_t(202209061));
+  put(216, 1234567.0);                    // floatFormat
+  put(216 + 20, std::uint32_t(16 << 20)); // xlog_seg_size
+  put(288, crc32c(ByteView(bytes).first(288)));
+  return bytes;
+}
+
+class BackupRoundTrip : public testing::TestWithParam<bool> {
+ protected:
+  BackupRoundTrip() : keys_(KeyRing::parse(keys_text)), store_(clock_), data_(root_.path() / "data") {
+    fs::create_directories(data_ / "global");
+    fs::create_directories(data_ / "base/5");
+    fs::create_directories(data_ / "pg_wal/archive_status");
+    fs::create_directories(data_ / "pg_tblspc");
+    file("PG_VERSION", as_bytes("15\n"));
+    file("postgresql.auto.conf", as_bytes("# mine\n"));
+    file("postmaster.pid", as_bytes("1\n"));
+    file("global/pg_control", control_file());
+    file("pg_wal/000000010000000000000001", as_bytes("no"));
+    file("base/5/PG_VERSION", as_bytes("15"));
+    file("base/5/16384", pages(200, 1));
+    file("base/5/16385", Bytes());
+    file("base/5/16386", Bytes(20 * block_size));
+    file("base/5/16387", as_bytes("unlogged"));
+    file("base/5/16387_init", pages(1, 7));
+    file("base/5/16390", pages(region_blocks + 100, 3)); // more than a region
+  }
+
+  void file(const std::string& name, ByteView content) { write_file(data_ / name, content); }
+  void change(const std::string& name, std::uint32_t page, unsigned seed) {
+    const Bytes content = pages(1, seed, page);
+    std::fstream out(data_ / name, std::ios::in | std::ios::out | std::ios::binary);
+    out.seekp(std::streamoff(page) * block_size);
+    out.write(as_text(content).data(), std::streamsize(content.size()));
+  }
+  [[nodiscard]] BackupRepository repository() {
+    return {.store = store_,
+            .clock = clock_,
+            .random = random_,
+            .system_identifier = test_system_identifier,
+            .keys = GetParam() ? &keys_ : nullptr,
+            .origin = "test"};
+  }
+
+  BackupHead backup() {
+    clock_.advance(std::chrono::hours(24));
+    const BackupRepository where = repository();
+    BackupOptions options;
+    options.threads = threads_;
+    BackupRun run(where, options,
+                  [&](const LogMessage& message) {
+                    const std::lock_guard lock(mutex_);
+                    messages_ += message.text + "\n";
+                  },
+                  {});
+    run.copy({.data_directory = data_, .server_version = 150020, .page_checksums = true, .lsn = 0x1000028}, {});
+    return run.finish({.lsn = 0x1000130,
+                       .timeline = 1,
+                       .time = clock_.wall,
+                       .backup_label = "START WAL LOCATION\n",
+                       .tablespace_map = ""},
+                      {});
+  }
+
+  std::uint64_t restore(const BackupHead& head, const fs::path& to, bool delta = false) {
+    RestoreProgress progress;
+    const BackupRepository where = repository();
+    restore_backup(where, head,
+                   {.data_directory = to,
+                    .delta = delta,
+                    .tablespaces = {},
+                    .recovery_settings = "restore_command = 'x'\n",
+                    .signal_file = "recovery.signal"},
+                   progress, {}, {});
+    return progress.bytes_read;
+  }
+
+  // Relative path and content of all files.
+  static std::map<std::string, std::string> contents(const fs::path& root) {
+    std::map<std::string, std::string> files;
+    for (const auto& entry : fs::recursive_directory_iterator(root))
+      if (entry.is_regular_file())
+        files[entry.path().lexically_relative(root).string()] = as_text(read_file(entry.path(), 1 << 30));
+    return files;
+  }
+  [[nodiscard]] std::map<std::string, std::string> expected() const {
+    auto files = contents(data_);
+    for (const char* name : {"postmaster.pid", "pg_wal/000000010000000000000001", "base/5/16387"})
+      files.erase(name);
+    files["backup_label"] = "START WAL LOCATION\n";
+    files["recovery.signal"] = "";
+    files["postgresql.auto.conf"] = "# mine\nrestore_command = 'x'\n";
+    return files;
+  }
+  std::vector<std::string> keys(const std::string& part) {
+    std::vector<std::string> found;
+    ListRequest request;
+    request.prefix = cluster_prefix(test_system_identifier) + part;
+    for (const ObjectInfo& object : store_.list(request, {}).objects)
+      found.push_back(object.key);
+    return found;
+  }
+  void damage(const std::string& key, std::size_t offset) {
+    Bytes content = store_.get(key, {}, {}).value();
+    content.at(offset) ^= std::byte(0x55);
+    store_.overwrite(key, content);
+  }
+
+  TemporaryDirectory root_;
+  FakeClock clock_;
+  SeededRandom random_;
+  KeyRing keys_;
+  MemoryStore store_;
+  fs::path data_;
+  std::mutex mutex_;
+  std::string messages_;
+  unsigned threads_ = 2;
+};
+
+TEST_P(BackupRoundTrip, WholeAndIncremental) {
+  const BackupHead first = backup();
+  EXPECT_EQ(first.damaged_blocks, 0U) << messages_;
+  EXPECT_EQ(first.new_blocks, 200U + 1 + region_blocks + 100 + 3) << "and three small files";
+  const auto before = expected();
+
+  for (unsigned i = 0; i < 30; ++i)
+    change("base/5/16390", i * 137 % (region_blocks + 100), 100 + i);
+  fs::resize_file(data_ / "base/5/16384", 50 * block_size);
+  fs::remove(data_ / "base/5/16385");
+  file("base/5/16391", pages(3, 9));
+  const BackupHead second = backup();
+  EXPECT_EQ(second.base, first.label);
+  EXPECT_EQ(second.new_blocks, 33U);
+  EXPECT_LT(second.new_bytes, 33U * 6000 + 20000) << "new blocks, and little else";
+  const BackupHead third = backup();
+  EXPECT_EQ(third.new_blocks, 0U);
+  EXPECT_LT(third.new_bytes, 10000U);
+
+  restore(first, root_.path() / "one");
+  EXPECT_TRUE(contents(root_.path() / "one") == before);
+  restore(second, root_.path() / "two");
+  EXPECT_TRUE(contents(root_.path() / "two") == expected());
+  restore(third, root_.path() / "three");
+  EXPECT_TRUE(contents(root_.path() / "three") == expected());
+}
+
+TEST_P(BackupRoundTrip, EqualBlocksAreStoredOnce) {
+  threads_ = 1; // so that one is stored when the other is read
+  file("base/5/20000", pages(200, 1));
+  EXPECT_EQ(backup().new_blocks, 200U + 1 + region_blocks + 100 + 3);
+}
+
+TEST_P(BackupRoundTrip, DeltaRestoreFetchesWhatDiffers) {
+  const BackupHead head = backup();
+  const fs::path to = root_.path() / "to";
+  const std::uint64_t whole = restore(head, to);
+  fs::remove(to / "recovery.signal");
+  fs::remove(to / "base/5/16384");
+  write_file(to / "base/5/stray", as_bytes("x"));
+  fs::create_directories(to / "stray/deep");
+  {
+    std::fstream out(to / "base/5/16390", std::ios::in | std::ios::out | std::ios::binary);
+    out.seekp(5 * block_size + 100);
+    out.write("other", 5);
+  }
+  write_file(to / "base/5/16386", Bytes(30 * block_size, std::byte(1)));
+  EXPECT_THROW(restore(head, to), Error) << "not empty";
+  const std::uint64_t again = restore(head, to, true);
+  EXPECT_TRUE(contents(to) == expected());
+  EXPECT_LT(again, whole / 5);
+}
+
+TEST_P(BackupRoundTrip, InterruptedRestoreCannotStartAndGoesOn) {
+  const BackupHead head = backup();
+  const fs::path to = root_.path() / "to";
+  int reads = 0;
+  store_.set_hook([&](MemoryStore::Operation operation, const std::string& key, bool after) {
+    if (operation == MemoryStore::Operation::get && !after && key.find("pack/") != std::string::npos && ++reads > 3)
+      throw Error(ErrorKind::unavailable, "the store is gone");
+  });
+  EXPECT_THROW(restore(head, to), Error);
+  EXPECT_FALSE(fs::exists(to / "global/pg_control"));
+  EXPECT_TRUE(fs::exists(to / restore_marker));
+  store_.set_hook({});
+  restore(head, to);
+  EXPECT_TRUE(contents(to) == expected());
+}
+
+TEST_P(BackupRoundTrip, AbortedBackupIsUsedByTheNext) {
+  // Enough entries that a part of the list of files is written before the store fails.
+  fs::create_directories(data_ / "base/4");
+  for (int i = 0; i < 9000; ++i)
+    file("base/4/small_file_with_a_long_name_" + std::to_string(i), as_bytes("content " + std::to_string(i)));
+  store_.set_hook([&](MemoryStore::Operation operation, const std::string& key, bool after) {
+    if (operation == MemoryStore::Operation::put && !after && key.find("/manifest") != std::string::npos)
+      throw Error(ErrorKind::unavailable, "the store is gone");
+  });
+  EXPECT_THROW(backup(), Error);
+  store_.set_hook({});
+  const BackupHead head = backup();
+  EXPECT_EQ(head.base, "");
+  EXPECT_EQ(head.new_blocks, 0U);
+  restore(head, root_.path() / "to");
+  EXPECT_TRUE(contents(root_.path() / "to") == expected());
+}
+
+TEST_P(BackupRoundTrip, CorruptPagesAreNamedAndRemembered) {
+  {
+    std::fstream out(data_ / "base/5/16384", std::ios::in | std::ios::out | std::ios::binary);
+    out.seekp(17 * block_size + 500);
+    out.write("XXXX", 4);
+  }
+  EXPECT_EQ(backup().damaged_blocks, 1U);
+  EXPECT_NE(messages_.find("\"base/5/16384\", fork main, block 17"), std::string::npos) << messages_;
+  const BackupHead second = backup();
+  EXPECT_EQ(second.new_blocks, 0U);
+  EXPECT_EQ(second.damaged_blocks, 1U);
+  change("base/5/16384", 17, 50);
+  EXPECT_EQ(backup().damaged_blocks, 0U);
+}
+
+TEST_P(BackupRoundTrip, DamageInTheStoreIsFoundNamedAndMended) {
+  const BackupHead first = backup();
+  const std::string pack = keys("pack/").front();
+  VerifyProgress progress;
+  const auto check = [&](bool deep) {
+    const BackupRepository where = repository();
+    std::vector<std::string> found;
+    for (const Damage& damage : verify(where, {.deep = deep}, progress, {}, {}).damage)
+      if (damage.what.find("WAL is missing") == std::string::npos) found.push_back(damage.what);
+    return found;
+  };
+  EXPECT_TRUE(check(true).empty());
+  damage(pack, store_.head(pack, {})->size / 2);
+  EXPECT_TRUE(check(false).empty()) << "it has its size";
+  EXPECT_FALSE(check(true).empty());
+  EXPECT_THROW(restore(first, root_.path() / "bad"), Error);
+  const BackupHead second = backup();
+  EXPECT_GT(second.new_blocks, 0U);
+  restore(second, root_.path() / "good");
+  EXPECT_TRUE(contents(root_.path() / "good") == expected());
+  store_.remove(keys("pack/").back(), {});
+  EXPECT_FALSE(check(false).empty());
+  const BackupHead third = backup();
+  restore(third, root_.path() / "better");
+  EXPECT_TRUE(contents(root_.path() / "better") == expected());
+}
+
+TEST_P(BackupRoundTrip, EveryDamagedByteOfAManifestOrPackIsNoticed) {
+  const BackupHead head = backup();
+  for (const char* part : {"backup/", "pack/"})
+    for (const std::string& key : keys(part)) {
+      if (key.find("/begun") != std::string::npos) continue;
+      const Bytes good = store_.get(key, {}, {}).value();
+      for (int i = 0; i < 8; ++i) {
+        damage(key, good.size() * std::size_t(i) / 8);
+        VerifyProgress progress;
+        const BackupRepository where = repository();
+        bool noticed = false;
+        for (const Damage& found : verify(where, {.deep = true}, progress, {}, {}).damage)
+          noticed = noticed || found.what.find("WAL is missing") == std::string::npos;
+        EXPECT_TRUE(noticed) << key << " " << i;
+        store_.overwrite(key, good);
+        for (const PackId& id : damaged_packs(where, {}))
+          store_.remove(where.key(damaged_key(id)), {});
+      }
+    }
+  restore(head, root_.path() / "to");
+}
+
+TEST_P(BackupRoundTrip, ExpiryKeepsWhatOthersNeed) {
+  std::vector<BackupHead> heads{backup()};
+  std::vector<std::map<std::string, std::string>> states{expected()};
+  for (unsigned i = 0; i < 5; ++i) {
+    for (unsigned page = 0; page < 40; ++page)
+      change("base/5/16384", page * 5, 1000 * i + page);
+    heads.push_back(backup());
+    states.push_back(expected());
+  }
+  file("base/5/16384", Bytes());
+  heads.push_back(backup());
+  states.push_back(expected());
+  const std::size_t packs = keys("pack/").size();
+  const BackupRepository where = repository();
+  const ExpireResult dry = expire(where, {.last = 2}, true, {}, {});
+  EXPECT_EQ(dry.backups, 5U);
+  EXPECT_EQ(keys("pack/").size(), packs);
+  const ExpireResult done = expire(where, {.last = 2}, false, {}, {});
+  EXPECT_EQ(done.backups, 5U);
+  EXPECT_EQ(done.packs, dry.packs);
+  EXPECT_EQ(keys("pack/").size(), packs - done.packs);
+  EXPECT_GT(done.packs, 0U);
+  for (std::size_t i = heads.size() - 2; i < heads.size(); ++i) {
+    restore(heads[i], root_.path() / heads[i].label);
+    EXPECT_TRUE(contents(root_.path() / heads[i].label) == states[i]);
+  }
+  EXPECT_EQ(expire(where, {.last = 2}, false, {}, {}).packs, 0U);
+}
+
+// The process dies at each single removal: what is kept stays whole, and the next call finishes the work.
+TEST_P(BackupRoundTrip, ExpiryMayBeKilledAnywhere) {
+  for (int dies_at = 0;; ++dies_at) {
+    for (const std::string& key : keys(""))
+      store_.remove(key, {});
+    const BackupHead first = backup();
+    change("base/5/16384", 3, unsigned(dies_at));
+    backup();
+    change("base/5/16384", 4, unsigned(dies_at));
+    const BackupHead last = backup();
+    const BackupRepository where = repository();
+    int removals = 0;
+    store_.set_hook([&](MemoryStore::Operation operation, const std::string&, bool after) {
+      if (operation == MemoryStore::Operation::remove && !after && removals++ == dies_at)
+        throw Error(ErrorKind::unavailable, "killed");
+    });
+    bool finished = false;
+    try {
+      expire(where, {.last = 1}, false, {}, {});
+      finished = true;
+    } catch (const Error&) {
+    }
+    store_.set_hook({});
+    VerifyProgress progress;
+    for (const Damage& damage : verify(where, {.label = last.label, .deep = true}, progress, {}, {}).damage)
+      EXPECT_NE(damage.what.find("WAL is missing"), std::string::npos) << dies_at << " " << damage.what;
+    expire(where, {.last = 1}, false, {}, {});
+    for (const std::string& key : keys("backup/"))
+      EXPECT_NE(key.find(last.label), std::string::npos) << key;
+    if (finished) break;
+    ASSERT_LT(dies_at, 100);
+  }
+}
+
+TEST_P(BackupRoundTrip, ABackupThatRunsKeepsItsPacks) {
+  backup();
+  clock_.advance(std::chrono::hours(24));
+  const BackupRepository where = repository();
+  file("base/5/30000", pages(100, 77));
+  BackupRun run(where, {}, {}, {});
+  run.copy({.data_directory = data_, .server_version = 150020, .page_checksums = true, .lsn = 1 << 20}, {});
+  EXPECT_EQ(expire(where, {.last = 1}, false, {}, {}).packs, 0U);
+  const BackupHead head = run.finish({.lsn = 2 << 20,
+                                      .timeline = 1,
+                                      .time = clock_.wall,
+                                      .backup_label = "START WAL LOCATION\n",
+                                      .tablespace_map = ""},
+                                     {});
+  expire(where, {.last = 1}, false, {}, {});
+  restore(head, root_.path() / "to");
+  EXPECT_TRUE(contents(root_.path() / "to") == expected());
+}
+
+TEST_P(BackupRoundTrip, LabelsAscendWhenTheClockIsSetBack) {
+  const BackupHead first = backup();
+  clock_.advance(-std::chrono::hours(72));
+  const BackupHead second = backup();
+  EXPECT_LT(first.label, second.label);
+  EXPECT_EQ(second.base, first.label);
+}
+
+TEST_P(BackupRoundTrip, ADirectoryThatIsInUseIsRefused) {
+  const BackupHead head = backup();
+  const fs::path to = root_.path() / "to";
+  fs::create_directories(to);
+  write_file(to / "postmaster.pid", as_bytes(std::to_string(::getpid()) + "\n"));
+  write_file(to / "PG_VERSION", as_bytes("15\n"));
+  EXPECT_THROW(restore(head, to, true), Error);
+  EXPECT_EQ(contents(to).size(), 2U) << "nothing was changed";
+  fs::remove(to / "postmaster.pid");
+  fs::rename(to / "PG_VERSION", to / "letter.txt");
+  EXPECT_THROW(restore(head, to, true), Error) << "no data directory";
+  EXPECT_EQ(contents(to).size(), 1U);
+}
+
+INSTANTIATE_TEST_SUITE_P(Backups, BackupRoundTrip, testing::Bool(),
+                         [](const auto& info) { return info.param ? "Encrypted" : "Plain"; });
+
+} // namespace
+} // namespace dbops::core
