@@ -160,8 +160,7 @@ void unique(const Alter& alter, const Constraint* constraint, bool primary) {
                      access_exclusive);
     finding.scans = true;
     finding.safe_sql = not_null_in_steps(alter, nullable.text(0, 0));
-    ";
-        return;
+    return;
   }
   const std::vector<std::string> columns = strings(constraint->keys);
   Finding& finding = script.about(alter.table, primary ? "add-primary-key" : "add-unique", Severity::error,

@@ -8,6 +8,7 @@
 extern "C" {
 #include "funcapi.h"
 #include "parser/parser.h"
+#include "storage/proc.h"
 #include "utils/tuplestore.h"
 }
 
