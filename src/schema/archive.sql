@@ -11,7 +11,7 @@ CREATE FUNCTION dbops.archive_repositories(
 COMMENT ON FUNCTION dbops.archive_repositories() IS
   'What dbops.archive_status shows. Reads shared memory, the directory of files to be archived, and WAL to find the oldest commit that is not durable; no store is asked.';
 
-CREATE VIEW dbops.archive_status AS SELECT * FROM dbops.archive_repositories();
+CREATE VIEW dbops.archive_status WITH (security_barrier) AS SELECT * FROM dbops.archive_repositories();
 COMMENT ON VIEW dbops.archive_status IS
   'One row a repository: how far WAL is durable there, seconds of commits that would be lost with this server (rpo_seconds), backlog, counters since stats_reset, the last error and what to do.';
 

@@ -147,10 +147,14 @@ std::vector<Candidate> due_commands(int limit, int& failed) {
   for (const schedule::DueSchedule& due : schedule::due_schedules(limit, slots_in_use())) {
     std::string hint;
     if (Value why = obstacle(due.owner, due.role, due.can_login, due.may_connect, due.launches, hint)) {
-      if (bookkeep("SELECT 1 FROM dbops.job WHERE job_id = $1::bigint FOR NO KEY UPDATE SKIP LOCKED", {to_text(due.job)}).empty()) continue;
+      if (bookkeep("SELECT 1 FROM dbops.job WHERE job_id = $1::bigint FOR NO KEY UPDATE SKIP LOCKED",
+                   {to_text(due.job)})
+              .empty())
+        continue;
       fail_unstartable(due.job, *why, hint);
       ++failed;
-    } else found.push_back({{due.job, schedule::any_due}, due.owner, due.priority});
+    } else
+      found.push_back({{due.job, schedule::any_due}, due.owner, due.priority});
   }
   return found;
 }
@@ -297,7 +301,9 @@ std::optional<Assignment> dispatch(Session& session, Oid free_owner, int own_slo
   if (room == 0) {
     session.transaction([looked_at] {
       int failed = 0;
-      publish_backlog(!candidates(1, failed).empty() || !due_commands(1, failed).empty() || failed > 0);
+      // Without workers nothing is judged by whether one could start it: CALL dbops.run() may be meant to.
+      publish_backlog(guc::max_workers == 0 || !candidates(1, failed).empty() || !due_commands(1, failed).empty() ||
+                      failed > 0);
       publish_due(next_due(looked_at));
     });
     wake_waiting_workers();
@@ -312,7 +318,8 @@ std::optional<Assignment> dispatch(Session& session, Oid free_owner, int own_slo
       std::vector<Candidate> commands = due_commands(room + 1, failed);
       const std::vector<Candidate> others = candidates(room + 1, failed);
       commands.insert(commands.end(), others.begin(), others.end());
-      std::stable_sort(commands.begin(), commands.end(), [](const Candidate& a, const Candidate& b) { return a.priority > b.priority; });
+      std::stable_sort(commands.begin(), commands.end(),
+                       [](const Candidate& a, const Candidate& b) { return a.priority > b.priority; });
       if (commands.size() > static_cast<std::size_t>(room) + 1) commands.resize(static_cast<std::size_t>(room) + 1);
       return commands;
     });
