@@ -283,14 +283,15 @@ subtest 'memory is bounded, whatever waits' => sub {
 	switch_wal($node);
 	ok(wait_until('archived', sub { !ready($node) }), 'it works at first');
 	rename $store, "$store.away" or die;
-	# 100,000 names behind the real ones, without segments: PostgreSQL drops such files when it comes to them.
+	Dbops::value($node, "CREATE TABLE m AS SELECT md5(i::text) || md5((i + 1)::text) AS x FROM generate_series(1, 600000) i");
+	my $last = switch_wal($node);
+	# 100,000 names behind the real ones, which come first and fail; PostgreSQL drops those without a segment when it comes to
+	# them.
 	my $status = $node->data_dir . '/pg_wal/archive_status';
 	for my $i (0 .. 99_999)
 	{
 		open my $handle, '>', sprintf("$status/%08X%08X%08X.ready", 1, 0x1000 + int($i / 256), $i % 256) or die;
 	}
-	Dbops::value($node, "CREATE TABLE m AS SELECT md5(i::text) || md5((i + 1)::text) AS x FROM generate_series(1, 600000) i");
-	my $last = switch_wal($node);
 	ok(Dbops::wait_for($node, 'SELECT state FROM dbops.archive_status', 'failing'), 'the store is out');
 	cmp_ok(status($node, 'backlog_files'), '>', 100_000, '100,000 files wait');
 	rename "$store.away", $store or die;
