@@ -207,7 +207,8 @@ bool clock_went_back(TimestampTz now) {
   static TimestampTz wall = now;
   static Steady::time_point steady = Steady::now();
   const TimestampTz wall_before = std::exchange(wall, now);
-  const auto passed = std::chrono::duration_cast<std::chrono::microseconds>(Steady::now() - std::exchange(steady, Steady::now()));
+  const auto passed =
+      std::chrono::duration_cast<std::chrono::microseconds>(Steady::now() - std::exchange(steady, Steady::now()));
   return now - wall_before < passed.count() - USECS_PER_SEC;
 }
 

@@ -124,8 +124,10 @@ void worker_work(const WorkerOrder& order) {
   std::optional<Assignment> next = Assignment{order.job, order.slice};
   while (next) {
     bool go_on = true;
-    if (next->slice == schedule::any_due) schedule::work(session, owner, order.slot);
-    else go_on = run_assignment(session, *next);
+    if (next->slice == schedule::any_due)
+      schedule::work(session, owner, order.slot);
+    else
+      go_on = run_assignment(session, *next);
     {
       SharedLock lock;
       Slot& slot = shared()->slots[order.slot];
