@@ -84,11 +84,12 @@ sub life
 	$node->safe_psql('postgres', q{CREATE DATABASE copied TEMPLATE shop STRATEGY file_copy});
 	my $second = Backup::take($node, $store, %options, what => "$name: the second backup");
 	is($second->{base}, $first->{label}, "$name: compared with the first");
-	cmp_ok($second->{new_bytes}, '<', $first->{new_bytes} / 2, "$name: which has most of the blocks");
+	cmp_ok($second->{new_blocks}, '<', $first->{new_blocks} * 0.8, "$name: which has most of the blocks") or diag "$second->{new_blocks} of $first->{new_blocks}";
 	$node->safe_psql('postgres', $_) for split /(?<=;)/, change($node, 4);
 	$ledger->stop;
 	$node->safe_psql('postgres', "INSERT INTO account VALUES (0, 0, 'the last one')");
 	Archive::wait_durable($node);
+	$node->safe_psql('postgres', 'TRUNCATE fleeting'); # as it will be
 	my $dump = Archive::dump_of($node);
 	my $list = JSON::PP::decode_json(Backup::dbops('list', '--json', Backup::store_options($store, %options))->{out});
 	is_deeply([ map { "$_->{label} $_->{state}" } @$list ], [ "$first->{label} ok", "$second->{label} ok" ], "$name: the list");

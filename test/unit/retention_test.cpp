@@ -98,7 +98,7 @@ TEST(Retention, Properties) {
     std::vector<RetentionBackup> rest;
     std::size_t count = 0;
     for (std::size_t i = 0; i < backups.size(); ++i) {
-      if (backups[i].pinned) ASSERT_TRUE(plan.decisions[i].keep());
+      ASSERT_TRUE(!backups[i].pinned || plan.decisions[i].keep());
       if (!plan.decisions[i].keep()) continue;
       ++count;
       rest.push_back(backups[i]);

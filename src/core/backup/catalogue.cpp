@@ -100,12 +100,12 @@ std::string recovery_settings(const RecoveryTarget& target, const std::string& r
     text.append(name).append(" = ").append(setting_value(value)).append("\n");
   };
   set("restore_command", restore_command);
-  // Those that are not given override what the source had.
+  // Those that are not given override what the source had. The one that is comes last: PostgreSQL refuses a second one
+  // behind it, even an empty one (assign_recovery_target_time and its kin).
   for (const auto kind : {RecoveryTarget::Kind::time, RecoveryTarget::Kind::lsn, RecoveryTarget::Kind::xid,
                           RecoveryTarget::Kind::name, RecoveryTarget::Kind::immediate})
-    set(setting_of(kind), kind != target.kind                       ? ""
-                          : kind == RecoveryTarget::Kind::immediate ? "immediate"
-                                                                    : target.value);
+    if (kind != target.kind) set(setting_of(kind), "");
+  if (const char* const name = setting_of(target.kind)) set(name, target.value);
   // "latest" would look for the end of a history that is not to be followed.
   const bool immediate = target.kind == RecoveryTarget::Kind::immediate;
   set("recovery_target_timeline", !target.timeline.empty() ? target.timeline : immediate ? "current" : "latest");
