@@ -69,11 +69,13 @@ Server look_at(Connection& connection, const BackupCommand& command) {
   return server;
 }
 
-// One backup of a data directory at a time, as long as the file is open.
+// One backup of a data directory at a time, as long as the file is open. The lock of the data directory itself belongs
+// to instance_identity(), which the archiver calls: to hold it would stop the archiving that the backup waits for.
 core::File lock_of(const std::filesystem::path& data_directory) {
-  core::File directory = core::File::open(data_directory, O_RDONLY | O_DIRECTORY);
+  const std::filesystem::path path = data_directory / "base";
+  core::File directory = core::File::open(path, O_RDONLY | O_DIRECTORY);
   if (::flock(directory.descriptor(), LOCK_EX | LOCK_NB) == 0) return directory;
-  if (errno != EWOULDBLOCK) throw core::system_error(errno, "could not lock \"" + data_directory.string() + "\"");
+  if (errno != EWOULDBLOCK) throw core::system_error(errno, "could not lock \"" + path.string() + "\"");
   throw Error(ErrorKind::conflict, "another backup of this server is running", "Wait for it, or interrupt it.");
 }
 
