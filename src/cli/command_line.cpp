@@ -410,7 +410,7 @@ CLI::App* add_drill(CLI::App& app, DrillCommand& command) {
   add_store_options(*drill, command.stores);
   drill->footer(
       "Restores into a scratch directory, starts a server on a private socket with archiving off, waits for the "
-      "target,\nruns pg_amcheck and the check, and puts the times into the store (drill/<time>.json). Exit "
+      "target,\nruns pg_amcheck and the check, and puts the times into the store (drill/<time>-<random>.json). Exit "
       "status: 0 when all of it\nsucceeded.");
   return drill;
 }

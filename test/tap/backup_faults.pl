@@ -56,7 +56,7 @@ $restore->kill_kill(grace => 0);
 if (-e $copy->data_dir . '/dbops.restore')
 {
 	ok(!-e $copy->data_dir . '/global/pg_control', 'killed in the middle: there is no pg_control');
-	isnt(Archive::start_only($copy), 0, 'and no server starts');
+	isnt(system('pg_ctl', '-s', '-w', '-t', '20', '-D', $copy->data_dir, '-l', $copy->logfile, 'start'), 0, 'and no server starts');
 }
 File::Path::remove_tree($copy->data_dir) unless -e $copy->data_dir . '/dbops.restore';
 Archive::wait_durable($node);
@@ -150,8 +150,8 @@ is($drill->{status}, 2, 'a drill of a backup that is not there fails');
 $drill = Backup::dbops(@drill, '--check-sql', "$letters/check.sql");
 is($drill->{status}, 2, 'a drill finds the corrupt page');
 like($drill->{err}, qr/amcheck/, 'by pg_amcheck');
-is(scalar(glob "$letters/dbops-drill-*"), undef, 'and leaves nothing behind');
-is(scalar(my @evidence = Backup::objects($store, 'drill')), 1, 'but evidence');
+is(join(' ', glob "$letters/dbops-drill-*"), '', 'and leaves nothing behind');
+is(scalar(my @evidence = Backup::objects($store, 'drill')), 2, 'but evidence');
 my $sane_store = Archive::store('file');
 my $sane = Archive::primary('sane', $sane_store);
 $sane->safe_psql('postgres', 'CREATE TABLE step (n int); INSERT INTO step VALUES (1)');

@@ -14,6 +14,7 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -42,7 +43,7 @@ class Drill {
   }
   ~Drill() {
     try {
-      if (running_) run_program({program("pg_ctl"), "-D", data(), "-m", "immediate", "-W", "stop"}, log());
+      if (running_) run_program({program("pg_ctl"), "-D", data(), "-m", "immediate", "-w", "stop"}, log());
     } catch (const std::exception&) { // it was said already what went wrong
     }
     std::error_code ignored;
@@ -134,9 +135,10 @@ class Drill {
         "-c ident_file='{0}/ident' -c archive_mode=off -c hot_standby=off -c logging_collector=off -c ssl=off "
         "-c external_pid_file='' -c cluster_name=dbops_drill",
         socket);
-    must({program("pg_ctl"), "-D", data(), "-W", "-l", (place_ / "server.log").string(), "-o", options, "start"},
+    running_ = true; // also when pg_ctl gives up waiting
+    must({program("pg_ctl"), "-D", data(), "-w", "-t", fmt::format("{:.0f}", command_.recovery_timeout), "-l",
+          (place_ / "server.log").string(), "-o", options, "start"},
          "starting the restored server");
-    running_ = true;
     Connection connection = connect();
     rto_ = std::chrono::duration<double>(repository_.clock().wall_now() - started_).count();
     const Result result = connection.execute(
@@ -186,7 +188,9 @@ class Drill {
   }
 
   void keep_evidence() const {
-    const std::string name = "drill/" + core::iso8601_basic(started_) + ".json";
+    std::array<std::byte, 4> unique{}; // two drills may begin in one second
+    repository_.get().random.fill(unique);
+    const std::string name = "drill/" + core::iso8601_basic(started_) + "-" + core::to_hex(unique) + ".json";
     repository_.get().put(name, core::ObjectKind::backup_event, core::as_bytes(evidence().dump(1)), {});
   }
 
