@@ -79,7 +79,9 @@ TEST(ChunkSchedule, ARestartGoesOnWhereTheStoreIs) {
   after.schedule.restart(before.store);
   EXPECT_EQ(after.schedule.covered(), 50'000U);
   after.reach(50'000);
-  if (!after.store.empty()) EXPECT_LE(after.store.back().to, 50'000U) << "a merge at most";
+  if (!after.store.empty()) {
+    EXPECT_LE(after.store.back().to, 50'000U) << "a merge at most";
+  }
   after.reach(50'100);
   EXPECT_EQ(after.schedule.covered(), 50'100U);
 }

@@ -111,8 +111,8 @@ class Expiry {
       for_each_object(repository_, backup_prefix(entry.label), context_,
                       [&](const std::string& name, const ObjectInfo&) { names.push_back(name); });
       // "begun" last: as long as it is there, the rest is found again.
-      std::ranges::stable_partition(names,
-                                    [&](const std::string& name) { return name != backup_begun_key(entry.label); });
+      std::stable_partition(names.begin(), names.end(),
+                            [&](const std::string& name) { return name != backup_begun_key(entry.label); });
       for (const std::string& name : names)
         remove(name);
     }

@@ -48,7 +48,7 @@ void write_frames(ByteWriter& out, const RegionMap& map, const std::vector<const
       packs.push_back(used.back().pack);
     }
   std::ranges::sort(packs);
-  packs.erase(std::ranges::unique(packs).begin(), packs.end());
+  packs.erase(std::unique(packs.begin(), packs.end()), packs.end());
   out.u32(std::uint32_t(packs.size()));
   for (const PackId& pack : packs)
     out.raw(pack);
