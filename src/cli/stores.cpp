@@ -3,6 +3,7 @@
 #include "core/base/error.h"
 #include "core/store/open_store.h"
 
+#include <csignal>
 #include <cstdlib>
 #include <mutex>
 
@@ -67,6 +68,9 @@ std::vector<std::string> StoreSettings::urls() const {
 }
 
 Stores::Stores(const StoreSettings& settings, const core::RetryPolicy& retry) {
+  // OpenSSL writes to a connection that the store has reset without MSG_NOSIGNAL: that is an error to try again after,
+  // not the end of this process.
+  std::signal(SIGPIPE, SIG_IGN);
   const std::vector<std::string> urls = settings.urls();
   if (urls.empty())
     throw core::Error(core::ErrorKind::configuration, "no store is named",

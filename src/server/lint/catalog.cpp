@@ -182,16 +182,13 @@ std::pair<std::string, std::string> storage_of(const std::string& table) {
   return {rows.text(0, 0), rows.text(0, 1)};
 }
 
-int differences(const std::string& left, const std::string& right) {
+// How many of the files after are not among those before. By file, as an index that is kept has a new OID all the same.
+int differences(const std::string& before, const std::string& after) {
   int count = 0;
-  std::size_t a = 0;
-  std::size_t b = 0;
-  while (a < left.size() && b < right.size()) {
-    const std::size_t end_a = std::min(left.find(',', a), left.size());
-    const std::size_t end_b = std::min(right.find(',', b), right.size());
-    if (left.substr(a, end_a - a) != right.substr(b, end_b - b)) ++count;
-    a = end_a + 1;
-    b = end_b + 1;
+  for (std::size_t at = 0; at < after.size();) {
+    const std::size_t end = std::min(after.find(',', at), after.size());
+    if (("," + before + ",").find("," + after.substr(at, end - at) + ",") == std::string::npos) ++count;
+    at = end + 1;
   }
   return count;
 }
