@@ -179,6 +179,13 @@ std::optional<std::string> mismatch(const Plan& plan, const MigrationInfo& info)
   return std::nullopt;
 }
 
+// Does a baseline migration that is about to be applied stand for this one?
+bool stands_for(const std::vector<const LocalMigration*>& pending, const MigrationInfo& info) {
+  return info.version() && std::any_of(pending.begin(), pending.end(), [&info](const LocalMigration* file) {
+    return file->name.kind == FileKind::baseline && *info.version() <= *file->name.version;
+  });
+}
+
 std::optional<std::string> problem(const Plan& plan, const PlanOptions& options, const MigrationInfo& info,
                                    bool pending_ignored) {
   const State state = info.state;
@@ -196,7 +203,7 @@ std::optional<std::string> problem(const Plan& plan, const PlanOptions& options,
     if (ignored(options, info, "future")) return std::nullopt;
     return "applied, and later than every file: " + identifier(info) + " (" + info.script() + ")";
   case State::ignored:
-    if (ignored(options, info, "ignored")) return std::nullopt;
+    if (ignored(options, info, "ignored") || stands_for(plan.pending, info)) return std::nullopt;
     return "not applied, and earlier than what is: " + identifier(info) + " (" + info.script() + ")";
   case State::pending:
     if (pending_ignored || ignored(options, info, "pending")) return std::nullopt;
