@@ -6,6 +6,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cstdio>
@@ -415,17 +416,18 @@ CLI::App* add_drill(CLI::App& app, DrillCommand& command) {
   return drill;
 }
 
-// An error in the usage of wal-get must not look like "no such file" to PostgreSQL, which would end recovery; nor must
-// a restore_command that names no command at all.
-int usage_status(CLI::App& app, int count, const char* const* arguments) {
-  for (const CLI::App* command : app.get_subcommands({}))
-    for (int i = 1; i < count; ++i)
-      if (command->get_name() == arguments[i])
-        return command->get_name() == "wal-get" ? int(restore_misconfigured) : int(exit_error);
-  return count > 1 ? int(restore_misconfigured) : int(exit_error);
-}
+// Than wal-get.
+constexpr std::array<std::string_view, 22> other_commands{
+    "watch",   "jobs",   "pause",  "resume", "cancel", "retry",   "errors", "check",    "wal-list", "backup", "restore",
+    "list",    "expire", "verify", "drill",  "lint",   "migrate", "info",   "validate", "undo",     "repair", "baseline"};
 
 } // namespace
+
+int usage_status(int count, const char* const* arguments) {
+  for (int i = 1; i < count; ++i)
+    if (std::ranges::find(other_commands, arguments[i]) != other_commands.end()) return exit_error;
+  return count > 1 ? int(restore_misconfigured) : int(exit_error);
+}
 
 std::variant<CommandLine, int> parse_command_line(int count, const char* const* arguments) {
   CLI::App app("Watches and steers the jobs of the PostgreSQL extension dbops, and restores WAL.", "dbops");
@@ -481,7 +483,7 @@ std::variant<CommandLine, int> parse_command_line(int count, const char* const* 
     return line;
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() != 0) std::cerr << "dbops: ";
-    return app.exit(error, std::cout, std::cerr) == 0 ? int(exit_success) : usage_status(app, count, arguments);
+    return app.exit(error, std::cout, std::cerr) == 0 ? int(exit_success) : usage_status(count, arguments);
   }
 }
 

@@ -31,4 +31,8 @@ struct CommandLine {
 // An exit status when that was all: --help, --version, or wrong usage, which it reports.
 std::variant<CommandLine, int> parse_command_line(int count, const char* const* arguments);
 
+// What a failure before or outside of a command ends with. An error in the usage of wal-get must not look like "no such
+// file" to PostgreSQL, which would end recovery; nor must a restore_command that names no command at all.
+int usage_status(int count, const char* const* arguments);
+
 } // namespace dbops::cli

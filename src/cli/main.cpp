@@ -25,6 +25,6 @@ int main(int count, char** arguments) {
         line.command);
   } catch (const std::exception& failure) {
     report(failure);
-    return exit_error;
+    return usage_status(count, arguments);
   }
 }

@@ -2,6 +2,7 @@
 # process that is killed, and the segment in which a timeline begins.
 use strict;
 use warnings;
+use Cwd ();
 use File::Copy ();
 use File::Temp ();
 use IPC::Run ();
@@ -108,6 +109,15 @@ like(is_status(202, 'a gap', get($segments[5], '--gap-time', 1)), qr/later WAL/,
 ($status, $out) = dbops('wal-list', '--store', $store->{url});
 is($status, 1, 'wal-list: exit status of a gap');
 like($out, qr/missing +\Q$segments[5]\E +\Q$segments[5]\E|incomplete +\Q$segments[5]\E/, 'wal-list shows it');
+{
+	# A standby does not end recovery by that answer.
+	my $here = Cwd::getcwd();
+	mkdir "$place/standby";
+	chdir "$place/standby";
+	PostgreSQL::Test::Utils::append_to_file('standby.signal', '');
+	like(is_status(1, 'a gap, to a standby', get($segments[5], '--gap-time', 1)), qr/standby waits/, 'is said');
+	chdir $here;
+}
 {
 	# What PostgreSQL has itself it may take: then the gap is none.
 	my $wal = $node->data_dir . '/pg_wal';

@@ -200,6 +200,12 @@ void WalGet::note(const core::RepositoryFailure& failure, const Readers& readers
     if (readers[i].get() == failure.repository) spool_->note_outage(i);
 }
 
+// It does not end recovery by itself: it asks again, until somebody promotes it. The primary's archiver may take long
+// to catch up after an outage.
+bool is_standby() {
+  return fs::exists("standby.signal");
+}
+
 int WalGet::fetch() {
   // Few tries for one repository, so that another is asked soon; then all of them again, until the time is up.
   Stores stores(command_.stores, {.max_attempts = 3, .max_delay = core::milliseconds(2000)});
@@ -223,7 +229,10 @@ int WalGet::fetch() {
   }
   // A server that is destroyed leaves uploads that overtook each other: the end that can be reached is before the hole.
   const WalFetchResult end = archive.fetch(file_, out_, context, core::AtHole::end);
-  if (end == WalFetchResult::padded || end == WalFetchResult::absent)
+  if (end != WalFetchResult::padded && end != WalFetchResult::absent) return end_of(end);
+  if (is_standby())
+    say(file_.name, "the archive has later segments, but not all of this one: the standby waits for it");
+  else
     say(file_.name,
         "WAL ENDS HERE: the server that wrote it stored later segments, but not all of this one, and has "
         "not done so while this waited",
@@ -243,6 +252,10 @@ int WalGet::end_of(WalFetchResult result) {
     return restore_absent;
   case WalFetchResult::gap:
     break;
+  }
+  if (is_standby()) {
+    say(file_.name, "the archive has later segments, but not all of this one: the standby waits for it");
+    return restore_absent;
   }
   say(file_.name, "the archive has later WAL, but not all of this segment: recovery would end too early",
       "\"dbops wal-list\" shows what is there; to end recovery here, set a recovery target");
