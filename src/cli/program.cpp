@@ -15,6 +15,7 @@ namespace dbops::cli {
 
 int run_program(const std::vector<std::string>& words, const std::filesystem::path& output) {
   std::vector<char*> arguments;
+  arguments.reserve(words.size() + 1);
   for (const std::string& word : words)
     arguments.push_back(const_cast<char*>(word.c_str())); // posix_spawn() does not change them
   arguments.push_back(nullptr);

@@ -54,7 +54,7 @@ core::WallTime parse_time(const std::string& text) {
       if (end == nullptr || *end != '\0')
         throw Error(ErrorKind::configuration, "\"" + text + "\" has a time zone that is not understood",
                     "Use an offset, as in 2026-11-21 14:32:01+01, or Z.");
-      seconds -= sign * (zone.tm_hour * 3600 + zone.tm_min * 60);
+      seconds -= sign * (std::int64_t(zone.tm_hour) * 3600 + std::int64_t(zone.tm_min) * 60);
     }
   }
   return core::WallTime(std::chrono::seconds(seconds) + std::chrono::microseconds(micros));

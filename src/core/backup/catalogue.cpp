@@ -71,6 +71,7 @@ std::vector<CatalogueEntry> read_catalogue(const BackupRepository& repository, u
   entries.reserve(labels.size());
   ThreadPool pool(std::max<std::size_t>(1, std::min<std::size_t>(threads, labels.size())));
   std::vector<std::future<CatalogueEntry>> reading;
+  reading.reserve(labels.size());
   for (const std::string& label : labels)
     reading.push_back(
         pool.submit([&, label](const std::stop_token&) { return read_entry(repository, label, context); }));

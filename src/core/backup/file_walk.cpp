@@ -62,7 +62,7 @@ class Walk {
     }
     for (std::size_t i = 0; i < names.size(); ++i) {
       const std::string name(names[i]);
-      std::string below = path.empty() ? name : path + "/" + name;
+      std::string below = path_below(path, name);
       const FileRule rule = file_rule(below);
       if (rule == FileRule::skip || is_unlogged(names, below)) continue;
       // Of a tablespace, only this server's directory.

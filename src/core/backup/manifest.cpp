@@ -74,6 +74,12 @@ std::string numbered(std::string_view label, const char* directory, std::uint32_
 
 } // namespace
 
+std::string path_below(const std::string& directory, std::string_view name) {
+  std::string path = directory;
+  if (!path.empty()) path += '/';
+  return path.append(name);
+}
+
 bool path_less(std::string_view a, std::string_view b) noexcept {
   // A slash ends a component, so it sorts before every other character.
   return std::ranges::lexicographical_compare(a, b, [](char x, char y) {

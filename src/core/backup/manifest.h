@@ -24,6 +24,9 @@ struct FileEntry {
   std::vector<std::uint32_t> damaged; // blocks that were corrupt in the source: numbers within the file
 };
 
+// What `name` is called below `directory`, which is empty for the data directory.
+std::string path_below(const std::string& directory, std::string_view name);
+
 // Directories before what is in them, names in byte order: so two lists can be read side by side.
 bool path_less(std::string_view a, std::string_view b) noexcept;
 

@@ -24,14 +24,14 @@ std::optional<PackId> parse_pack_key(std::string_view key);
 struct FrameRef {
   PackId pack{};
   std::uint32_t offset = 0, length = 0;
-  friend auto operator<=>(const FrameRef&, const FrameRef&) = default;
+  friend auto operator<=>(const FrameRef&, const FrameRef&) = default; // NOLINT: clang-tidy 14 sees a 0
 };
 
 // Bytes within the plaintext of a frame.
 struct BlobRef {
   FrameRef frame;
   std::uint32_t offset = 0, length = 0;
-  friend auto operator<=>(const BlobRef&, const BlobRef&) = default;
+  friend auto operator<=>(const BlobRef&, const BlobRef&) = default; // NOLINT: clang-tidy 14 sees a 0
 };
 
 // Of a frame's plaintext. What is read is refused beyond it.
@@ -48,8 +48,8 @@ constexpr std::uint32_t pack_record_size = 64 << 10;
 // What a store holds of a pack: for lists of packs.
 struct PackInfo {
   PackId id{};
-  std::uint64_t size = 0; // of the object, bytes
-  friend auto operator<=>(const PackInfo&, const PackInfo&) = default;
+  std::uint64_t size = 0;                                              // of the object, bytes
+  friend auto operator<=>(const PackInfo&, const PackInfo&) = default; // NOLINT: clang-tidy 14 sees a 0
 };
 
 struct PackOptions {

@@ -74,7 +74,7 @@ class Remover {
   void directory(const fs::path& real, const std::string& path, const std::string& kept) {
     for (const std::string& name : sorted_names(real)) {
       if (path.empty() && name == kept) continue;
-      const std::string below = path.empty() ? name : path + "/" + name;
+      const std::string below = path_below(path, name);
       while (wanted_ && path_less(wanted_->path, below))
         wanted_ = next_();
       const bool listed = wanted_ && wanted_->path == below;

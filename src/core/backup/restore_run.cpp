@@ -18,8 +18,6 @@ namespace dbops::core {
 
 namespace {
 
-namespace fs = std::filesystem;
-
 constexpr std::size_t map_frames_kept = 64;
 constexpr std::size_t queue_limit = 16;   // units that wait for a thread
 constexpr std::size_t unit_regions = 100; // files that are open at a time, in each thread
@@ -82,6 +80,7 @@ class Restore {
     check_backup(context);
     directory_.begin();
     if (directory_.reuses_files()) {
+      if (log_) log_({LogLevel::info, "what is there is compared with the backup, and kept where it is right"});
       FileListReader files(repository_, head_.label, head_.file_parts);
       directory_.remove_others([&] { return files.next(context); });
     }

@@ -42,7 +42,7 @@ struct RestoreWorker::Wanted {
   FrameRef frame;
   std::uint32_t offset = 0;
   std::uint32_t region = 0, block = 0;
-  friend auto operator<=>(const Wanted&, const Wanted&) = default;
+  friend auto operator<=>(const Wanted&, const Wanted&) = default; // NOLINT: clang-tidy 14 sees a 0
 };
 
 void RestoreWorker::open_region(Region& region, const RestoreTask& task, const CallContext& context) {
