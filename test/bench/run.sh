@@ -1,14 +1,15 @@
 #!/bin/bash
-# run.sh [backfill|archive [ARGUMENT...]]: the benchmarks, or one of them (--help says with which arguments), on private
+# run.sh [backfill|archive|migrate [ARGUMENT...]]: the benchmarks, or one of them (--help says with which arguments), on private
 # servers. Figures go to docs/performance.md by hand.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 case ${1:-} in
 '')
   "$here/../setup/private-server.sh" bench/backfill.py
-  exec "$here/../setup/private-server.sh" bench/archive.py
+  "$here/../setup/private-server.sh" bench/archive.py
+  exec "$here/../setup/private-server.sh" bench/migrate.py
   ;;
-backfill | archive)
+backfill | archive | migrate)
   program=bench/$1.py
   shift
   exec "$here/../setup/private-server.sh" "$program" "$@"

@@ -9,6 +9,7 @@ extern "C" {
 #include "executor/spi.h"
 #include "nodes/makefuncs.h"
 #include "parser/parse_type.h"
+#include "tcop/dest.h"
 #include "tcop/utility.h"
 #include "utils/lsyscache.h"
 }
