@@ -59,7 +59,8 @@ include $(PGXS)
 
 PREFIX ?= /usr/local
 CLI_LIBS ?= -lcurl -lcrypto -lzstd -lpthread
-CLI_OBJS = $(patsubst %.cpp,build/cli/%.o,$(CLI_SOURCES) $(CORE_SOURCES) $(CORE_TOOL_SOURCES))
+# What the module has of core is compiled once, and linked into both.
+CLI_OBJS = $(patsubst %.cpp,build/cli/%.o,$(CLI_SOURCES) $(CORE_TOOL_SOURCES)) $(CORE_SOURCES:.cpp=.o)
 CLI_CXXFLAGS = -std=gnu++20 -O2 -g -Wall -Wextra -Werror -MMD -MP -Isrc -isystem $(shell $(PG_CONFIG) --includedir) \
 	-D'DBOPS_VERSION="$(EXTVERSION)"'
 

@@ -1,6 +1,7 @@
 #!/bin/bash
-# run-tests.sh [PART [FILE...]]: all tests, or one of the parts purity, unit, store, format, sanitizers, fuzz, regress,
-# isolation, tap; of the last three only the named files (with or without directory and ending). "servers" is those three.
+# run-tests.sh [PART [FILE...]]: all tests, or one of the parts purity, sanitizers (unit tests), store, format, fuzz, regress,
+# isolation, tap; of the last three only the named files (with or without directory and ending). "servers" is those three;
+# "unit" is the unit tests without sanitizers, which builds faster.
 #
 # The servers are private ones with dbops from a staging directory: nothing is installed. Started by root, they run as an
 # unprivileged user. All that runs lives in a temporary directory that is removed at the end; what a failed test leaves to
@@ -83,14 +84,26 @@ unit() {
   if cmake_build cmake unit_tests; then unit_run cmake unit; else one 1 "build of the unit tests"; fi
 }
 
+# core_build TARGETS: with the sanitizers' build of core when all parts run, so that core is compiled once; else without.
+# Leaves the directory below build/ in $core_directory.
+core_build() {
+  core_directory=cmake
+  if [ "${all_parts:-no}" = yes ] && command -v clang++ >/dev/null; then
+    core_directory=fuzz
+    sanitized_build "$1"
+  else
+    cmake_build cmake "$1"
+  fi
+}
+
 # The object stores and WAL in them, on a real S3 server (Ceph's) with and without a proxy that fails on demand.
 store() {
   note "stores: contract, faults, WAL"
-  if ! cmake_build cmake store_tests; then
+  if ! core_build store_tests; then
     one 1 "build of the tests of stores"
     return 0
   fi
-  cp "$ROOT/build/cmake/store_tests" "$WORK/bin/"
+  cp "$ROOT/build/$core_directory/store_tests" "$WORK/bin/"
   cp -r "$ROOT/test/s3" "$WORK/bin/"
   S3_STATE=$WORK/tmp/rgw gtest_run store "$WORK/bin/s3/run.sh" "$WORK/bin/store_tests"
 }
@@ -99,11 +112,11 @@ store() {
 format() {
   note "the object format, read in Python"
   local status=0
-  if ! cmake_build cmake write_samples; then
+  if ! core_build write_samples; then
     one 1 "build of the samples"
     return 0
   fi
-  cp "$ROOT/build/cmake/write_samples" "$WORK/bin/"
+  cp "$ROOT/build/$core_directory/write_samples" "$WORK/bin/"
   cp -r "$ROOT/test/format" "$WORK/bin/"
   (cd "$WORK/home" && as_user timeout 120 "$WORK/bin/format/run.sh" "$WORK/bin/write_samples") || status=$?
   one $status "the reader in Python gets from a repository what dbops has put into it"
@@ -295,9 +308,9 @@ tap() {
 # --- all ----------------------------------------------------------------------------------------------------------
 
 run() {
-  local part parts=(purity unit store format sanitizers fuzz regress isolation tap) begin
+  local part parts=(purity sanitizers store format fuzz regress isolation tap) begin
   case ${1:-} in
-  '') ;;
+  '') all_parts=yes ;; # the unit tests run once, with sanitizers
   servers) parts=(regress isolation tap) ;;
   *) "$@"; return ;;
   esac
@@ -310,7 +323,7 @@ run() {
 
 case ${1:-} in
 '' | servers | purity | unit | store | format | sanitizers | fuzz | regress | isolation | tap) ;;
-*) sed -n '2,3s/^# //p' "$0" >&2; exit 2 ;;
+*) sed -n '2,4s/^# //p' "$0" >&2; exit 2 ;;
 esac
 command -v "$PG_CONFIG" >/dev/null || { echo "run-tests.sh: no $PG_CONFIG; run test/setup/packages.sh, or set PG_CONFIG" >&2; exit 2; }
 

@@ -109,12 +109,23 @@ class S3:
         subprocess.run([HERE / "../s3/serve.sh", "stop"], env=self.environment, check=False)
 
 
+def children(server, titles):
+    """Ids of the server's processes by what their title begins with; the streamer is not in pg_stat_activity."""
+    postmaster = int((server.data / "postmaster.pid").read_text(encoding="ascii").split("\n", 1)[0])
+    found = []
+    for pid, parent, _, _, _ in processes():
+        if parent == postmaster:
+            with contextlib.suppress(OSError):
+                title = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode()
+                found += [pid for wanted in titles if title.startswith(f"postgres: {wanted}")]
+    return found
+
+
 class Archiver:
     """CPU seconds and memory of the server's archiver and of dbops' streamer."""
 
     def __init__(self, server):
-        self.pids = [int(pid) for pid in server.sql(
-            "SELECT pid FROM pg_stat_activity WHERE backend_type IN ('archiver', 'dbops WAL streamer')").split()]
+        self.pids = children(server, ("archiver", "dbops WAL streamer"))
 
     def seconds(self):
         return sum(own + children for pid, _, _, own, children in processes() if pid in self.pids)
@@ -157,7 +168,7 @@ class Bench:
         wanted = {"archiver": self.server.sql("SHOW archive_mode") == "on",
                   "dbops WAL streamer": self.server.sql("SHOW archive_library") == "dbops"}
         for process in (name for name, is_wanted in wanted.items() if is_wanted):
-            while self.server.sql(f"SELECT count(*) FROM pg_stat_activity WHERE backend_type = '{process}'") == "0":
+            while not children(self.server, (process,)):
                 time.sleep(0.1)
 
     def make_backlog(self):
@@ -171,7 +182,11 @@ class Bench:
                    stderr=subprocess.DEVNULL)
         first = server.sql("SELECT pg_walfile_name(pg_switch_wal())")
         self.restart(archive_command="false", synchronous_commit="off")
+        checkpoint = 0
         while self.waiting() < wanted:
+            if self.waiting() >= checkpoint: # as often as max_wal_size = 1GB would have it
+                server.sql("CHECKPOINT")
+                checkpoint += 32
             server.run("pgbench", "-n", "-c", "4", "-j", "2", "-T", "5", "-M", "prepared", quiet=True, stderr=subprocess.DEVNULL)
         names = sorted(path.name[:24] for path in (server.data / "pg_wal/archive_status").glob("*.ready"))
         self.segments = [name for name in names if name > first][:wanted]

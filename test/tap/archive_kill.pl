@@ -20,11 +20,12 @@ my $key_file = Archive::key_file('k');
 my @kinds = Archive::has_s3() ? qw(s3 file) : qw(file);
 my %count;
 
-# A process of the server by what it is for.
+# A process of the server by what it is for; pg_stat_activity does not show the streamer.
 sub pid_of
 {
 	my ($node, $type) = @_;
-	return Archive::ask($node, "SELECT pid FROM pg_stat_activity WHERE backend_type = '$type'") || 0;
+	my ($pid) = grep { slurp("/proc/$_/cmdline") =~ /^postgres: \Q$type\E/ } Archive::processes($node);
+	return $pid // 0;
 }
 
 sub reachable
@@ -136,4 +137,5 @@ for my $kind (@kinds)
 	$node->stop;
 }
 note join ', ', map { "$_: $count{$_}" } sort keys %count;
+cmp_ok($count{$_} // 0, '>', 0, "$_ was hit") for qw(archiver streamer);
 done_testing();

@@ -28,12 +28,13 @@ std::optional<JobWindow::Closed> JobWindow::closed() const {
   const core::LocalMinute now{static_cast<int>(local.integer(0, 0)), static_cast<int>(local.integer(0, 1))};
   const int minutes = windows_->minutes_until_open(now);
   if (minutes == 0) return std::nullopt;
-  // The server's rules for daylight saving time decide when that minute is; where the clocks are put back it may be the
-  // one of an hour ago, and is looked for again.
+  // The server's rules for daylight saving time decide when that minute is. Where the clocks are put back it is twice:
+  // the first counts, which is that many minutes from now; after that, the one of an hour ago, it is looked for again.
   const Rows opening = bookkeep(
-      "SELECT ceil(extract(epoch FROM CASE WHEN t > now() THEN t ELSE now() + interval '1 minute' END))::bigint FROM"
-      " (SELECT (date_trunc('minute', now() AT TIME ZONE $1) + $2::integer * interval '1 minute') AT TIME ZONE $1 AS "
-      "t) o",
+      "SELECT ceil(extract(epoch FROM CASE WHEN first AT TIME ZONE $1 = opens THEN first"
+      " WHEN opens AT TIME ZONE $1 > now() THEN opens AT TIME ZONE $1 ELSE now() + interval '1 minute' END))::bigint FROM"
+      " (SELECT date_trunc('minute', now()) + w AS first, date_trunc('minute', now() AT TIME ZONE $1) + w AS opens"
+      " FROM (SELECT $2::integer * interval '1 minute') AS m(w)) o",
       {timezone_, to_text(minutes)});
   return Closed{text_, minutes, opening.integer(0, 0)};
 }
