@@ -128,6 +128,8 @@ for my $kind (@kinds)
 	is_faithful($clone, $store, "$kind, the clone");
 	$_->stop('immediate') for $node, $clone;
 
+	next if $kind ne 'file';    # what follows asks nothing else of the store
+
 	# Under load: the old server is ahead of the clone, which can never own those segments.
 	$store = Archive::store($kind);
 	$node = Archive::primary("${kind}_busy", $store, conf => $conf, init => ['--wal-segsize=1']);
@@ -146,6 +148,7 @@ for my $kind (@kinds)
 	Dbops::value($clone, 'SELECT dbops.take_over_archive()');
 	state_is($node, "last_error ~ 'belongs to another server'", "$kind, busy: the old server is told");
 	$ledger->stop;
+	sleep 31;    # the streamer has been told, the archiver may not have noticed for so long
 	my $next = switch_wal($node, 'after');
 	state_is($clone, "state IN ('diverged', 'failing') AND last_error <> ''", "$kind, busy: the clone cannot archive over what is there");
 	ok(!archived($clone, $foreign), "$kind, busy: it acknowledges nothing");
