@@ -181,6 +181,12 @@ SERVER_SOURCES = \
 	src/server/migration/recovery.cpp \
 	src/server/migration/script.cpp \
 	src/server/migration/steps.cpp \
+	src/server/soft_delete/enable.cpp \
+	src/server/soft_delete/guard.cpp \
+	src/server/soft_delete/purge.cpp \
+	src/server/soft_delete/remove.cpp \
+	src/server/soft_delete/restore.cpp \
+	src/server/soft_delete/rule.cpp \
 	src/server/lint/alter_table.cpp \
 	src/server/lint/catalog.cpp \
 	src/server/lint/lint.cpp \
@@ -228,6 +234,7 @@ SCHEMA_SOURCES = \
 	src/schema/engine.sql \
 	src/schema/backfill.sql \
 	src/schema/schedule.sql \
+	src/schema/soft_delete.sql \
 	src/schema/archive.sql \
 	src/schema/migration.sql \
 	src/schema/lint.sql

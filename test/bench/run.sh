@@ -1,15 +1,17 @@
 #!/bin/bash
-# run.sh [backfill|archive|migrate [ARGUMENT...]]: the benchmarks, or one of them (--help says with which arguments), on private
-# servers. Figures go to docs/performance.md by hand.
+# run.sh [backfill|archive|migrate|schedules|soft_delete [ARGUMENT...]]: the benchmarks, or one of them (--help says with which
+# arguments), on private servers. Figures go to docs/performance.md by hand.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 case ${1:-} in
 '')
   "$here/../setup/private-server.sh" bench/backfill.py
   "$here/../setup/private-server.sh" bench/archive.py
-  exec "$here/../setup/private-server.sh" bench/migrate.py
+  "$here/../setup/private-server.sh" bench/migrate.py
+  "$here/../setup/private-server.sh" bench/schedules.py
+  exec "$here/../setup/private-server.sh" bench/soft_delete.py
   ;;
-backfill | archive | migrate)
+backfill | archive | migrate | schedules | soft_delete)
   program=bench/$1.py
   shift
   exec "$here/../setup/private-server.sh" "$program" "$@"

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "server/engine/run.h"
+#include "server/engine/shared.h"
 #include "server/engine/wait.h"
 
 namespace dbops::server::backfill {
@@ -50,7 +51,9 @@ void Pace::read_signals() {
   signals_.lock_waiters = now - batch_at_ < lock_wait_memory ? last_waiters_ : 0;
 }
 
-bool Pace::outside_window() { return session_.top_level() && window_.closed_now(session_).has_value(); }
+bool Pace::outside_window() {
+  return session_.top_level() && window_.closed_now(session_).has_value();
+}
 
 // Empty: go on. at_most: look again after that time.
 std::string Pace::reason_to_wait(const Tokens& wanted, milliseconds& at_most) {
@@ -115,12 +118,17 @@ bool Pace::wait_for_turn(std::optional<std::int64_t> rows) {
   Clock::time_point asked = start;
   for (;;) {
     if (asked_to_leave() || outside_window()) return true; // the caller looks as well
+    if (worked_ && session_.top_level() && give_slot_back(job_.priority)) {
+      gives_way_ = true;
+      return true;
+    }
     milliseconds at_most{};
     const std::string reason = reason_to_wait(wanted, at_most);
     if (reason.empty()) {
       take(wanted);
       return true;
     }
+    worked_ = true; // as good as: others could use the slot meanwhile
     const Clock::time_point now = Clock::now();
     if (now - start >= shown_after && (shown == Clock::time_point{} || now - shown >= shown_again)) {
       say_waiting(reason);
@@ -158,6 +166,7 @@ void Pace::batch_done(const BatchResult& result, std::int64_t visited) {
     bytes_a_row_ += bytes_smoothing * (std::max(1.0, bytes / static_cast<double>(visited)) - bytes_a_row_);
   last_waiters_ = result.waiters;
   batch_at_ = Clock::now();
+  worked_ = true;
 }
 
 void Pace::say_waiting(const std::string& reason) {

@@ -21,6 +21,8 @@ class Pace {
   bool wait_for_turn(std::optional<std::int64_t> rows);
   // A worker gives its slot to others until the job's window opens; a session waits.
   bool outside_window();
+  // A worker gives its slot to a scheduled command that waits for one, when it has done a batch or has to wait itself.
+  [[nodiscard]] bool gives_way() const noexcept { return gives_way_; }
 
   // Most rows that a batch should look at, so that it never costs more tokens than a second brings.
   [[nodiscard]] std::int64_t most_rows() const;
@@ -61,6 +63,8 @@ class Pace {
   Clock::time_point batch_at_{}; // the last batch, and how many waited for it
   int last_waiters_ = 0;
   Clock::time_point not_before_{}; // nice ratio
+  bool worked_ = false;
+  bool gives_way_ = false;
 };
 
 } // namespace dbops::server::backfill

@@ -152,6 +152,7 @@ SliceEnd SliceWork::run() {
     if (asked_to_leave()) return SliceEnd::leave;
     if (!pace_.wait_for_turn(next_batch_rows())) return SliceEnd::stopped;
     if (pace_.outside_window()) return SliceEnd::window;
+    if (pace_.gives_way()) return SliceEnd::give_way;
     switch (step()) {
     case Step::worked:
       break;

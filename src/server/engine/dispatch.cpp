@@ -159,11 +159,12 @@ std::vector<Candidate> due_commands(int limit, int& failed) {
   return found;
 }
 
-// Workers that wait for the next run of their role look again, and leave when somebody else needs their place.
+// Workers that wait look again: for the next run of their role, and leave when somebody else needs their place; for
+// their job's turn, and give their slot back when a scheduled command needs it.
 void wake_waiting_workers() {
   SharedLock lock;
   for (const Slot& slot : shared()->slots)
-    if (slot.state == Slot::State::running && slot.job == 0 && slot.pid > 0) kill(slot.pid, SIGUSR1);
+    if (slot.state == Slot::State::running && slot.pid > 0) kill(slot.pid, SIGUSR1);
 }
 
 // Gives the slot that a free worker holds to its next assignment; false when somebody else was faster.
@@ -191,9 +192,14 @@ void publish_due(TimestampTz due) {
   if (sooner) wake_launcher();
 }
 
-void publish_backlog(bool backlog) {
+// commands: those among what waits that have a time to keep.
+void publish_backlog(bool backlog, const std::vector<Candidate>& commands = {}) {
   SharedLock lock;
-  if (DatabaseEntry* entry = find_database(MyDatabaseId, true)) entry->backlog = backlog;
+  DatabaseEntry* entry = find_database(MyDatabaseId, true);
+  if (entry == nullptr) return;
+  entry->backlog = backlog;
+  entry->commands = static_cast<int>(commands.size());
+  entry->command_priority = commands.empty() ? 0 : commands.front().priority;
 }
 
 // What falls due after the dispatcher has looked, and before it says so, counts as well.
@@ -303,8 +309,12 @@ std::optional<Assignment> dispatch(Session& session, Oid free_owner, int own_slo
     session.transaction([looked_at] {
       int failed = 0;
       // Without workers nothing is judged by whether one could start it: CALL dbops.run() may be meant to.
-      publish_backlog(guc::max_workers == 0 || !candidates(1, failed).empty() || !due_commands(1, failed).empty() ||
-                      failed > 0);
+      if (guc::max_workers == 0) {
+        publish_backlog(true);
+      } else {
+        const std::vector<Candidate> commands = due_commands(guc::max_workers, failed);
+        publish_backlog(!commands.empty() || !candidates(1, failed).empty() || failed > 0, commands);
+      }
       publish_due(next_due(looked_at));
     });
     wake_waiting_workers();
@@ -328,7 +338,12 @@ std::optional<Assignment> dispatch(Session& session, Oid free_owner, int own_slo
   std::optional<Assignment> taken;
   bool backlog = false;
   std::vector<Reservation> reserved;
+  std::vector<Candidate> waiting; // commands that find no slot
   for (const Candidate& candidate : due) {
+    if (backlog) {
+      if (candidate.assignment.slice == schedule::any_due) waiting.push_back(candidate);
+      continue;
+    }
     if (can_take && !taken && candidate.owner == free_owner && relabel(own_slot, candidate.assignment)) {
       taken = candidate.assignment;
       continue;
@@ -338,17 +353,17 @@ std::optional<Assignment> dispatch(Session& session, Oid free_owner, int own_slo
         reserve_slot(MyDatabaseId, candidate.owner, one.assignment.job, one.assignment.slice, one.slot);
     if (result == Reserved::yes)
       reserved.push_back(one);
-    else if (result == Reserved::no_slot)
-      backlog = true;
-    // Strictly in order: what cannot be started now is not overtaken.
-    if (result == Reserved::no_slot) break;
+    else if (result == Reserved::no_slot) {
+      backlog = true; // strictly in order: what cannot be started now is not overtaken
+      if (candidate.assignment.slice == schedule::any_due) waiting.push_back(candidate);
+    }
   }
   const std::vector<Assignment> refused =
       reserved.empty() ? std::vector<Assignment>() : start(session, reserved, !taken);
   session.transaction([&] {
     for (const Assignment& assignment : refused)
       discount_launch(assignment);
-    publish_backlog(backlog || !refused.empty());
+    publish_backlog(backlog || !refused.empty(), waiting);
     publish_due(refused.empty() ? next_due(looked_at) : GetCurrentTimestamp() + USECS_PER_SEC);
   });
   if (backlog) wake_waiting_workers();

@@ -39,11 +39,11 @@ const char* const held_slices_sql =
     "  AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()))";
 
 Job read_job(std::int64_t id, bool for_update) {
-  const Rows found =
-      bookkeep(std::string("SELECT kind, target_oid, target_name, owner_oid, state, parallel, rows_total, spec"
-                           " FROM dbops.job WHERE job_id = $1::bigint") +
-                   (for_update ? " FOR NO KEY UPDATE" : ""),
-               {to_text(id)});
+  const Rows found = bookkeep(
+      std::string("SELECT kind, target_oid, target_name, owner_oid, state, parallel, rows_total, spec, priority"
+                  " FROM dbops.job WHERE job_id = $1::bigint") +
+          (for_update ? " FOR NO KEY UPDATE" : ""),
+      {to_text(id)});
   if (found.empty())
     throw SqlError(ERRCODE_UNDEFINED_OBJECT, "job " + to_text(id) + " does not exist",
                    "See dbops.jobs for the jobs there are.");
@@ -57,6 +57,7 @@ Job read_job(std::int64_t id, bool for_update) {
   job.parallel = static_cast<int>(found.integer(0, 5));
   job.rows_total = found.integer(0, 6);
   job.spec = core::parse_json_text(found.text(0, 7));
+  job.priority = static_cast<int>(found.integer(0, 8));
   return job;
 }
 

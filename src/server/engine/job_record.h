@@ -16,6 +16,7 @@ struct Job {
   Oid owner = InvalidOid;
   core::JobState state = core::JobState::queued;
   int parallel = 1;
+  int priority = 0;
   std::int64_t rows_total = 0;
   nlohmann::json spec;
 };

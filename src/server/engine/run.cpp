@@ -114,6 +114,13 @@ void record_end(const Assignment& assignment, SliceEnd end) {
     announce_at_commit();
   } else if (end == SliceEnd::window) {
     wait_for_window(job);
+  } else if (end == SliceEnd::give_way) {
+    // Others may go on with their slices. Who is the last is decided under the lock of the job's row.
+    if (bookkeep("SELECT 1 FROM dbops.job_run WHERE job_id = $1::bigint AND outcome = 'running' LIMIT 1",
+                 {to_text(job.id)})
+            .empty())
+      change_state(job, JobAction::requeue, "dbops", "gave its slot to a scheduled command");
+    announce_at_commit();
   }
 }
 
@@ -241,9 +248,18 @@ bool run_assignment(Session& session, const Assignment& assignment) {
 
 } // namespace dbops::server
 
-namespace {
-
 using namespace dbops::server;
+
+void dbops::server::require_top_level(FunctionCallInfo fcinfo, const char* what) {
+  const bool atomic = fcinfo->context == nullptr || !IsA(fcinfo->context, CallContext) ||
+                      reinterpret_cast<CallContext*>(fcinfo->context)->atomic;
+  if (atomic)
+    throw SqlError(ERRCODE_ACTIVE_SQL_TRANSACTION,
+                   std::string("CALL ") + what + " cannot run inside a transaction block",
+                   "Call it by itself, outside of BEGIN and of functions.");
+}
+
+namespace {
 
 bool running_here = false;
 
@@ -258,15 +274,6 @@ void watch_session_end() {
   if (std::exchange(registered, true)) return;
   // Not before_shmem_exit: the lock of the slice must be gone by then.
   call_pg([] { on_shmem_exit(session_ended, static_cast<Datum>(0)); });
-}
-
-void require_top_level(FunctionCallInfo fcinfo, const char* what) {
-  const bool atomic = fcinfo->context == nullptr || !IsA(fcinfo->context, CallContext) ||
-                      reinterpret_cast<CallContext*>(fcinfo->context)->atomic;
-  if (atomic)
-    throw SqlError(ERRCODE_ACTIVE_SQL_TRANSACTION,
-                   std::string("CALL ") + what + " cannot run inside a transaction block",
-                   "Call it by itself, outside of BEGIN and of functions.");
 }
 
 // The job's fate, as an error of this session unless it succeeded.
@@ -289,9 +296,9 @@ void raise_fate(Session& session, std::int64_t id) {
                    "SELECT dbops.resume(" + to_text(id) + "), then CALL dbops.run(" + to_text(id) + ").");
 }
 
-void run_here(std::int64_t id) {
-  call_pg([] { SPI_connect_ext(SPI_OPT_NONATOMIC); });
-  ProcedureSession session;
+} // namespace
+
+void dbops::server::run_in_session(Session& session, std::int64_t id) {
   const int slice = session.transaction([id] {
     Job job = read_job(id, true);
     require_control(job);
@@ -333,8 +340,9 @@ void run_here(std::int64_t id) {
   if (!ours)
     throw SqlError(ERRCODE_QUERY_CANCELED, "job " + to_text(id) + " was interrupted and is queued again",
                    "CALL dbops.run(" + to_text(id) + ") goes on from its last batch.");
-  call_pg([] { SPI_finish(); });
 }
+
+namespace {
 
 void wait_for(std::int64_t id, std::optional<std::chrono::milliseconds> timeout) {
   using Clock = std::chrono::steady_clock;
@@ -368,7 +376,11 @@ std::int64_t job_argument(FunctionCallInfo fcinfo) {
 DBOPS_SQL_FUNCTION(dbops_run) {
   return boundary([fcinfo]() -> Datum {
     require_top_level(fcinfo, "dbops.run()");
-    run_here(job_argument(fcinfo));
+    const std::int64_t job = job_argument(fcinfo);
+    call_pg([] { SPI_connect_ext(SPI_OPT_NONATOMIC); });
+    ProcedureSession session;
+    run_in_session(session, job);
+    call_pg([] { SPI_finish(); });
     return static_cast<Datum>(0);
   });
 }

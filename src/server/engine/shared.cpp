@@ -74,6 +74,17 @@ TimestampTz held_until(Oid database) {
   return until;
 }
 
+bool give_slot_back(int priority) {
+  if (memory == nullptr) return false;
+  SharedLock lock;
+  for (DatabaseEntry& entry : memory->databases) {
+    if (entry.database == InvalidOid || entry.commands <= 0 || entry.command_priority < priority) continue;
+    --entry.commands;
+    return true;
+  }
+  return false;
+}
+
 void announce_work(Oid database) {
   if (memory == nullptr) return;
   {

@@ -26,12 +26,14 @@ struct Slot {
 };
 
 struct DatabaseEntry {
-  Oid database;        // InvalidOid: free
-  bool scan;           // something is due now
-  bool backlog;        // work is waiting for a slot
-  TimestampTz due;     // when something will be due; DT_NOEND: nothing
-  int dispatcher;      // pid of the dispatcher that runs, -1 while it is starting, 0 none
-  TimestampTz started; // of that dispatcher
+  Oid database;         // InvalidOid: free
+  bool scan;            // something is due now
+  bool backlog;         // work is waiting for a slot
+  TimestampTz due;      // when something will be due; DT_NOEND: nothing
+  int dispatcher;       // pid of the dispatcher that runs, -1 while it is starting, 0 none
+  TimestampTz started;  // of that dispatcher
+  int commands;         // scheduled commands that wait for a slot, for which jobs are to give theirs back
+  int command_priority; // the highest of theirs
 };
 
 // A session that needs a database for itself: no process may connect before `until`, or before it has let go.
@@ -77,6 +79,10 @@ DatabaseEntry* find_database(Oid database, bool create);
 void mark_due(Oid database);
 // Under the lock. When it may be connected to: the latest `until` of those that hold it, 0 when nobody does.
 TimestampTz held_until(Oid database);
+
+// A scheduled command waits for a slot, and a job of that priority has to give it one back: true for as many callers as
+// there are commands that wait. Without the lock.
+bool give_slot_back(int priority);
 
 // Tells the launcher that a database has work. Without the lock; harmless when nothing is preloaded.
 void announce_work(Oid database);

@@ -1,0 +1,181 @@
+-- Soft delete. Each trap of hand-made soft deletes has its case here.
+\set ECHO none
+\i sql/include/setup.sql
+TRUNCATE dbops.soft_deletion, dbops.soft_delete_rule CASCADE;
+SELECT setval('dbops.soft_deletion_deletion_id_seq', 1, false) AS begin \gset
+\set ECHO all
+CREATE TABLE users (id integer PRIMARY KEY, email text NOT NULL, tenant integer, CONSTRAINT users_email_key UNIQUE (email));
+CREATE UNIQUE INDEX users_tenant_idx ON users (tenant, lower(email)) WHERE tenant > 0;
+CREATE TABLE orders (id integer PRIMARY KEY, user_id integer NOT NULL CONSTRAINT orders_user REFERENCES users ON DELETE CASCADE, note text);
+CREATE TABLE lines (order_id integer CONSTRAINT lines_order REFERENCES orders ON DELETE CASCADE, n integer, PRIMARY KEY (order_id, n));
+CREATE INDEX ON orders (user_id);
+INSERT INTO users VALUES (1, 'a@x', 1), (2, 'b@x', 1), (3, 'c@x', NULL);
+INSERT INTO orders VALUES (10, 1), (11, 1), (20, 2);
+INSERT INTO lines VALUES (10, 1), (10, 2), (20, 1);
+
+-- Enabling: what it would do, and does
+SELECT regexp_replace(dbops.soft_delete_preview('users'), '\d{4,}', 'N', 'g');
+SELECT count(*) FROM dbops.soft_delete_rule;
+SELECT dbops.soft_delete_enable('users', grace => '10 days');
+\d users
+SELECT target, mode, state, grace, live_view, partial_keys, purge_schedule FROM dbops.soft_delete_status;
+SELECT name, schedule FROM dbops.schedules;
+
+-- A child ON DELETE CASCADE without soft delete stops it; so does one that restricts
+SELECT target, problem, detail FROM dbops.soft_delete_problems ORDER BY 1, 2, 3;
+SELECT refused('SELECT dbops.soft_delete(''users'', 1)');
+SELECT dbops.soft_delete_enable('orders'), dbops.soft_delete_enable('lines');
+SELECT target, problem, detail FROM dbops.soft_delete_problems ORDER BY 1, 2, 3;
+
+-- One deletion, along foreign keys; exactly that set comes back
+SELECT dbops.soft_delete('lines', 10, 2) AS before;
+SELECT dbops.soft_delete('users', 1) AS deletion;
+SELECT id, deletion_id, deleted_by = current_user AS by_me, deleted_at IS NOT NULL AS at FROM users ORDER BY id;
+SELECT id FROM orders_live ORDER BY id;
+SELECT * FROM lines_live ORDER BY 1, 2;
+SELECT deletion_id, target, key, state, rows, tables, detached, purge_after - deleted_at AS grace FROM dbops.soft_deletions ORDER BY 1;
+SELECT refused('SELECT dbops.soft_delete(''users'', 1)');
+SELECT refused('SELECT dbops.undelete(99)');
+SELECT dbops.undelete(2);
+SELECT order_id, n, deletion_id FROM lines ORDER BY 1, 2;
+SELECT refused('SELECT dbops.undelete(2)');
+SELECT dbops.undelete(1);
+
+-- A unique key is free after a deletion; ON CONFLICT names the predicate; an undelete that would collide says so
+SELECT dbops.soft_delete('users', 3);
+INSERT INTO users VALUES (4, 'c@x', NULL);
+INSERT INTO users VALUES (4, 'c@x', NULL) ON CONFLICT (email) WHERE deleted_at IS NULL DO NOTHING;
+SELECT refused('INSERT INTO users VALUES (5, ''c@x'') ON CONFLICT (email) DO NOTHING');
+SELECT refused('INSERT INTO users VALUES (5, ''c@x'')');
+SELECT refused('SELECT dbops.undelete(3)');
+SELECT dbops.soft_delete('users', 4);
+SELECT dbops.undelete(3);
+SELECT refused('SELECT dbops.undelete(4)');
+-- Twice the same key in one transaction
+BEGIN;
+SELECT dbops.soft_delete('users', 3);
+INSERT INTO users VALUES (6, 'c@x');
+SELECT dbops.soft_delete('users', 6);
+COMMIT;
+
+-- No live row refers to a deleted one
+SELECT dbops.soft_delete('users', 2);
+SELECT refused('INSERT INTO orders VALUES (21, 2)');
+SELECT refused('UPDATE orders SET user_id = 2 WHERE id = 10');
+SELECT refused('INSERT INTO lines VALUES (20, 9)');
+INSERT INTO orders VALUES (12, 1);
+SELECT refused('UPDATE orders SET deleted_at = NULL WHERE id = 20');
+-- Nor does one that is restored: the parent comes first
+SELECT dbops.soft_delete('orders', 12);
+SELECT dbops.soft_delete('users', 1);
+SELECT refused('SELECT dbops.undelete(8)');
+SELECT dbops.undelete(9), dbops.undelete(8);
+
+-- SET NULL: the link stays until the purge, so that it can come back
+CREATE TABLE notes (id integer PRIMARY KEY, user_id integer CONSTRAINT notes_user REFERENCES users ON DELETE SET NULL);
+CREATE TABLE strict (id integer PRIMARY KEY, user_id integer CONSTRAINT strict_user REFERENCES users);
+INSERT INTO notes VALUES (1, 1);
+SELECT target, problem, detail FROM dbops.soft_delete_problems ORDER BY 1, 2, 3;
+SELECT dbops.soft_delete_enable('users', grace => '10 days');
+SELECT count(*) FROM dbops.soft_delete_problems;
+SELECT dbops.soft_delete('users', 1);
+SELECT detached FROM dbops.soft_deletions WHERE deletion_id = 10;
+SELECT * FROM notes;
+SELECT dbops.undelete(10);
+-- NO ACTION: refused
+INSERT INTO strict VALUES (1, 1);
+SELECT refused('SELECT dbops.soft_delete(''users'', 1)');
+DELETE FROM strict;
+
+-- The view of live rows: INSERT, UPDATE, DELETE with its count and RETURNING
+INSERT INTO users_live (id, email) VALUES (7, 'd@x');
+UPDATE users_live SET email = 'e@x' WHERE id = 7 RETURNING id, email;
+DELETE FROM users_live WHERE id = 7 RETURNING id, email;
+SELECT id, deletion_id FROM users WHERE id = 7;
+DELETE FROM users_live WHERE id = 7;
+
+-- TRUNCATE is refused
+SELECT refused('TRUNCATE lines');
+
+-- A table that refers to itself, in a circle as well
+CREATE TABLE tree (id integer PRIMARY KEY, up integer CONSTRAINT tree_up REFERENCES tree ON DELETE CASCADE);
+SELECT dbops.soft_delete_enable('tree', purge_schedule => NULL);
+INSERT INTO tree VALUES (1, NULL), (2, 1), (3, 2), (4, 3), (5, NULL);
+UPDATE tree SET up = 4 WHERE id = 1;
+SELECT dbops.soft_delete('tree', 2);
+SELECT id, deletion_id FROM tree ORDER BY id;
+SELECT dbops.undelete(12);
+SELECT count(*) FROM tree_live;
+
+-- Composite keys, other operators, odd names
+CREATE TABLE "Odd ""one" ("a b" text, "C" date, PRIMARY KEY ("a b", "C"));
+CREATE TABLE "odd child" (id integer PRIMARY KEY, "x y" text, "Z" date, CONSTRAINT "odd fk" FOREIGN KEY ("x y", "Z") REFERENCES "Odd ""one" ON DELETE CASCADE);
+INSERT INTO "Odd ""one" VALUES ('it''s', '2024-02-29'), ('it''s', '2024-03-01');
+INSERT INTO "odd child" VALUES (1, 'it''s', '2024-02-29'), (2, 'it''s', '2024-03-01'), (3, 'it''s', NULL);
+SELECT dbops.soft_delete_enable('"Odd ""one"', purge_schedule => NULL), dbops.soft_delete_enable('"odd child"', purge_schedule => NULL);
+SELECT dbops.soft_delete('"Odd ""one"', 'it''s', date '2024-02-29');
+SELECT "a b", "C" FROM "Odd ""one_live";
+SELECT id FROM "odd child_live" ORDER BY 1;
+SELECT refused('INSERT INTO "odd child" VALUES (4, ''it''''s'', ''2024-02-29'')');
+SELECT dbops.undelete(13);
+
+-- Unique keys that stay complete, and why
+CREATE TABLE kept (id integer PRIMARY KEY, a integer UNIQUE, b integer UNIQUE DEFERRABLE, c int4range, EXCLUDE USING gist (c WITH &&));
+CREATE TABLE kept_child (a integer REFERENCES kept (a));
+SELECT dbops.soft_delete_enable('kept', purge_schedule => NULL);
+SELECT target, detail, remedy FROM dbops.soft_delete_problems WHERE target = 'kept' ORDER BY 2;
+
+-- Partitions
+CREATE TABLE parts (id integer, day date, name text, PRIMARY KEY (id, day), UNIQUE (name, day)) PARTITION BY RANGE (day);
+CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM ('2024-01-01') TO ('2025-01-01');
+CREATE TABLE parts_2 PARTITION OF parts DEFAULT;
+SELECT dbops.soft_delete_enable('parts', purge_schedule => NULL);
+INSERT INTO parts VALUES (1, '2024-05-01', 'x'), (2, '2026-05-01', 'y');
+SELECT dbops.soft_delete('parts_1', 1, '2024-05-01');
+INSERT INTO parts VALUES (3, '2024-05-01', 'x');
+SELECT refused('SELECT dbops.undelete(14)');
+SELECT refused('TRUNCATE parts_1');
+SELECT refused('SELECT dbops.soft_delete_enable(''parts_1'')');
+
+-- Bad input: refused, and nothing changed
+CREATE TABLE nokey (a integer);
+CREATE TABLE clash (id integer PRIMARY KEY, deleted_at integer);
+SELECT refused('SELECT dbops.soft_delete_enable(NULL)');
+SELECT refused('SELECT dbops.soft_delete_enable(''nokey'')');
+SELECT refused('SELECT dbops.soft_delete_enable(''clash'')');
+SELECT refused('SELECT dbops.soft_delete_enable(''clash'', mode => ''magic'')');
+SELECT refused('SELECT dbops.soft_delete_enable(''clash'', grace => ''-1 day'')');
+SELECT refused('SELECT dbops.soft_delete_enable(''clash'', unique_keys => ''drop'')');
+SELECT refused('SELECT dbops.soft_delete_enable(''clash'', lock_timeout => ''0'')');
+SELECT refused('SELECT dbops.soft_delete_enable(''users_live'')');
+SELECT refused('SELECT dbops.soft_delete_enable(''pg_class'')');
+SELECT refused('SELECT dbops.soft_delete_enable(''users'', mode => ''tombstone'')');
+SELECT refused('SELECT dbops.soft_delete_enable(''nokey'', purge_schedule => ''sometimes'')');
+SELECT refused('SELECT dbops.soft_delete(''nokey'', 1)');
+SELECT refused('SELECT dbops.soft_delete(NULL, 1)');
+SELECT refused('SELECT dbops.soft_delete(''users'', NULL)');
+SELECT refused('SELECT dbops.soft_delete(''users'', 1, 2)');
+SELECT refused('SELECT dbops.soft_delete(''users'', ''one'')');
+SELECT refused('SELECT dbops.soft_delete(''users'', 77)');
+SELECT refused('SELECT dbops.undelete(NULL)');
+SELECT refused('SELECT dbops.soft_delete_disable(''nokey'')');
+SELECT refused('SELECT dbops.soft_delete_disable(''users'', deleted_rows => ''forget'')');
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT refused('SELECT dbops.soft_delete(''users'', 1)');
+COMMIT;
+SELECT target FROM dbops.soft_delete_rule WHERE target IN ('nokey'::regclass, 'clash');
+
+-- Disabling says what becomes of deleted rows
+SELECT refused('SELECT dbops.soft_delete_disable(''tree'')');
+SELECT dbops.soft_delete('tree', 5);
+SELECT refused('SELECT dbops.soft_delete_disable(''tree'')');
+SELECT dbops.soft_delete_disable('tree', deleted_rows => 'restore');
+\d tree
+SELECT refused('SELECT dbops.soft_delete_disable(''users'', deleted_rows => ''restore'')');
+SELECT dbops.soft_delete_disable('parts', deleted_rows => 'keep');
+SELECT count(*), count(*) FILTER (WHERE deleted_at IS NULL) FROM parts;
+UPDATE users SET email = id || '@x';
+SELECT dbops.soft_delete_disable('users', deleted_rows => 'restore');
+\d users
+SELECT id, email FROM users ORDER BY id;
+SELECT name FROM dbops.schedules ORDER BY name;

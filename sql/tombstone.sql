@@ -1,0 +1,107 @@
+-- Soft delete in tombstone mode: a real DELETE, whose rows are kept
+\set ECHO none
+\i sql/include/setup.sql
+TRUNCATE dbops.soft_deletion, dbops.soft_delete_rule CASCADE;
+SELECT setval('dbops.soft_deletion_deletion_id_seq', 1, false) AS begin \gset
+\set ECHO all
+CREATE TYPE mood AS ENUM ('sad', 'happy');
+CREATE TABLE users (id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, email text UNIQUE, n numeric, f float8, t timestamptz,
+  j json, a text[], b bytea, m mood, iv interval, doubled integer GENERATED ALWAYS AS (id * 2) STORED, gone text);
+CREATE TABLE orders (id integer PRIMARY KEY, user_id integer NOT NULL CONSTRAINT orders_user REFERENCES users ON DELETE CASCADE);
+SELECT dbops.soft_delete_enable('users', mode => 'tombstone');
+SELECT target, problem, detail FROM dbops.soft_delete_problems ORDER BY 1, 2, 3;
+SELECT dbops.soft_delete_enable('orders', mode => 'tombstone');
+SELECT target, problem, detail FROM dbops.soft_delete_problems ORDER BY 1, 2, 3;
+INSERT INTO users (email, n, f, t, j, a, b, m, iv, gone) VALUES
+  ('a@x', 'NaN', 'infinity', 'infinity', '{"b": 1,   "a": 1, "a": 2}', '{"x y",NULL,"\"q\\"}', '\x00ff', 'happy', '1 mon -3 days 04:05:06.7', 'g'),
+  ('b@x', 1.2300, 0.1::float8 + 0.2, '2024-03-31 01:30:00.123456+00', 'null', '{}', '', 'sad', '0', NULL);
+INSERT INTO orders SELECT 10 + i, 1 + i % 2 FROM generate_series(0, 5) i;
+CREATE TABLE users_before AS TABLE users;
+
+-- With what goes along by its foreign keys; and back, every value as it was, under other settings
+SELECT dbops.soft_delete('users', 1);
+SELECT id FROM users;
+SELECT id, user_id FROM orders ORDER BY 1;
+SELECT deletion_id, target, key, state, rows FROM dbops.soft_deletions ORDER BY 1;
+SET timezone = 'Asia/Tokyo';
+SET datestyle = 'German';
+SET intervalstyle = 'sql_standard';
+SET extra_float_digits = -5;
+SELECT dbops.undelete(1);
+RESET extra_float_digits;
+SET timezone = 'UTC';
+SET datestyle = 'ISO, MDY';
+SET intervalstyle = 'postgres';
+SELECT count(*) FROM (SELECT users::text FROM users EXCEPT SELECT users_before::text FROM users_before) d;
+SELECT id, user_id FROM orders ORDER BY 1;
+
+-- A DELETE of the application's: one deletion for a transaction; upserts, foreign keys and counts are as ever
+BEGIN;
+DELETE FROM users WHERE email = 'a@x' RETURNING id;
+SELECT dbops.soft_delete('users', 2);
+SAVEPOINT s;
+DELETE FROM orders;
+ROLLBACK TO s;
+COMMIT;
+SELECT deletion_id, target, key, state, rows FROM dbops.soft_deletions ORDER BY 1;
+INSERT INTO users (email) VALUES ('a@x') ON CONFLICT (email) DO UPDATE SET n = 1;
+SELECT refused('SELECT dbops.undelete(2)');
+DELETE FROM users WHERE email = 'a@x';
+SELECT refused('SELECT dbops.undelete(5)');
+SELECT deletion_id, rows, state FROM dbops.soft_deletions ORDER BY 1;
+
+-- The table may have changed meanwhile
+ALTER TABLE users DROP COLUMN gone, ADD COLUMN new text DEFAULT 'new', ALTER COLUMN n TYPE text;
+SELECT dbops.undelete(2), dbops.undelete(3);
+SELECT id, email, n, doubled, new FROM users ORDER BY id;
+
+-- Nobody reads what is kept
+CREATE ROLE six_reader;
+SET ROLE six_reader;
+SELECT refused('SELECT * FROM dbops.deleted_row');
+SELECT count(*) FROM dbops.soft_deletions;
+RESET ROLE;
+DROP ROLE six_reader;
+SELECT refused('TRUNCATE users CASCADE');
+
+-- In a cascade from a table in column mode
+CREATE TABLE teams (id integer PRIMARY KEY);
+CREATE TABLE members (id integer PRIMARY KEY, team integer CONSTRAINT members_team REFERENCES teams ON DELETE CASCADE);
+INSERT INTO teams VALUES (1), (2);
+INSERT INTO members VALUES (1, 1), (2, 1), (3, 2);
+SELECT dbops.soft_delete_enable('teams', purge_schedule => NULL), dbops.soft_delete_enable('members', mode => 'tombstone', purge_schedule => NULL);
+SELECT dbops.soft_delete('teams', 1) AS deletion \gset
+SELECT id FROM teams_live;
+SELECT id FROM members;
+SELECT rows, tables FROM dbops.soft_deletions WHERE deletion_id = :deletion;
+SELECT dbops.undelete(:deletion);
+SELECT id FROM members ORDER BY 1;
+-- The other way round, rows in column mode would go for good: refused
+CREATE TABLE leaf (id integer PRIMARY KEY, member integer CONSTRAINT leaf_member REFERENCES members ON DELETE CASCADE);
+INSERT INTO leaf VALUES (1, 1);
+SELECT refused('SELECT dbops.soft_delete(''members'', 1)');
+
+-- Disabling
+SELECT dbops.soft_delete('members', 2) AS deletion \gset
+SELECT refused('SELECT dbops.soft_delete_disable(''members'')');
+SELECT dbops.soft_delete_disable('members', deleted_rows => 'keep');
+SELECT refused(format('SELECT dbops.undelete(%s)', :deletion));
+SELECT dbops.soft_delete_enable('members', mode => 'tombstone', purge_schedule => NULL);
+SELECT dbops.soft_delete_disable('members', deleted_rows => 'restore');
+SELECT id FROM members ORDER BY 1;
+DELETE FROM members;
+SELECT count(*) FROM dbops.deleted_row WHERE target = 'members'::regclass;
+
+-- An UPDATE that moves a row to another partition deletes nothing
+CREATE TABLE parts (id integer, day date, PRIMARY KEY (id, day)) PARTITION BY RANGE (day);
+CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM ('2024-01-01') TO ('2025-01-01');
+CREATE TABLE parts_2 PARTITION OF parts DEFAULT;
+SELECT dbops.soft_delete_enable('parts', mode => 'tombstone', purge_schedule => NULL);
+INSERT INTO parts VALUES (1, '2024-05-01');
+UPDATE parts SET day = '2026-01-01';
+SELECT count(*) FROM dbops.deleted_row WHERE target = 'parts'::regclass;
+DELETE FROM parts_2;
+SELECT image FROM dbops.deleted_row WHERE target = 'parts'::regclass;
+SELECT dbops.undelete(max(deletion_id)) FROM dbops.soft_deletions;
+SELECT tableoid::regclass, * FROM parts;
+SELECT refused('TRUNCATE parts_1');

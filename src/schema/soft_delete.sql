@@ -1,0 +1,242 @@
+-- Soft delete: rows that are deleted for the application, can come back for a grace period, and go for good after it.
+
+-- pg_dump writes these three tables with the database, so that what was deleted can still be restored in a copy: hence
+-- regclass, which it writes as a name.
+CREATE TABLE dbops.soft_delete_rule (
+  target regclass PRIMARY KEY,
+  mode text NOT NULL CHECK (mode IN ('column', 'tombstone')),
+  state text NOT NULL CHECK (state IN ('building', 'enabled', 'disabling')),
+  grace interval NOT NULL,
+  live_view regclass,
+  indexes jsonb NOT NULL DEFAULT '[]',     -- unique indexes that were made partial: name, as they were, how they are built
+  purge_schedule text,                     -- name of the schedule that purges, see dbops.schedules
+  job_id bigint,                           -- that builds the indexes
+  created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  created_by text NOT NULL
+);
+
+CREATE TABLE dbops.soft_deletion (
+  deletion_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  target regclass NOT NULL,                -- of the row that was asked for
+  key text,                                -- of that row; NULL: a DELETE of the application's
+  state text NOT NULL DEFAULT 'deleted' CHECK (state IN ('deleted', 'undeleted', 'purging', 'purged')),
+  deleted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  deleted_by text NOT NULL,
+  actor oid NOT NULL,
+  row_counts jsonb NOT NULL DEFAULT '{}',  -- by OID of the table
+  detached text[],                         -- rows that refer to a deleted one ON DELETE SET NULL or SET DEFAULT
+  ended_at timestamptz,                    -- undeleted or purged
+  ended_by text,
+  open boolean NOT NULL DEFAULT true,      -- its transaction may add rows
+  transaction_id xid8 NOT NULL,
+  transaction_start timestamptz NOT NULL
+);
+CREATE INDEX soft_deletion_open_idx ON dbops.soft_deletion (transaction_id) WHERE open;
+CREATE INDEX soft_deletion_due_idx ON dbops.soft_deletion (target, deleted_at) WHERE state = 'deleted';
+CREATE INDEX soft_deletion_purging_idx ON dbops.soft_deletion (deletion_id) WHERE state = 'purging';
+CREATE INDEX soft_deletion_ended_idx ON dbops.soft_deletion (ended_at) WHERE ended_at IS NOT NULL;
+
+CREATE TABLE dbops.deleted_row (
+  row_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  deletion_id bigint NOT NULL REFERENCES dbops.soft_deletion ON DELETE CASCADE,
+  target regclass NOT NULL,
+  image jsonb NOT NULL                     -- each column's value as text
+);
+CREATE INDEX deleted_row_deletion_idx ON dbops.deleted_row (deletion_id, target);
+
+REVOKE ALL ON dbops.soft_delete_rule, dbops.soft_deletion, dbops.deleted_row FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('dbops.soft_delete_rule', '');
+SELECT pg_catalog.pg_extension_config_dump('dbops.soft_deletion', '');
+SELECT pg_catalog.pg_extension_config_dump('dbops.deleted_row', '');
+SELECT pg_catalog.pg_extension_config_dump('dbops.soft_deletion_deletion_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('dbops.deleted_row_row_id_seq', '');
+
+COMMENT ON TABLE dbops.soft_delete_rule IS 'Which tables have soft delete, and how. Read it through dbops.soft_delete_status; change it through the functions.';
+COMMENT ON TABLE dbops.soft_deletion IS 'Every deletion. Read it through dbops.soft_deletions.';
+COMMENT ON TABLE dbops.deleted_row IS 'Rows that were deleted in tombstone mode, until they are restored or purged. Nobody may read it: dbops.undelete() brings them back.';
+
+-- --- triggers of the tables ------------------------------------------------------------------------------------------
+
+CREATE FUNCTION dbops.refuse_dead_parent() RETURNS trigger
+  AS 'MODULE_PATHNAME', 'dbops_refuse_dead_parent' LANGUAGE C;
+COMMENT ON FUNCTION dbops.refuse_dead_parent() IS
+  'Trigger of tables that refer to one with soft delete: a live row cannot refer to a deleted one (23503). Its argument is the foreign key.';
+
+CREATE FUNCTION dbops.keep_tombstone() RETURNS trigger
+  AS 'MODULE_PATHNAME', 'dbops_keep_tombstone' LANGUAGE C;
+COMMENT ON FUNCTION dbops.keep_tombstone() IS 'Trigger of tables with soft delete in tombstone mode: keeps the row that is deleted.';
+
+CREATE FUNCTION dbops.delete_live() RETURNS trigger
+  AS 'MODULE_PATHNAME', 'dbops_delete_live' LANGUAGE C;
+COMMENT ON FUNCTION dbops.delete_live() IS 'Trigger of the view of live rows: DELETE from it is a soft delete of each row.';
+
+CREATE FUNCTION dbops.guard_soft_delete_columns() RETURNS trigger
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF NOT pg_has_role((SELECT relowner FROM pg_class WHERE oid = TG_RELID), 'USAGE') THEN
+    RAISE EXCEPTION 'columns deleted_at, deleted_by and deletion_id of "%" are set by dbops alone', TG_TABLE_NAME
+      USING ERRCODE = 'insufficient_privilege', HINT = 'SELECT dbops.soft_delete(...), dbops.undelete(...).';
+  END IF;
+  RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION dbops.guard_soft_delete_columns() IS
+  'Trigger of tables with soft delete: only the owner, and dbops, may write deleted_at, deleted_by and deletion_id (42501).';
+
+CREATE FUNCTION dbops.refuse_truncate() RETURNS trigger
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  RAISE EXCEPTION 'table "%" has soft delete: TRUNCATE would remove its rows for good', TG_TABLE_NAME
+    USING ERRCODE = 'object_not_in_prerequisite_state',
+          HINT = 'DELETE the rows, or dbops.soft_delete_disable() first.';
+END
+$$;
+COMMENT ON FUNCTION dbops.refuse_truncate() IS 'Trigger of tables with soft delete: refuses TRUNCATE (55000).';
+
+-- --- use ---------------------------------------------------------------------------------------------------------------
+
+CREATE FUNCTION dbops.soft_delete(target regclass, VARIADIC key "any") RETURNS bigint
+  AS 'MODULE_PATHNAME', 'dbops_soft_delete' LANGUAGE C;
+COMMENT ON FUNCTION dbops.soft_delete(regclass, "any") IS
+  'Delete one row so that it can come back: dbops.soft_delete(''users'', 42). Its primary key, column by column. What refers to it ON DELETE CASCADE goes with it. Returns the deletion id, for dbops.undelete(). Locks the rows FOR UPDATE. Raises P0002 when there is no such live row, 23503 when other rows refer to it, 2BP01 when some of these have no soft delete, 42501 without the privilege DELETE.';
+
+CREATE FUNCTION dbops.undelete(deletion bigint) RETURNS bigint
+  AS 'MODULE_PATHNAME', 'dbops_undelete' LANGUAGE C;
+COMMENT ON FUNCTION dbops.undelete(bigint) IS
+  'Restore exactly the rows of one deletion; returns how many. Raises 23505 with the key when one would collide with a newer row, 23503 when one refers to a row that is deleted, 55000 when the deletion is undone or purged already, 42501 without DELETE and INSERT on the table.';
+
+CREATE FUNCTION dbops.soft_delete_enable(
+  target regclass,
+  mode text DEFAULT 'column',
+  grace interval DEFAULT '30 days',
+  unique_keys text DEFAULT 'partial',
+  purge_schedule text DEFAULT '@hourly',
+  lock_timeout interval DEFAULT '2 s',
+  concurrently boolean DEFAULT NULL) RETURNS bigint
+  AS 'MODULE_PATHNAME', 'dbops_soft_delete_enable' LANGUAGE C;
+COMMENT ON FUNCTION dbops.soft_delete_enable(regclass, text, interval, text, text, interval, boolean) IS
+  'Give a table soft delete: mode column (deleted_at, partial unique keys, a view of live rows) or tombstone (rows leave the table and are kept). Called again, it mends what has changed since. Returns the job that builds the indexes of a table above 8 MB, else NULL. Takes ACCESS EXCLUSIVE for a moment, under lock_timeout (55P03). For the owner.';
+
+CREATE FUNCTION dbops.soft_delete_preview(
+  target regclass,
+  mode text DEFAULT 'column',
+  grace interval DEFAULT '30 days',
+  unique_keys text DEFAULT 'partial',
+  purge_schedule text DEFAULT '@hourly',
+  lock_timeout interval DEFAULT '2 s',
+  concurrently boolean DEFAULT NULL) RETURNS text
+  AS 'MODULE_PATHNAME', 'dbops_soft_delete_preview' LANGUAGE C;
+COMMENT ON FUNCTION dbops.soft_delete_preview(regclass, text, interval, text, text, interval, boolean) IS
+  'The statements that dbops.soft_delete_enable with the same arguments would run. It does and undoes them, with the same locks; raises what that would raise.';
+
+CREATE FUNCTION dbops.soft_delete_finish(target oid, lock_timeout interval DEFAULT '2 s') RETURNS void
+  AS 'MODULE_PATHNAME', 'dbops_soft_delete_finish' LANGUAGE C;
+COMMENT ON FUNCTION dbops.soft_delete_finish(oid, interval) IS
+  'What the job of dbops.soft_delete_enable and _disable does last: puts the indexes that it has built in the place of the old ones. For the owner.';
+
+CREATE FUNCTION dbops.soft_delete_disable(
+  target regclass,
+  deleted_rows text DEFAULT 'refuse',
+  lock_timeout interval DEFAULT '2 s',
+  concurrently boolean DEFAULT NULL) RETURNS bigint
+  AS 'MODULE_PATHNAME', 'dbops_soft_delete_disable' LANGUAGE C;
+COMMENT ON FUNCTION dbops.soft_delete_disable(regclass, text, interval, boolean) IS
+  'Take soft delete away from a table. deleted_rows: refuse raises 55000 when there are any, restore brings them back, keep leaves columns, partial unique keys and rows as they are. Otherwise columns go and unique keys are complete again. Returns the job that builds indexes of a big table, else NULL. For the owner.';
+
+CREATE PROCEDURE dbops.purge(target regclass, older_than interval DEFAULT NULL, nice_ratio double precision DEFAULT 0.2)
+  AS 'MODULE_PATHNAME', 'dbops_purge' LANGUAGE C;
+COMMENT ON PROCEDURE dbops.purge(regclass, interval, double precision) IS
+  'Delete for good what was deleted from the table longer ago than its grace period (or older_than), with the rows that went along, children first, in batches. dbops.soft_delete_enable schedules it. Not inside a transaction block. For the owner.';
+
+-- --- sight -------------------------------------------------------------------------------------------------------------
+
+-- Read by the batches of dbops.purge(), as the owner of the table.
+CREATE VIEW dbops.purging AS SELECT deletion_id FROM dbops.soft_deletion WHERE state = 'purging';
+COMMENT ON VIEW dbops.purging IS 'Deletions that are being purged: their grace period is over, they cannot be undeleted.';
+GRANT SELECT ON dbops.purging TO PUBLIC;
+
+CREATE FUNCTION dbops.owner_of(relation oid) RETURNS oid
+  LANGUAGE sql STABLE
+  RETURN (SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = relation);
+COMMENT ON FUNCTION dbops.owner_of(oid) IS 'The owner of a table, NULL when it is gone.';
+
+CREATE VIEW dbops.soft_deletions WITH (security_barrier) AS
+  SELECT d.deletion_id, d.target::text AS target, d.key, d.state, d.deleted_at, d.deleted_by,
+         (SELECT coalesce(sum(n::bigint), 0)::bigint FROM jsonb_each_text(d.row_counts) c(k, n)
+            WHERE NOT EXISTS (SELECT FROM dbops.soft_delete_rule r WHERE r.target = k::oid AND r.mode = 'tombstone'))
+         + (SELECT count(*) FROM dbops.deleted_row r WHERE r.deletion_id = d.deletion_id) AS rows,
+         (SELECT jsonb_object_agg(k::oid::regclass::text, n::bigint) FROM jsonb_each_text(d.row_counts) c(k, n)) AS tables,
+         d.detached,
+         CASE WHEN d.state = 'deleted' THEN d.deleted_at + (SELECT max(r.grace) FROM dbops.soft_delete_rule r
+           WHERE r.target = d.target OR d.row_counts ? r.target::oid::text) END AS purge_after,
+         d.ended_at, d.ended_by
+  FROM dbops.soft_deletion d
+  WHERE dbops.may_see(dbops.owner_of(d.target)) OR dbops.may_see(d.actor);
+COMMENT ON VIEW dbops.soft_deletions IS
+  'One row a deletion: what, when, by whom, how many rows in which tables, until when it can be undeleted, what became of it.';
+
+CREATE VIEW dbops.soft_delete_status WITH (security_barrier) AS
+  SELECT r.target::text AS target, r.mode, r.state, r.grace, r.live_view::text AS live_view, r.job_id,
+         (SELECT array_agg(i ->> 'name' ORDER BY i ->> 'name') FROM jsonb_array_elements(r.indexes) i) AS partial_keys,
+         (SELECT count(*) FROM dbops.soft_deletion d WHERE d.target = r.target AND d.state = 'deleted') AS deletions,
+         (SELECT min(d.deleted_at) FROM dbops.soft_deletion d WHERE d.target = r.target AND d.state = 'deleted') AS oldest,
+         (SELECT count(*) FROM dbops.soft_deletion d WHERE d.target = r.target AND d.state = 'purging') AS being_purged,
+         r.purge_schedule,
+         (SELECT s.due_at FROM dbops.schedule s WHERE s.name = r.purge_schedule) AS next_purge,
+         (SELECT s.last_began FROM dbops.schedule s WHERE s.name = r.purge_schedule) AS last_purge,
+         (SELECT s.last_outcome FROM dbops.schedule s WHERE s.name = r.purge_schedule) AS last_purge_result,
+         r.created_at, r.created_by
+  FROM dbops.soft_delete_rule r WHERE dbops.may_see(dbops.owner_of(r.target));
+COMMENT ON VIEW dbops.soft_delete_status IS
+  'One row a table with soft delete: its mode and grace period, how many deletions can be undeleted, and when it is purged.';
+
+CREATE VIEW dbops.soft_delete_problems WITH (security_barrier) AS
+  WITH rule AS MATERIALIZED (
+    SELECT r.target, r.mode, r.state, r.live_view FROM dbops.soft_delete_rule r
+    WHERE dbops.may_see(dbops.owner_of(r.target)) AND EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = r.target)),
+  member AS (SELECT r.target, f AS relid FROM rule r, dbops.family(r.target) f),
+  foreign_key AS (
+    SELECT m.target, r.mode, k.oid, k.conname, k.conrelid, k.confdeltype, coalesce(pg_partition_root(k.conrelid), k.conrelid) AS child
+    FROM member m JOIN rule r USING (target) JOIN pg_catalog.pg_constraint k ON k.confrelid = m.relid
+    WHERE k.contype = 'f' AND k.conparentid = 0)
+  SELECT f.target::text AS target, 'unguarded foreign key' AS problem,
+         format('rows of %s can refer to deleted rows by %I', f.conrelid::regclass, f.conname) AS detail,
+         format('SELECT dbops.soft_delete_enable(%L)', f.target::text) AS remedy
+  FROM foreign_key f WHERE f.mode = 'column' AND NOT EXISTS (
+    SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = f.conrelid AND t.tgenabled IN ('O', 'A')
+      AND t.tgfoid = 'dbops.refuse_dead_parent()'::regprocedure AND t.tgargs = convert_to(f.conname, getdatabaseencoding()) || '\x00'::bytea)
+  UNION ALL
+  SELECT f.target::text, 'child without soft delete',
+         format('a row that rows of %s refer to by %I ON DELETE CASCADE is %s', f.conrelid::regclass, f.conname,
+                CASE f.mode WHEN 'column' THEN 'not deleted' ELSE 'deleted with them, and they for good' END),
+         format('SELECT dbops.soft_delete_enable(%L%s)', f.child::regclass::text, CASE f.mode WHEN 'tombstone' THEN ', mode => ''tombstone''' ELSE '' END)
+  FROM foreign_key f WHERE f.confdeltype = 'c' AND NOT EXISTS (
+    SELECT FROM dbops.soft_delete_rule c WHERE c.target = f.child AND (f.mode = 'column' OR c.mode = 'tombstone'))
+  UNION ALL
+  SELECT r.target::text, 'unique key of deleted rows',
+         format('%s still counts deleted rows', i.indexrelid::regclass),
+         CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.contype = 'f' AND k.conindid = i.indexrelid)
+              THEN 'foreign keys refer to it: mode tombstone would free the key'
+              ELSE format('SELECT dbops.soft_delete_enable(%L)', r.target::text) END
+  FROM rule r JOIN pg_catalog.pg_index i ON i.indrelid = r.target
+  WHERE r.mode = 'column' AND r.state = 'enabled' AND i.indisunique AND NOT i.indisprimary
+    AND coalesce(pg_get_expr(i.indpred, i.indrelid), '') !~ 'deleted_at IS NULL'
+  UNION ALL
+  SELECT r.target::text, 'column not in the view', format('%s lacks %s', r.live_view, string_agg(quote_ident(a.attname), ', ')),
+         format('SELECT dbops.soft_delete_enable(%L)', r.target::text)
+  FROM rule r JOIN pg_catalog.pg_attribute a ON a.attrelid = r.target AND a.attnum > 0 AND NOT a.attisdropped
+  WHERE r.mode = 'column' AND r.live_view IS NOT NULL AND a.attname NOT IN ('deleted_at', 'deleted_by', 'deletion_id')
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute v WHERE v.attrelid = r.live_view AND v.attname = a.attname)
+  GROUP BY r.target, r.live_view
+  UNION ALL
+  SELECT m.target::text, 'TRUNCATE not refused', format('%s can be truncated', m.relid::regclass),
+         format('SELECT dbops.soft_delete_enable(%L)', m.target::text)
+  FROM member m WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_trigger t
+    WHERE t.tgrelid = m.relid AND t.tgname = 'dbops_soft_delete_truncate' AND t.tgenabled IN ('O', 'A'))
+  UNION ALL
+  SELECT r.target::text, 'purge blocked', format('%s deletions are past their grace period and keep rows: live rows refer to them, or they are held', count(*)),
+         format('CALL dbops.purge(%L) tries again', r.target::text)
+  FROM rule r JOIN dbops.soft_deletion d USING (target) WHERE d.state = 'purging' GROUP BY r.target;
+COMMENT ON VIEW dbops.soft_delete_problems IS
+  'What keeps soft delete from doing as it should: foreign keys, columns, partitions and unique keys that came later, children without it, deletions that cannot be purged. remedy is what to do.';
+GRANT SELECT ON dbops.soft_deletions, dbops.soft_delete_status, dbops.soft_delete_problems TO PUBLIC;

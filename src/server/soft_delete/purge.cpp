@@ -1,0 +1,204 @@
+// dbops.purge: what was deleted longer ago than the grace period goes for good, children before parents, in the batches
+// of dbops.batch_delete.
+//
+// A deletion is marked `purging` before its first row goes, which ends the time in which it can be undeleted: it goes
+// as a whole, or stays until the next purge. A row that something still refers to stays.
+
+#include <algorithm>
+
+#include "server/arguments.h"
+#include "server/engine/run.h"
+#include "server/guc.h"
+#include "server/soft_delete/deletion.h"
+
+extern "C" {
+#include "executor/spi.h"
+#include "utils/lsyscache.h"
+}
+
+namespace dbops::server::soft_delete {
+
+namespace {
+
+constexpr std::int64_t deletions_at_once = 10'000; // in a transaction
+
+struct Request {
+  Oid target = InvalidOid;
+  std::optional<std::string> older_than; // as interval's text; nothing: the grace period
+  double nice_ratio = 0;
+};
+
+Rule require_purgeable(Oid target) {
+  const Rule rule = require_enabled(target);
+  if (!may_act_as_owner(rule.table)) refuse_not_owner(rule.table);
+  return rule;
+}
+
+// The longest grace period among the tables of a deletion counts. One that somebody is undeleting is left to him.
+std::int64_t mark_due(const Rule& rule, const Request& request) {
+  const Rows marked = bookkeep(
+      "UPDATE dbops.soft_deletion SET state = 'purging', open = false WHERE deletion_id IN (SELECT d.deletion_id"
+      " FROM dbops.soft_deletion d WHERE d.target = $1::oid AND d.state = 'deleted'"
+      " AND d.deleted_at < clock_timestamp() - coalesce($2::interval, (SELECT max(r.grace) FROM dbops.soft_delete_rule "
+      "r"
+      "   WHERE r.target = d.target OR d.row_counts ? r.target::oid::text))"
+      " ORDER BY d.deleted_at LIMIT $3::bigint FOR UPDATE SKIP LOCKED)",
+      {to_text(rule.table), request.older_than, to_text(deletions_at_once)});
+  return static_cast<std::int64_t>(marked.processed);
+}
+
+std::vector<Rule> tables_to_purge(const Rule& root) {
+  const Rows rows = bookkeep("SELECT DISTINCT k::oid FROM dbops.soft_deletion d, jsonb_object_keys(d.row_counts) k"
+                             " WHERE d.state = 'purging' AND d.target = $1::oid",
+                             {to_text(root.table)});
+  std::vector<Oid> tables;
+  for (std::size_t i = 0; i < rows.size(); ++i)
+    tables.push_back(static_cast<Oid>(rows.integer(i, 0)));
+  tables = parents_first(std::move(tables));
+  std::vector<Rule> rules;
+  for (auto table = tables.rbegin(); table != tables.rend(); ++table)
+    if (const std::optional<Rule> rule = find_rule(*table); rule && rule->mode == Mode::column) rules.push_back(*rule);
+  return rules;
+}
+
+// A row that is referred to stays: by a live row, by one that is held, or by one of a deletion whose time has not come.
+std::string condition_of(const Rule& rule) {
+  const std::string alias = quote_name(call_pg([&rule] { return get_rel_name(rule.table); }));
+  std::string text = alias + ".deletion_id OPERATOR(pg_catalog.=) ANY (SELECT d.deletion_id FROM dbops.purging d)";
+  for (const ForeignKey& key : foreign_keys_to(rule.table)) {
+    if (key.on_delete == 'n' || key.on_delete == 'd') continue;
+    text +=
+        " AND NOT EXISTS (SELECT FROM " + key.child_name + " AS dbops_child WHERE " + key.join(alias, "dbops_child");
+    // A row that refers to itself does not keep itself.
+    if (key.child_root == rule.table) {
+      text += " AND NOT (";
+      for (std::size_t i = 0; i < rule.key.size(); ++i)
+        text += (i > 0 ? " AND " : "") + ("dbops_child." + rule.key[i].name) + " " + rule.key[i].equal + " " + alias +
+                "." + rule.key[i].name;
+      text += ")";
+    }
+    text += ")";
+  }
+  return text;
+}
+
+bool any_left(const Rule& rule) {
+  return !run_as_extension("SELECT 1 FROM " + rule.name + " t JOIN dbops.purging d USING (deletion_id) LIMIT 1")
+              .empty();
+}
+
+// Its own session's, not a worker's: not before tomorrow, which CALL dbops.run() does not ask about.
+std::int64_t make_job(const Rule& rule, const Request& request) {
+  const Rows job =
+      run_in_schema(rule,
+                    "SELECT dbops.batch_delete($1::oid, $2, nice_ratio => $3::float8, max_errors => 1000000,"
+                    " run_as => $4::name, label => $5)",
+                    {to_text(rule.table), condition_of(rule), std::to_string(request.nice_ratio), role_name(rule.owner),
+                     "purge of " + label(rule.table)});
+  bookkeep("UPDATE dbops.job SET not_before = clock_timestamp() + interval '1 day' WHERE job_id = $1::bigint",
+           {job.text(0, 0)});
+  return job.integer(0, 0);
+}
+
+std::int64_t rows_of_job(std::int64_t job) {
+  return bookkeep("SELECT coalesce(sum(rows_done), 0) FROM dbops.job_slice WHERE job_id = $1::bigint", {to_text(job)})
+      .integer(0, 0);
+}
+
+// All tables once; how many rows went.
+std::int64_t delete_rows(Session& session, const std::vector<Rule>& tables, const Request& request) {
+  std::int64_t rows = 0;
+  for (const Rule& rule : tables) {
+    const std::int64_t job =
+        session.transaction([&]() -> std::int64_t { return any_left(rule) ? make_job(rule, request) : 0; });
+    if (job == 0) continue;
+    run_in_session(session, job);
+    rows += session.transaction([job] { return rows_of_job(job); });
+  }
+  return rows;
+}
+
+std::int64_t delete_tombstones(Session& session, const Rule& root) {
+  std::int64_t rows = 0;
+  for (;;) {
+    const auto deleted = static_cast<std::int64_t>(session.transaction([&root] {
+      return bookkeep("DELETE FROM dbops.deleted_row WHERE row_id IN (SELECT r.row_id FROM dbops.deleted_row r"
+                      " JOIN dbops.soft_deletion d USING (deletion_id) WHERE d.target = $1::oid AND d.state = 'purging'"
+                      " LIMIT $2::bigint)",
+                      {to_text(root.table), to_text(deletions_at_once)})
+          .processed;
+    }));
+    rows += deleted;
+    if (deleted < deletions_at_once) return rows;
+  }
+}
+
+// Deletions of which nothing is left; returns how many keep rows.
+std::int64_t mark_purged(const Rule& root, const std::vector<Rule>& tables) {
+  std::string left = "SELECT r.deletion_id FROM dbops.deleted_row r";
+  for (const Rule& rule : tables)
+    left += " UNION SELECT t.deletion_id FROM " + rule.name + " t JOIN dbops.purging USING (deletion_id)";
+  run_as_extension("UPDATE dbops.soft_deletion SET state = 'purged', ended_at = clock_timestamp(), ended_by = $2"
+                   " WHERE state = 'purging' AND target = $1::oid AND NOT deletion_id IN (" +
+                       left + ")",
+                   {to_text(root.table), role_name(GetUserId())});
+  if (guc::history_retention_days >= 0)
+    bookkeep("DELETE FROM dbops.soft_deletion WHERE deletion_id IN (SELECT deletion_id FROM dbops.soft_deletion"
+             " WHERE state IN ('purged', 'undeleted') AND ended_at < clock_timestamp() - $1::integer * interval '1 day'"
+             " LIMIT $2::bigint)",
+             {to_text(guc::history_retention_days), to_text(deletions_at_once)});
+  return bookkeep("SELECT count(*) FROM dbops.soft_deletion WHERE state = 'purging' AND target = $1::oid",
+                  {to_text(root.table)})
+      .integer(0, 0);
+}
+
+void purge(Session& session, const Request& request) {
+  const Rule root = session.transaction([&request] { return require_purgeable(request.target); });
+  while (session.transaction([&] { return mark_due(root, request); }) == deletions_at_once) {
+  }
+  const std::vector<Rule> tables = session.transaction([&root] { return tables_to_purge(root); });
+  // Again while something goes: rows of one table may refer to one another.
+  std::int64_t rows = 0;
+  for (;;) {
+    const std::int64_t gone = delete_rows(session, tables, request);
+    rows += gone;
+    if (gone == 0 || session.transaction([&tables] { return std::none_of(tables.begin(), tables.end(), any_left); }))
+      break;
+  }
+  const std::int64_t tombstones = delete_tombstones(session, root);
+  const std::int64_t kept = session.transaction([&] { return mark_purged(root, tables); });
+  call_pg([rows, tombstones, kept] {
+    ereport(NOTICE, (errmsg("dbops: " INT64_FORMAT " rows purged", rows + tombstones)));
+    if (kept > 0)
+      ereport(WARNING, (errmsg("dbops: " INT64_FORMAT " deletions keep rows that cannot be purged yet", kept),
+                        errhint("Live rows refer to them, or they are held: see dbops.soft_delete_problems.")));
+  });
+}
+
+} // namespace
+
+} // namespace dbops::server::soft_delete
+
+using namespace dbops::server;
+
+DBOPS_SQL_FUNCTION(dbops_purge) {
+  return boundary([fcinfo]() -> Datum {
+    require_top_level(fcinfo, "dbops.purge()");
+    soft_delete::Request request;
+    Arguments in(fcinfo);
+    request.target = in.relation();
+    if (const auto older_than = in.seconds()) {
+      if (*older_than < 0) throw SqlError(ERRCODE_INVALID_PARAMETER_VALUE, "older_than must not be negative");
+      request.older_than = std::to_string(*older_than) + " seconds";
+    }
+    const auto nice_ratio = in.real();
+    if (!nice_ratio || !(*nice_ratio >= 0 && *nice_ratio <= 100))
+      throw SqlError(ERRCODE_INVALID_PARAMETER_VALUE, "nice_ratio must be between 0 and 100");
+    request.nice_ratio = *nice_ratio;
+    call_pg([] { SPI_connect_ext(SPI_OPT_NONATOMIC); });
+    ProcedureSession session;
+    soft_delete::purge(session, request);
+    call_pg([] { SPI_finish(); });
+    return static_cast<Datum>(0);
+  });
+}

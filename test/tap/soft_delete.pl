@@ -1,0 +1,274 @@
+# Soft delete on a whole server: big tables, locks, privileges, row-level security, purge by its schedule, dump and restore, and
+# deletions, restorations and purges in random order beside a model.
+use strict;
+use warnings;
+use Test::More;
+use Time::HiRes qw(sleep);
+use Dbops;
+
+my $node = Dbops::node('soft', conf => "autovacuum = off\n");
+sub sql { return Dbops::value($node, $_[0]); }
+sub as  { my ($role, $sql) = @_; return Dbops::value_as($node, $role, $sql); }
+sub refused { my ($sql, $role) = @_; return Dbops::refusal($node, $sql, defined $role ? (role => $role) : ()); }
+
+# --- a big table: indexes are built while it is written to, columns come without a rewrite -----------------------------------
+sql('CREATE TABLE big (id int PRIMARY KEY, code text CONSTRAINT big_code_key UNIQUE, name text);
+	CREATE UNIQUE INDEX big_name_idx ON big (lower(name)) WHERE name IS NOT NULL;
+	INSERT INTO big SELECT i, i::text, repeat(md5(i::text), 3) FROM generate_series(1, 60000) i');
+my $file = sql("SELECT pg_relation_filenode('big')");
+my $writer = $node->background_psql('postgres');
+$writer->query_safe('BEGIN; INSERT INTO big VALUES (-1, \'-1\')');
+like(refused("SELECT dbops.soft_delete_enable('big', lock_timeout => '100 ms')"), qr/^55P03:/, 'a writer is not waited for longer than lock_timeout');
+is(sql("SELECT count(*) FROM dbops.soft_delete_rule") . sql("SELECT count(*) FROM pg_attribute WHERE attrelid = 'big'::regclass AND attname = 'deleted_at'"), '00', 'and nothing has changed');
+$writer->query_safe('COMMIT');
+my $job = sql("SELECT dbops.soft_delete_enable('big')");
+like($job, qr/^\d+$/, 'a job builds the indexes');
+like(refused("SELECT dbops.soft_delete('big', 1)"), qr/^55000:.*building/, 'until then nothing is deleted') if sql("SELECT state FROM dbops.soft_delete_status WHERE target = 'big'") eq 'building';
+is(Dbops::wait_job($node, $job, 120), 'succeeded', 'it ends');
+is(sql("SELECT state, partial_keys FROM dbops.soft_delete_status WHERE target = 'big'"), 'enabled|{big_code_key,big_name_idx}', 'and soft delete is enabled');
+is(sql("SELECT pg_relation_filenode('big')"), $file, 'the table was not rewritten');
+is(sql("SELECT string_agg(pg_get_expr(indpred, indrelid), ' / ' ORDER BY indexrelid::regclass::text) FROM pg_index WHERE indrelid = 'big'::regclass AND indisunique AND NOT indisprimary AND indisvalid"),
+	'(deleted_at IS NULL) / ((name IS NOT NULL) AND (deleted_at IS NULL))', 'its unique keys hold for live rows');
+sql("SELECT dbops.soft_delete('big', 7)");
+sql("INSERT INTO big VALUES (100007, '7')");
+like(refused("SELECT dbops.undelete(max(deletion_id)) FROM big WHERE id = 7"), qr/^23505: deletion \d+ cannot be undone/, 'a collision is refused');
+sql('DELETE FROM big WHERE id = 100007');
+$job = sql("SELECT dbops.soft_delete_disable('big', deleted_rows => 'restore')");
+is(Dbops::wait_job($node, $job, 120), 'succeeded', 'disabled by a job as well');
+is(sql("SELECT string_agg(conname, ',' ORDER BY conname) FROM pg_constraint WHERE conrelid = 'big'::regclass"), 'big_code_key,big_pkey', 'the constraint is there again');
+is(sql("SELECT count(*) FROM pg_attribute WHERE attrelid = 'big'::regclass AND attnum > 0 AND NOT attisdropped"), 3, 'without its columns');
+is(sql("SELECT count(*) FROM dbops.soft_delete_rule"), 0, 'and no rule');
+$writer->quit;
+
+# --- a unique key that is violated by then: the job fails, and can be repeated ---------------------------------------------------
+# (a partial key cannot be violated where the complete one was not; the way back can)
+sql("CREATE TABLE back (id int PRIMARY KEY, code text UNIQUE); SELECT dbops.soft_delete_enable('back', purge_schedule => NULL);
+	INSERT INTO back VALUES (1, 'x'); SELECT dbops.soft_delete('back', 1); INSERT INTO back VALUES (2, 'x')");
+like(refused("SELECT dbops.soft_delete_disable('back', deleted_rows => 'restore')"), qr/^23505: deletion \d+ cannot be undone/, 'rows that collide are not restored by disabling');
+is(sql("SELECT state FROM dbops.soft_delete_status WHERE target = 'back'") . sql('SELECT count(*) FROM back_live'), 'enabled1', 'and all is as before');
+
+# --- privileges --------------------------------------------------------------------------------------------------------------------
+sql('CREATE ROLE owner LOGIN; CREATE ROLE app LOGIN; CREATE ROLE reader LOGIN; CREATE ROLE writer LOGIN;
+	CREATE SCHEMA shop AUTHORIZATION owner; GRANT USAGE ON SCHEMA shop TO PUBLIC');
+as('owner', q{CREATE TABLE shop.item (id int PRIMARY KEY, name text UNIQUE, touched_by text);
+	CREATE TABLE shop.part (id int PRIMARY KEY, item int REFERENCES shop.item ON DELETE CASCADE);
+	CREATE FUNCTION shop.touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.touched_by := current_user || current_schema(); RETURN NEW; END';
+	CREATE TRIGGER touch BEFORE UPDATE ON shop.item FOR EACH ROW EXECUTE FUNCTION shop.touch();
+	GRANT SELECT, INSERT, DELETE ON shop.item TO app; GRANT SELECT ON shop.item TO reader; GRANT SELECT, UPDATE, INSERT ON shop.item, shop.part TO writer;
+	INSERT INTO shop.item SELECT i, 'i' || i FROM generate_series(1, 9) i; INSERT INTO shop.part SELECT i, i FROM generate_series(1, 9) i});
+like(refused("SELECT dbops.soft_delete_enable('shop.item')", 'app'), qr/^42501: must be owner/, 'only the owner enables it');
+as('owner', "SELECT dbops.soft_delete_enable('shop.item', grace => '1 day'), dbops.soft_delete_enable('shop.part')");
+like(refused("SELECT dbops.soft_delete('shop.item', 1)", $_), qr/^42501: permission denied for table item/, "$_ may not DELETE, so not soft-delete") for qw(reader writer);
+like(refused("UPDATE shop.item SET deleted_at = now() WHERE id = 1", 'writer'), qr/^42501:/, 'nor by an UPDATE');
+like(refused("INSERT INTO shop.part VALUES (100, 100, now())", 'writer'), qr/^42501:/, 'nor by an INSERT');
+my $deletion = as('app', "SELECT dbops.soft_delete('shop.item', 1)");
+is(sql("SELECT touched_by, deleted_by FROM shop.item WHERE id = 1"), 'ownershop|app', 'who may DELETE may; triggers run as the owner, who deleted is known');
+is(sql('SELECT count(*) FROM shop.part_live'), 8, 'what refers to it goes along, without a privilege on it, as with ON DELETE CASCADE');
+is(as('reader', 'SELECT count(*) FROM shop.item_live'), 8, 'who may read the table may read its live rows');
+like(refused("SELECT dbops.undelete($deletion)", 'writer'), qr/^42501:/, 'who may not DELETE may not undelete');
+is(as('app', "SELECT count(*) FROM dbops.soft_deletions") . as('reader', "SELECT count(*) FROM dbops.soft_deletions"), '10', 'deletions are seen by who made them and by the owner');
+is(as('app', "SELECT dbops.undelete($deletion)"), 2, 'restored');
+like(refused("CALL dbops.purge('shop.item')", 'app'), qr/^42501: must be owner/, 'only the owner purges');
+like(refused("SELECT dbops.soft_delete_disable('shop.item')", 'app'), qr/^42501: must be owner/, 'or disables');
+like(refused("SELECT dbops.soft_delete_finish('shop.item'::regclass)", 'app'), qr/^(42501|55000):/, 'or finishes');
+for my $table (qw(soft_delete_rule soft_deletion deleted_row))
+{
+	like(refused("SELECT * FROM dbops.$table", 'owner'), qr/^42501:/, "nobody reads dbops.$table");
+}
+
+# --- row-level security -----------------------------------------------------------------------------------------------------------
+as('owner', q{ALTER TABLE shop.item ENABLE ROW LEVEL SECURITY; ALTER TABLE shop.item FORCE ROW LEVEL SECURITY;
+	CREATE POLICY see ON shop.item FOR SELECT TO app, reader USING (deleted_at IS NULL AND id < 8);
+	CREATE POLICY remove ON shop.item FOR DELETE TO app USING (name <> 'i2');
+	CREATE POLICY never ON shop.item AS RESTRICTIVE FOR DELETE TO app USING (id <> 4)});
+like(refused("SELECT dbops.soft_delete('shop.item', $_)", 'app'), qr/^P0002:/, "row $_, which a policy hides from DELETE") for 2, 4, 8;
+$deletion = as('app', "SELECT dbops.soft_delete('shop.item', 3)");
+is(as('app', 'SELECT count(*) FROM shop.item') . as('app', 'SELECT count(*) FROM shop.item_live'), '66', 'one that may be deleted, although the new row would be hidden');
+is(as('app', "DELETE FROM shop.item_live WHERE id = 5 RETURNING id"), 5, 'through the view as well');
+sql("SELECT dbops.soft_delete('shop.item', 8)");
+like(refused("SELECT dbops.undelete(max(deletion_id)) FROM dbops.soft_deletions", 'app'), qr/^(42501|22004):/, "another user's deletion");
+like(refused('SELECT dbops.undelete(' . sql('SELECT max(deletion_id) FROM dbops.soft_deletion') . ')', 'app'), qr/^42501:/, 'by its number as well');
+is(as('app', "SELECT dbops.undelete($deletion)"), 2, 'his own he may restore');
+as('owner', 'ALTER TABLE shop.item DISABLE ROW LEVEL SECURITY; ALTER TABLE shop.item NO FORCE ROW LEVEL SECURITY');
+
+# --- purge --------------------------------------------------------------------------------------------------------------------------
+sub age { my ($deletion, $by) = @_; sql("UPDATE dbops.soft_deletion SET deleted_at = deleted_at - interval '$by' WHERE deletion_id = $deletion"); return; }
+my $old = sql("SELECT dbops.soft_delete('shop.item', 1)");
+my $young = sql("SELECT dbops.soft_delete('shop.item', 2)");
+age($old, '2 days');
+as('owner', "CALL dbops.purge('shop.item')");
+is(sql("SELECT state FROM dbops.soft_deletions WHERE deletion_id = $old"), 'deleted', 'the longest grace period of the tables counts (30 days, of part)');
+age($old, '29 days');
+as('owner', "CALL dbops.purge('shop.item')");
+is(sql("SELECT state, rows, purge_after IS NULL FROM dbops.soft_deletions WHERE deletion_id = $old"), 'purged|2|t', 'then it goes');
+is(sql('SELECT count(*) FROM shop.item WHERE id = 1') . sql('SELECT count(*) FROM shop.part WHERE item = 1'), '00', 'with its children');
+is(sql("SELECT state FROM dbops.soft_deletions WHERE deletion_id = $young"), 'deleted', 'a younger one stays');
+like(refused("SELECT dbops.undelete($old)"), qr/^55000:.*purged/, 'it cannot come back');
+is(sql("SELECT bool_and(kind = 'batch_delete' AND owner = 'owner' AND state = 'succeeded'), count(*) FROM dbops.jobs WHERE label LIKE 'purge of%'"), 't|2', 'as jobs of the owner');
+like(refused("BEGIN; CALL dbops.purge('shop.item'); COMMIT"), qr/^25001:/, 'not in a transaction block');
+like(refused("CALL dbops.purge('shop.item', older_than => '-1 s')"), qr/^22023:/, 'a time of the future');
+like(refused("CALL dbops.purge('shop.item', nice_ratio => -1)"), qr/^22023:/, 'a bad nice_ratio');
+like(refused("CALL dbops.purge('pg_class')"), qr/^55000:/, 'a table without soft delete');
+# A live row that refers to a deleted one all the same (the guard was switched off) keeps it; so nothing live is lost.
+sql(q{ALTER TABLE shop.part DISABLE TRIGGER USER; INSERT INTO shop.part VALUES (500, 2); ALTER TABLE shop.part ENABLE TRIGGER USER});
+age($young, '40 days');
+as('owner', "CALL dbops.purge('shop.item')");
+is(sql("SELECT state FROM dbops.soft_deletions WHERE deletion_id = $young") . sql('SELECT count(*) FROM shop.part WHERE id = 500'), 'purging1', 'a live row that refers to it keeps a row');
+is(sql("SELECT count(*) FROM dbops.soft_delete_problems WHERE problem = 'purge blocked' AND target = 'shop.item'"), 1, 'which is said');
+like(refused("SELECT dbops.undelete($young)"), qr/^55000:.*purging/, 'undeleting it is refused, as rows may be gone');
+sql('DELETE FROM shop.part WHERE id = 500');
+# By its schedule
+sql("SELECT dbops.run_now('purge shop.item')");
+ok(Dbops::wait_for($node, "SELECT last_result FROM dbops.schedules WHERE name = 'purge shop.item'", 'finished'), 'the schedule purges');
+is(sql("SELECT owner, command ~ '^CALL dbops.purge' FROM dbops.schedules WHERE name = 'purge shop.item'"), 'owner|t', 'as the owner');
+is(sql("SELECT state FROM dbops.soft_deletions WHERE deletion_id = $young"), 'purged', 'what was kept');
+like(sql("SELECT notices FROM dbops.job_runs r JOIN dbops.schedules s USING (job_id) WHERE s.name = 'purge shop.item' ORDER BY run_id DESC LIMIT 1"), qr/1 rows purged/, 'and says how much');
+
+# A tree in one table: in several passes, in any order of keys
+sql(q{CREATE TABLE tree (id int PRIMARY KEY, up int REFERENCES tree ON DELETE CASCADE); CREATE INDEX ON tree (up); SELECT dbops.soft_delete_enable('tree', purge_schedule => NULL);
+	INSERT INTO tree VALUES (1, NULL), (50, 1), (2, 50), (40, 2), (3, 40), (9, 9)});
+age(sql("SELECT dbops.soft_delete('tree', 1)"), '31 days');
+age(sql("SELECT dbops.soft_delete('tree', 9)"), '31 days');
+sql("CALL dbops.purge('tree')");
+is(sql('SELECT count(*) FROM tree'), 0, 'a tree is purged');
+# Tombstones
+sql(q{CREATE TABLE stone (id int PRIMARY KEY); SELECT dbops.soft_delete_enable('stone', mode => 'tombstone'); INSERT INTO stone SELECT generate_series(1, 20); DELETE FROM stone});
+age(sql('SELECT max(deletion_id) FROM dbops.soft_deletion'), '31 days');
+sql("CALL dbops.purge('stone')");
+is(sql("SELECT count(*) FROM dbops.deleted_row WHERE target = 'stone'::regclass") . sql('SELECT state FROM dbops.soft_deletion ORDER BY deletion_id DESC LIMIT 1'), '0purged', 'tombstones are purged');
+# Early, when that is said
+$old = sql("SELECT dbops.soft_delete('shop.item', 6)");
+sql("CALL dbops.purge('shop.item', older_than => '0')");
+is(sql("SELECT state FROM dbops.soft_deletions WHERE deletion_id = $old"), 'purged', 'earlier than the grace period, when older_than says so');
+
+# --- dump and restore ---------------------------------------------------------------------------------------------------------------
+my $kept = sql("SELECT dbops.soft_delete('shop.item', 7)");
+sql(q{INSERT INTO stone VALUES (1); DELETE FROM stone});
+my $stone = sql('SELECT max(deletion_id) FROM dbops.soft_deletion');
+my $dump = $node->backup_dir . '/dump.sql';
+$node->command_ok([ 'pg_dump', '-d', $node->connstr('postgres'), '-f', $dump ], 'pg_dump');
+$node->safe_psql('postgres', 'CREATE DATABASE copy');
+$node->command_ok([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('copy'), '-f', $dump ], 'and psql');
+is(Dbops::value($node, "SELECT dbops.undelete($kept)", 'copy') . Dbops::value($node, "SELECT dbops.undelete($stone)", 'copy'), '21', 'the copy can restore what was deleted');
+cmp_ok(Dbops::value($node, "SELECT dbops.soft_delete('shop.item', 7)", 'copy'), '>', $stone, 'and goes on counting');
+
+# --- in random order, beside a model ---------------------------------------------------------------------------------------------------
+sql(q{CREATE TABLE a (id int PRIMARY KEY, code text UNIQUE); CREATE TABLE b (id int PRIMARY KEY, a int REFERENCES a ON DELETE CASCADE, up int REFERENCES b ON DELETE CASCADE);
+	CREATE TABLE c (id int PRIMARY KEY, b int NOT NULL REFERENCES b ON DELETE CASCADE, a int REFERENCES a ON DELETE CASCADE); CREATE INDEX ON b (a); CREATE INDEX ON b (up); CREATE INDEX ON c (b); CREATE INDEX ON c (a);
+	SELECT dbops.soft_delete_enable(t::regclass, purge_schedule => NULL) FROM unnest(ARRAY['a', 'b', 'c']) t});
+my $seed = $ENV{SOFT_DELETE_SEED} // time;
+diag "SOFT_DELETE_SEED=$seed";
+srand $seed;
+my (%live, %deletions, %columns);    # "a1" => { parents => [ "b2", ... ], code }; deletion => { "a1" => row }
+%columns = (a => [], b => [ 'a', 'b' ], c => [ 'b', 'a' ]);
+my $next = 0;
+my @wrong;
+
+sub pick { my @from = @_; return @from ? $from[ rand @from ] : undef; }
+sub number { return substr $_[0], 1; }
+sub dead_rows { return map { keys %$_ } values %deletions; }
+
+sub insert_row
+{
+	my $table = pick(qw(a b c));
+	my $id = ++$next;
+	my @all = (sort(keys %live), sort(dead_rows()));
+	my @parents = map { my $kind = $_; $table eq 'b' && rand() < 0.3 ? undef : pick(grep { /^$kind/ } @all) } @{ $columns{$table} };
+	return if $table eq 'c' && !defined $parents[0];
+	my $code = 'k' . int rand 6;
+	my $values = $table eq 'a' ? "$id, '$code'" : join ', ', $id, map { defined $_ ? number($_) : 'NULL' } @parents;
+	my $refusal = refused("INSERT INTO $table VALUES ($values)");
+	my $ok = !(grep { defined && !$live{$_} } @parents) && !($table eq 'a' && grep { ($_->{code} // '') eq $code } values %live);
+	push @wrong, "INSERT INTO $table VALUES ($values): $refusal" if $ok != ($refusal eq '');
+	$live{"$table$id"} = { parents => [ grep { defined } @parents ], $table eq 'a' ? (code => $code) : () } if $refusal eq '';
+	return;
+}
+
+sub delete_row
+{
+	my $row = pick(sort(keys %live), sort(dead_rows())) // return;
+	my ($table, $id) = (substr($row, 0, 1), number($row));
+	my ($status, $out) = $node->psql('postgres', "SELECT dbops.soft_delete('$table', $id)");
+	push @wrong, "delete $row: $status" if ($status == 0) != exists $live{$row};
+	return unless $status == 0;
+	my %set = ($row => 1);
+	for (my $grown = 1; $grown;)
+	{
+		$grown = 0;
+		for my $other (keys %live)
+		{
+			next if $set{$other} || !grep { $set{$_} } @{ $live{$other}{parents} };
+			$set{$other} = $grown = 1;
+		}
+	}
+	$deletions{$out}{$_} = delete $live{$_} for keys %set;
+	return;
+}
+
+sub undelete_rows
+{
+	my $deletion = pick(sort keys %deletions) // return;
+	my $set = $deletions{$deletion};
+	my $ok = 1;
+	for my $row (values %$set)
+	{
+		$ok = 0 if grep { !$live{$_} && !$set->{$_} } @{ $row->{parents} };
+		$ok = 0 if defined $row->{code} && grep { ($_->{code} // '') eq $row->{code} } values %live;
+	}
+	my $refusal = refused("SELECT dbops.undelete($deletion)");
+	push @wrong, "undelete $deletion: $refusal" if $ok != ($refusal eq '');
+	return if $refusal ne '';
+	$live{$_} = $set->{$_} for keys %$set;
+	delete $deletions{$deletion};
+	return;
+}
+
+# Rows stay that a deletion which is not due refers to; those of the others go.
+sub purge_rows
+{
+	my $root = pick(qw(a b c));
+	my @due = grep { rand() < 0.5 && sql("SELECT target = '$root' FROM dbops.soft_deletions WHERE deletion_id = $_") eq 't' } sort keys %deletions;
+	age($_, '31 days') for @due;
+	sql("CALL dbops.purge('$root')");
+	my %purged = map { $_ => 1 } split /\n/, sql("SELECT deletion_id FROM dbops.soft_deletion WHERE state IN ('purging', 'purged')");
+	for my $deletion (grep { $purged{$_} } keys %deletions)
+	{
+		# What is left of it is refered to by deleted rows of others.
+		delete $deletions{$deletion};
+	}
+	return;
+}
+
+sub compare
+{
+	my $got = sql("SELECT string_agg(r, ' ' ORDER BY r) FROM (SELECT 'a' || id FROM a_live UNION ALL SELECT 'b' || id FROM b_live UNION ALL SELECT 'c' || id FROM c_live) t(r)");
+	my $wanted = join ' ', sort { $a cmp $b } keys %live;
+	$got = join ' ', sort { $a cmp $b } split / /, $got;
+	push @wrong, "live rows: got $got, wanted $wanted" if $got ne $wanted;
+	my $dead = sql("SELECT string_agg(r, ' ') FROM (SELECT 'a' || id FROM a WHERE deletion_id IN (SELECT deletion_id FROM dbops.soft_deletion WHERE state = 'deleted') UNION ALL SELECT 'b' || id FROM b WHERE deletion_id IN (SELECT deletion_id FROM dbops.soft_deletion WHERE state = 'deleted') UNION ALL SELECT 'c' || id FROM c WHERE deletion_id IN (SELECT deletion_id FROM dbops.soft_deletion WHERE state = 'deleted')) t(r)");
+	$dead = join ' ', sort { $a cmp $b } split / /, $dead;
+	$wanted = join ' ', sort { $a cmp $b } dead_rows();
+	push @wrong, "deleted rows: got $dead, wanted $wanted" if $dead ne $wanted;
+	my $orphans = sql('SELECT (SELECT count(*) FROM b_live b JOIN a ON a.id = b.a WHERE a.deleted_at IS NOT NULL) + (SELECT count(*) FROM c_live c JOIN b ON b.id = c.b WHERE b.deleted_at IS NOT NULL)');
+	push @wrong, "$orphans live rows refer to deleted ones" if $orphans;
+	return;
+}
+my $steps = $ENV{SOFT_DELETE_STEPS} // 250;
+for my $step (1 .. $steps)
+{
+	my $dice = rand;
+	if    ($dice < 0.45) { insert_row() }
+	elsif ($dice < 0.70) { delete_row() }
+	elsif ($dice < 0.93) { undelete_rows() }
+	else                 { purge_rows() }
+	compare() if $step % 10 == 0;
+	last if @wrong;
+}
+is(join("\n", @wrong), '', "$steps random steps equal a model (seed $seed)");
+# When everything is due, everything goes, in one or two rounds: children of other roots before their parents.
+sql("UPDATE dbops.soft_deletion SET deleted_at = deleted_at - interval '99 days'");
+for (1 .. 3) { sql("CALL dbops.purge('$_')") for qw(c b a); }
+is(sql('SELECT (SELECT count(*) FROM a WHERE deleted_at IS NOT NULL) + (SELECT count(*) FROM b WHERE deleted_at IS NOT NULL) + (SELECT count(*) FROM c WHERE deleted_at IS NOT NULL)'), 0, 'all deletions can be purged');
+is(sql('SELECT (SELECT count(*) FROM a) + (SELECT count(*) FROM b) + (SELECT count(*) FROM c)'), scalar(keys %live), 'and no live row goes with them');
+$node->stop;
+done_testing();
