@@ -1,8 +1,14 @@
 -- Soft delete. Each trap of hand-made soft deletes has its case here.
 \set ECHO none
 \i sql/include/setup.sql
+SET client_min_messages = warning;
 TRUNCATE dbops.soft_deletion, dbops.soft_delete_rule CASCADE;
 SELECT setval('dbops.soft_deletion_deletion_id_seq', 1, false) AS begin \gset
+SET client_min_messages = warning;
+DROP SCHEMA IF EXISTS soft CASCADE;
+CREATE SCHEMA soft;
+SET search_path = soft, public;
+RESET client_min_messages;
 \set ECHO all
 CREATE TABLE users (id integer PRIMARY KEY, email text NOT NULL, tenant integer, CONSTRAINT users_email_key UNIQUE (email));
 CREATE UNIQUE INDEX users_tenant_idx ON users (tenant, lower(email)) WHERE tenant > 0;
@@ -28,48 +34,48 @@ SELECT dbops.soft_delete_enable('orders'), dbops.soft_delete_enable('lines');
 SELECT target, problem, detail FROM dbops.soft_delete_problems ORDER BY 1, 2, 3;
 
 -- One deletion, along foreign keys; exactly that set comes back
-SELECT dbops.soft_delete('lines', 10, 2) AS before;
-SELECT dbops.soft_delete('users', 1) AS deletion;
+SELECT dbops.soft_delete('lines', 10, 2) AS before \gset
+SELECT dbops.soft_delete('users', 1) AS deletion \gset
 SELECT id, deletion_id, deleted_by = current_user AS by_me, deleted_at IS NOT NULL AS at FROM users ORDER BY id;
 SELECT id FROM orders_live ORDER BY id;
 SELECT * FROM lines_live ORDER BY 1, 2;
 SELECT deletion_id, target, key, state, rows, tables, detached, purge_after - deleted_at AS grace FROM dbops.soft_deletions ORDER BY 1;
 SELECT refused('SELECT dbops.soft_delete(''users'', 1)');
 SELECT refused('SELECT dbops.undelete(99)');
-SELECT dbops.undelete(2);
+SELECT dbops.undelete(:deletion);
 SELECT order_id, n, deletion_id FROM lines ORDER BY 1, 2;
-SELECT refused('SELECT dbops.undelete(2)');
-SELECT dbops.undelete(1);
+SELECT refused(format('SELECT dbops.undelete(%s)', :deletion));
+SELECT dbops.undelete(:before);
 
 -- A unique key is free after a deletion; ON CONFLICT names the predicate; an undelete that would collide says so
-SELECT dbops.soft_delete('users', 3);
+SELECT dbops.soft_delete('users', 3) AS c \gset
 INSERT INTO users VALUES (4, 'c@x', NULL);
 INSERT INTO users VALUES (4, 'c@x', NULL) ON CONFLICT (email) WHERE deleted_at IS NULL DO NOTHING;
 SELECT refused('INSERT INTO users VALUES (5, ''c@x'') ON CONFLICT (email) DO NOTHING');
 SELECT refused('INSERT INTO users VALUES (5, ''c@x'')');
-SELECT refused('SELECT dbops.undelete(3)');
-SELECT dbops.soft_delete('users', 4);
-SELECT dbops.undelete(3);
-SELECT refused('SELECT dbops.undelete(4)');
+SELECT regexp_replace(refused(format('SELECT dbops.undelete(%s)', :c)), 'deletion \d+', 'deletion N');
+SELECT dbops.soft_delete('users', 4) AS d \gset
+SELECT dbops.undelete(:c);
+SELECT regexp_replace(refused(format('SELECT dbops.undelete(%s)', :d)), 'deletion \d+', 'deletion N');
 -- Twice the same key in one transaction
 BEGIN;
-SELECT dbops.soft_delete('users', 3);
+SELECT dbops.soft_delete('users', 3) > 0 AS deleted;
 INSERT INTO users VALUES (6, 'c@x');
-SELECT dbops.soft_delete('users', 6);
+SELECT dbops.soft_delete('users', 6) > 0 AS deleted;
 COMMIT;
 
 -- No live row refers to a deleted one
-SELECT dbops.soft_delete('users', 2);
+SELECT dbops.soft_delete('users', 2) > 0 AS deleted;
 SELECT refused('INSERT INTO orders VALUES (21, 2)');
 SELECT refused('UPDATE orders SET user_id = 2 WHERE id = 10');
 SELECT refused('INSERT INTO lines VALUES (20, 9)');
 INSERT INTO orders VALUES (12, 1);
 SELECT refused('UPDATE orders SET deleted_at = NULL WHERE id = 20');
 -- Nor does one that is restored: the parent comes first
-SELECT dbops.soft_delete('orders', 12);
-SELECT dbops.soft_delete('users', 1);
-SELECT refused('SELECT dbops.undelete(8)');
-SELECT dbops.undelete(9), dbops.undelete(8);
+SELECT dbops.soft_delete('orders', 12) AS child \gset
+SELECT dbops.soft_delete('users', 1) AS parent \gset
+SELECT regexp_replace(refused(format('SELECT dbops.undelete(%s)', :child)), '\d+', 'N', 'g');
+SELECT dbops.undelete(:parent), dbops.undelete(:child);
 
 -- SET NULL: the link stays until the purge, so that it can come back
 CREATE TABLE notes (id integer PRIMARY KEY, user_id integer CONSTRAINT notes_user REFERENCES users ON DELETE SET NULL);
@@ -78,10 +84,10 @@ INSERT INTO notes VALUES (1, 1);
 SELECT target, problem, detail FROM dbops.soft_delete_problems ORDER BY 1, 2, 3;
 SELECT dbops.soft_delete_enable('users', grace => '10 days');
 SELECT count(*) FROM dbops.soft_delete_problems;
-SELECT dbops.soft_delete('users', 1);
-SELECT detached FROM dbops.soft_deletions WHERE deletion_id = 10;
+SELECT dbops.soft_delete('users', 1) AS deletion \gset
+SELECT detached FROM dbops.soft_deletions WHERE deletion_id = :deletion;
 SELECT * FROM notes;
-SELECT dbops.undelete(10);
+SELECT dbops.undelete(:deletion);
 -- NO ACTION: refused
 INSERT INTO strict VALUES (1, 1);
 SELECT refused('SELECT dbops.soft_delete(''users'', 1)');
@@ -91,7 +97,7 @@ DELETE FROM strict;
 INSERT INTO users_live (id, email) VALUES (7, 'd@x');
 UPDATE users_live SET email = 'e@x' WHERE id = 7 RETURNING id, email;
 DELETE FROM users_live WHERE id = 7 RETURNING id, email;
-SELECT id, deletion_id FROM users WHERE id = 7;
+SELECT id, deletion_id IS NOT NULL AS deleted FROM users WHERE id = 7;
 DELETE FROM users_live WHERE id = 7;
 
 -- TRUNCATE is refused
@@ -102,9 +108,9 @@ CREATE TABLE tree (id integer PRIMARY KEY, up integer CONSTRAINT tree_up REFEREN
 SELECT dbops.soft_delete_enable('tree', purge_schedule => NULL);
 INSERT INTO tree VALUES (1, NULL), (2, 1), (3, 2), (4, 3), (5, NULL);
 UPDATE tree SET up = 4 WHERE id = 1;
-SELECT dbops.soft_delete('tree', 2);
-SELECT id, deletion_id FROM tree ORDER BY id;
-SELECT dbops.undelete(12);
+SELECT dbops.soft_delete('tree', 2) AS deletion \gset
+SELECT id, deletion_id IS NOT NULL AS deleted FROM tree ORDER BY id;
+SELECT dbops.undelete(:deletion);
 SELECT count(*) FROM tree_live;
 
 -- Composite keys, other operators, odd names
@@ -113,11 +119,11 @@ CREATE TABLE "odd child" (id integer PRIMARY KEY, "x y" text, "Z" date, CONSTRAI
 INSERT INTO "Odd ""one" VALUES ('it''s', '2024-02-29'), ('it''s', '2024-03-01');
 INSERT INTO "odd child" VALUES (1, 'it''s', '2024-02-29'), (2, 'it''s', '2024-03-01'), (3, 'it''s', NULL);
 SELECT dbops.soft_delete_enable('"Odd ""one"', purge_schedule => NULL), dbops.soft_delete_enable('"odd child"', purge_schedule => NULL);
-SELECT dbops.soft_delete('"Odd ""one"', 'it''s', date '2024-02-29');
+SELECT dbops.soft_delete('"Odd ""one"', 'it''s', date '2024-02-29') AS deletion \gset
 SELECT "a b", "C" FROM "Odd ""one_live";
 SELECT id FROM "odd child_live" ORDER BY 1;
 SELECT refused('INSERT INTO "odd child" VALUES (4, ''it''''s'', ''2024-02-29'')');
-SELECT dbops.undelete(13);
+SELECT dbops.undelete(:deletion);
 
 -- Unique keys that stay complete, and why
 CREATE TABLE kept (id integer PRIMARY KEY, a integer UNIQUE, b integer UNIQUE DEFERRABLE, c int4range, EXCLUDE USING gist (c WITH &&));
@@ -131,9 +137,9 @@ CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM ('2024-01-01') TO ('2025
 CREATE TABLE parts_2 PARTITION OF parts DEFAULT;
 SELECT dbops.soft_delete_enable('parts', purge_schedule => NULL);
 INSERT INTO parts VALUES (1, '2024-05-01', 'x'), (2, '2026-05-01', 'y');
-SELECT dbops.soft_delete('parts_1', 1, '2024-05-01');
+SELECT dbops.soft_delete('parts_1', 1, '2024-05-01') AS deletion \gset
 INSERT INTO parts VALUES (3, '2024-05-01', 'x');
-SELECT refused('SELECT dbops.undelete(14)');
+SELECT regexp_replace(refused(format('SELECT dbops.undelete(%s)', :deletion)), 'deletion \d+', 'deletion N');
 SELECT refused('TRUNCATE parts_1');
 SELECT refused('SELECT dbops.soft_delete_enable(''parts_1'')');
 
@@ -166,12 +172,11 @@ COMMIT;
 SELECT target FROM dbops.soft_delete_rule WHERE target IN ('nokey'::regclass, 'clash');
 
 -- Disabling says what becomes of deleted rows
-SELECT refused('SELECT dbops.soft_delete_disable(''tree'')');
-SELECT dbops.soft_delete('tree', 5);
+SELECT dbops.soft_delete('tree', 5) > 0 AS deleted;
 SELECT refused('SELECT dbops.soft_delete_disable(''tree'')');
 SELECT dbops.soft_delete_disable('tree', deleted_rows => 'restore');
 \d tree
-SELECT refused('SELECT dbops.soft_delete_disable(''users'', deleted_rows => ''restore'')');
+SELECT regexp_replace(refused('SELECT dbops.soft_delete_disable(''users'', deleted_rows => ''restore'')'), 'deletion \d+', 'deletion N');
 SELECT dbops.soft_delete_disable('parts', deleted_rows => 'keep');
 SELECT count(*), count(*) FILTER (WHERE deleted_at IS NULL) FROM parts;
 UPDATE users SET email = id || '@x';
@@ -179,3 +184,5 @@ SELECT dbops.soft_delete_disable('users', deleted_rows => 'restore');
 \d users
 SELECT id, email FROM users ORDER BY id;
 SELECT name FROM dbops.schedules ORDER BY name;
+SET client_min_messages = warning;
+DROP SCHEMA soft CASCADE;

@@ -1,8 +1,14 @@
 -- Soft delete in tombstone mode: a real DELETE, whose rows are kept
 \set ECHO none
 \i sql/include/setup.sql
+SET client_min_messages = warning;
 TRUNCATE dbops.soft_deletion, dbops.soft_delete_rule CASCADE;
 SELECT setval('dbops.soft_deletion_deletion_id_seq', 1, false) AS begin \gset
+SET client_min_messages = warning;
+DROP SCHEMA IF EXISTS stone CASCADE;
+CREATE SCHEMA stone;
+SET search_path = stone, public;
+RESET client_min_messages;
 \set ECHO all
 CREATE TYPE mood AS ENUM ('sad', 'happy');
 CREATE TABLE users (id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, email text UNIQUE, n numeric, f float8, t timestamptz,
@@ -47,7 +53,7 @@ SELECT deletion_id, target, key, state, rows FROM dbops.soft_deletions ORDER BY 
 INSERT INTO users (email) VALUES ('a@x') ON CONFLICT (email) DO UPDATE SET n = 1;
 SELECT refused('SELECT dbops.undelete(2)');
 DELETE FROM users WHERE email = 'a@x';
-SELECT refused('SELECT dbops.undelete(5)');
+SELECT refused('SELECT dbops.undelete(99)');
 SELECT deletion_id, rows, state FROM dbops.soft_deletions ORDER BY 1;
 
 -- The table may have changed meanwhile
@@ -82,6 +88,7 @@ INSERT INTO leaf VALUES (1, 1);
 SELECT refused('SELECT dbops.soft_delete(''members'', 1)');
 
 -- Disabling
+DROP TABLE leaf;
 SELECT dbops.soft_delete('members', 2) AS deletion \gset
 SELECT refused('SELECT dbops.soft_delete_disable(''members'')');
 SELECT dbops.soft_delete_disable('members', deleted_rows => 'keep');
@@ -105,3 +112,5 @@ SELECT image FROM dbops.deleted_row WHERE target = 'parts'::regclass;
 SELECT dbops.undelete(max(deletion_id)) FROM dbops.soft_deletions;
 SELECT tableoid::regclass, * FROM parts;
 SELECT refused('TRUNCATE parts_1');
+SET client_min_messages = warning;
+DROP SCHEMA stone CASCADE;

@@ -23,7 +23,8 @@ CREATE TABLE dbops.soft_deletion (
   deleted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   deleted_by text NOT NULL,
   actor oid NOT NULL,
-  row_counts jsonb NOT NULL DEFAULT '{}',  -- by OID of the table
+  tables regclass[] NOT NULL DEFAULT '{}', -- with rows in it, and how many each
+  counts bigint[] NOT NULL DEFAULT '{}',
   detached text[],                         -- rows that refer to a deleted one ON DELETE SET NULL or SET DEFAULT
   ended_at timestamptz,                    -- undeleted or purged
   ended_by text,
@@ -162,13 +163,13 @@ COMMENT ON FUNCTION dbops.owner_of(oid) IS 'The owner of a table, NULL when it i
 
 CREATE VIEW dbops.soft_deletions WITH (security_barrier) AS
   SELECT d.deletion_id, d.target::text AS target, d.key, d.state, d.deleted_at, d.deleted_by,
-         (SELECT coalesce(sum(n::bigint), 0)::bigint FROM jsonb_each_text(d.row_counts) c(k, n)
-            WHERE NOT EXISTS (SELECT FROM dbops.soft_delete_rule r WHERE r.target = k::oid AND r.mode = 'tombstone'))
-         + (SELECT count(*) FROM dbops.deleted_row r WHERE r.deletion_id = d.deletion_id) AS rows,
-         (SELECT jsonb_object_agg(k::oid::regclass::text, n::bigint) FROM jsonb_each_text(d.row_counts) c(k, n)) AS tables,
+         (SELECT coalesce(sum(n), 0)::bigint FROM unnest(d.tables, d.counts) c(k, n)
+            WHERE d.state <> 'deleted' OR NOT EXISTS (SELECT FROM dbops.soft_delete_rule r WHERE r.target = k AND r.mode = 'tombstone'))
+         + (SELECT count(*) FROM dbops.deleted_row r WHERE d.state = 'deleted' AND r.deletion_id = d.deletion_id) AS rows,
+         (SELECT jsonb_object_agg(k::text, n) FROM unnest(d.tables, d.counts) c(k, n)) AS tables,
          d.detached,
          CASE WHEN d.state = 'deleted' THEN d.deleted_at + (SELECT max(r.grace) FROM dbops.soft_delete_rule r
-           WHERE r.target = d.target OR d.row_counts ? r.target::oid::text) END AS purge_after,
+           WHERE r.target = d.target OR r.target = ANY (d.tables)) END AS purge_after,
          d.ended_at, d.ended_by
   FROM dbops.soft_deletion d
   WHERE dbops.may_see(dbops.owner_of(d.target)) OR dbops.may_see(d.actor);

@@ -27,9 +27,9 @@ CREATE TABLE lines (id bigint PRIMARY KEY, order_id bigint NOT NULL REFERENCES o
 CREATE INDEX ON orders (user_id);
 CREATE INDEX ON lines (order_id);
 SELECT dbops.soft_delete_enable(t::regclass, purge_schedule => NULL) FROM unnest(ARRAY['users', 'orders', 'lines']) t;
-INSERT INTO dbops.soft_deletion (target, key, deleted_at, deleted_by, actor, row_counts, open, transaction_id, transaction_start)
-  SELECT 'users'::regclass, (2 * i)::text, now() - interval '90 days', current_user, 10, jsonb_build_object('users'::regclass::oid::text,
-    1, 'orders'::regclass::oid::text, 4, 'lines'::regclass::oid::text, 12), false, pg_current_xact_id(), now()
+INSERT INTO dbops.soft_deletion (target, key, deleted_at, deleted_by, actor, tables, counts, open, transaction_id, transaction_start)
+  SELECT 'users'::regclass, (2 * i)::text, now() - interval '90 days', current_user, 10, ARRAY['users', 'orders',
+    'lines']::regclass[], ARRAY[1, 4, 12], false, pg_current_xact_id(), now()
   FROM generate_series(1, {users} / 2) i;
 INSERT INTO users SELECT i, 'user' || i, d.deleted_at, d.deleted_by, d.deletion_id FROM generate_series(1, {users}) i
   LEFT JOIN dbops.soft_deletion d ON d.key = i::text;

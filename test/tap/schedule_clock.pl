@@ -11,7 +11,7 @@ my $offset_file = PostgreSQL::Test::Utils::tempdir() . '/clock_offset';
 sub set_clock
 {
 	my ($seconds) = @_;
-	open my $file, '+<', $offset_file or open $file, '>', $offset_file or die $!;
+	open my $file, -e $offset_file ? '+<' : '>', $offset_file or die $!;
 	syswrite $file, pack('q', $seconds);
 	close $file;
 	return;

@@ -86,8 +86,7 @@ $deletion = as('app', "SELECT dbops.soft_delete('shop.item', 3)");
 is(as('app', 'SELECT count(*) FROM shop.item') . as('app', 'SELECT count(*) FROM shop.item_live'), '66', 'one that may be deleted, although the new row would be hidden');
 is(as('app', "DELETE FROM shop.item_live WHERE id = 5 RETURNING id"), 5, 'through the view as well');
 sql("SELECT dbops.soft_delete('shop.item', 8)");
-like(refused("SELECT dbops.undelete(max(deletion_id)) FROM dbops.soft_deletions", 'app'), qr/^(42501|22004):/, "another user's deletion");
-like(refused('SELECT dbops.undelete(' . sql('SELECT max(deletion_id) FROM dbops.soft_deletion') . ')', 'app'), qr/^42501:/, 'by its number as well');
+like(refused('SELECT dbops.undelete(' . sql('SELECT max(deletion_id) FROM dbops.soft_deletion') . ')', 'app'), qr/^42501:/, "not another user's deletion");
 is(as('app', "SELECT dbops.undelete($deletion)"), 2, 'his own he may restore');
 as('owner', 'ALTER TABLE shop.item DISABLE ROW LEVEL SECURITY; ALTER TABLE shop.item NO FORCE ROW LEVEL SECURITY');
 

@@ -538,7 +538,7 @@ bool has_deleted_rows(const Rule& rule) {
 void restore_all(const Rule& rule) {
   const Rows deletions =
       bookkeep("SELECT deletion_id, state FROM dbops.soft_deletion d WHERE state IN ('deleted', 'purging')"
-               " AND (row_counts ? ($1::oid)::text OR EXISTS (SELECT FROM dbops.deleted_row r WHERE r.deletion_id ="
+               " AND ($1::oid = ANY (tables) OR EXISTS (SELECT FROM dbops.deleted_row r WHERE r.deletion_id ="
                " d.deletion_id AND r.target = $1::oid)) ORDER BY deletion_id DESC",
                {to_text(rule.table)});
   for (std::size_t i = 0; i < deletions.size(); ++i)

@@ -41,14 +41,14 @@ std::int64_t mark_due(const Rule& rule, const Request& request) {
       " FROM dbops.soft_deletion d WHERE d.target = $1::oid AND d.state = 'deleted'"
       " AND d.deleted_at < clock_timestamp() - coalesce($2::interval, (SELECT max(r.grace) FROM dbops.soft_delete_rule "
       "r"
-      "   WHERE r.target = d.target OR d.row_counts ? r.target::oid::text))"
+      "   WHERE r.target = d.target OR r.target = ANY (d.tables)))"
       " ORDER BY d.deleted_at LIMIT $3::bigint FOR UPDATE SKIP LOCKED)",
       {to_text(rule.table), request.older_than, to_text(deletions_at_once)});
   return static_cast<std::int64_t>(marked.processed);
 }
 
 std::vector<Rule> tables_to_purge(const Rule& root) {
-  const Rows rows = bookkeep("SELECT DISTINCT k::oid FROM dbops.soft_deletion d, jsonb_object_keys(d.row_counts) k"
+  const Rows rows = bookkeep("SELECT DISTINCT k::oid FROM dbops.soft_deletion d, unnest(d.tables) k"
                              " WHERE d.state = 'purging' AND d.target = $1::oid",
                              {to_text(root.table)});
   std::vector<Oid> tables;

@@ -115,18 +115,19 @@ Keys lock_rows(const Rule& rule, const std::string& condition, const std::vector
   return keys;
 }
 
-// "FROM unnest($4::integer[], ...) k(k0, ...) WHERE c.id = k.k0 AND ...", for a table with alias c.
+// "FROM ROWS FROM (unnest($4::integer[]), ...) k(k0, ...) WHERE c.id = k.k0 AND ...", for a table with alias c.
 std::string join_keys(const Rule& rule, int first_parameter, const char* keyword) {
   std::string arrays;
   std::string names;
   std::string condition;
   for (std::size_t i = 0; i < rule.key.size(); ++i) {
     const std::string name = "k" + std::to_string(i);
-    arrays += (i > 0 ? ", " : "") + ("$" + std::to_string(first_parameter++)) + "::" + rule.key[i].type + "[]";
+    arrays += (i > 0 ? ", " : "") + ("pg_catalog.unnest($" + std::to_string(first_parameter++)) +
+              "::" + rule.key[i].type + "[])";
     names += (i > 0 ? ", " : "") + name;
     condition += (i > 0 ? " AND " : "") + ("c." + rule.key[i].name) + " " + rule.key[i].equal + " k." + name;
   }
-  return std::string(" ") + keyword + " pg_catalog.unnest(" + arrays + ") AS k(" + names + ") WHERE " + condition;
+  return std::string(" ") + keyword + " ROWS FROM (" + arrays + ") AS k(" + names + ") WHERE " + condition;
 }
 
 // One deletion under way: which tables have rows in it, and which are still to be followed along their foreign keys.
@@ -161,12 +162,15 @@ class Cascade {
   }
 
   void store() {
+    std::string tables;
     std::string counts;
-    for (const auto& [table, count] : counts_)
-      counts += (counts.empty() ? "{\"" : ", \"") + to_text(table) + "\": " + to_text(count);
-    run_as_extension("UPDATE dbops.soft_deletion SET open = false, row_counts = $2::jsonb, detached = $3::text[]"
-                     " WHERE deletion_id = $1::bigint",
-                     {to_text(deletion_.id), counts.empty() ? "{}" : counts + "}",
+    for (const auto& [table, count] : counts_) {
+      tables += (tables.empty() ? "{" : ",") + to_text(table);
+      counts += (counts.empty() ? "{" : ",") + to_text(count);
+    }
+    run_as_extension("UPDATE dbops.soft_deletion SET open = false, tables = $2::regclass[], counts = $3::bigint[],"
+                     " detached = $4::text[] WHERE deletion_id = $1::bigint",
+                     {to_text(deletion_.id), tables + "}", counts + "}",
                       detached_.empty() ? std::nullopt : Value("{" + detached_ + "}")});
   }
 

@@ -37,10 +37,9 @@ Record lock_deletion(std::int64_t id) {
                               {to_text(id)});
   if (found.empty()) throw SqlError(ERRCODE_UNDEFINED_OBJECT, "deletion " + to_text(id) + " does not exist");
   Record record{static_cast<Oid>(found.integer(0, 0)), found.text(0, 1), static_cast<Oid>(found.integer(0, 2)), {}};
-  const Rows tables =
-      bookkeep("SELECT k::oid FROM dbops.soft_deletion, jsonb_object_keys(row_counts) k WHERE deletion_id = $1::bigint"
-               " UNION SELECT target::oid FROM dbops.deleted_row WHERE deletion_id = $1::bigint",
-               {to_text(id)});
+  const Rows tables = bookkeep("SELECT k::oid FROM dbops.soft_deletion, unnest(tables) k WHERE deletion_id = $1::bigint"
+                               " UNION SELECT target::oid FROM dbops.deleted_row WHERE deletion_id = $1::bigint",
+                               {to_text(id)});
   for (std::size_t i = 0; i < tables.size(); ++i)
     record.tables.push_back(static_cast<Oid>(tables.integer(i, 0)));
   return record;
@@ -152,18 +151,23 @@ std::int64_t restore(std::int64_t id) {
     if (rule.mode == Mode::column) require_live_parents(rule, id);
   const Restoring flag;
   std::int64_t rows = 0;
+  std::string tables;
+  std::string counts;
   for (const Rule& rule : rules) {
     try {
-      rows += rule.mode == Mode::column ? restore_column(rule, id) : restore_tombstones(rule, id);
+      const std::int64_t restored = rule.mode == Mode::column ? restore_column(rule, id) : restore_tombstones(rule, id);
+      rows += restored;
+      tables += (tables.empty() ? "{" : ",") + to_text(rule.table);
+      counts += (counts.empty() ? "{" : ",") + to_text(restored);
     } catch (const SqlError& error) {
       if (error.code == ERRCODE_UNIQUE_VIOLATION) refuse_collision(error, id, rule);
       throw;
     }
   }
-  bookkeep(
-      "UPDATE dbops.soft_deletion SET state = 'undeleted', ended_at = clock_timestamp(), ended_by = $2, open = false"
-      " WHERE deletion_id = $1::bigint",
-      {to_text(id), role_name(GetUserId())});
+  bookkeep("UPDATE dbops.soft_deletion SET state = 'undeleted', ended_at = clock_timestamp(), ended_by = $2,"
+           " open = false, tables = $3::regclass[], counts = $4::bigint[] WHERE deletion_id = $1::bigint",
+           {to_text(id), role_name(GetUserId()), tables.empty() ? "{}" : tables + "}",
+            counts.empty() ? "{}" : counts + "}"});
   return rows;
 }
 

@@ -114,7 +114,8 @@ std::vector<KeyColumn> primary_key(Oid table) {
   const Rows rows = bookkeep(
       "SELECT a.attname, quote_ident(a.attname), format_type(a.atttypid, a.atttypmod),"
       " format('OPERATOR(%I.%s)', n.nspname, o.oprname)"
-      " FROM pg_index i, LATERAL unnest(i.indkey::int2[], i.indclass::oid[]) WITH ORDINALITY u(attnum, class, place)"
+      " FROM pg_index i CROSS JOIN LATERAL unnest(i.indkey::int2[], i.indclass::oid[]) WITH ORDINALITY u(attnum, "
+      "class, place)"
       " JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = u.attnum"
       " JOIN pg_opclass c ON c.oid = u.class"
       " JOIN pg_amop m ON m.amopfamily = c.opcfamily AND m.amopstrategy = 3 AND m.amoplefttype = c.opcintype"
