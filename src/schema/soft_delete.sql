@@ -152,7 +152,7 @@ COMMENT ON PROCEDURE dbops.purge(regclass, interval, double precision) IS
 -- --- sight -------------------------------------------------------------------------------------------------------------
 
 -- Read by the batches of dbops.purge(), as the owner of the table.
-CREATE VIEW dbops.purging AS SELECT deletion_id FROM dbops.soft_deletion WHERE state = 'purging';
+CREATE VIEW dbops.purging WITH (security_barrier) AS SELECT deletion_id FROM dbops.soft_deletion WHERE state = 'purging';
 COMMENT ON VIEW dbops.purging IS 'Deletions that are being purged: their grace period is over, they cannot be undeleted.';
 GRANT SELECT ON dbops.purging TO PUBLIC;
 
