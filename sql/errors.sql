@@ -110,6 +110,20 @@ SELECT dbops.backfill('kinds', 'u = broken(id)', max_errors => 100) AS job \gset
 CALL dbops.run(:job);
 SELECT state, rows_failed, last_sqlstate FROM dbops.jobs WHERE job_id = :job;
 
+-- Set aside by a walk by blocks, which is then begun again by key: such rows are known by their keys from then on
+CREATE TABLE switched (id integer PRIMARY KEY, a text, b integer, times integer NOT NULL DEFAULT 0) WITH (fillfactor = 10);
+INSERT INTO switched SELECT i, CASE i WHEN 77 THEN 'bad' WHEN 900 THEN NULL ELSE i::text END FROM generate_series(1, 1000) i;
+SELECT dbops.backfill('switched', 'b = a::integer, times = times + 1', 'b IS NULL', strategy => 'block', max_batch_rows => 60, max_errors => 5) AS job \gset
+CALL dbops.run(:job);
+SELECT state, strategy, rows_failed FROM dbops.jobs WHERE job_id = :job;
+SELECT row_key, sqlstate FROM dbops.job_errors WHERE job_id = :job;
+UPDATE switched SET a = '77' WHERE id = 77;
+SELECT dbops.retry(:job);
+CALL dbops.run(:job);
+SELECT state, rows_done, rows_failed FROM dbops.jobs WHERE job_id = :job;
+SELECT id, b, times FROM switched WHERE b IS DISTINCT FROM id OR times <> 1;
+DROP TABLE switched;
+
 -- batch_delete: rows that are referred to
 CREATE TABLE refers (kind integer REFERENCES kinds);
 INSERT INTO refers VALUES (3), (4);

@@ -572,6 +572,11 @@ void SliceWork::row_failed(const SqlError& error) {
   const Unit unit = first_stripe(work_.back());
   std::optional<SqlError> too_many;
   session_.transaction([&] {
+    if (unit.order == Order::block && overtaken_by_key_walk()) { // its place says nothing to a walk by key
+      work_.clear();
+      store_work();
+      return;
+    }
     const Table* table = runner_.table(unit.relation);
     if (++work_.back().next >= work_.back().end) work_.pop_back();
     if (table != nullptr) set_row_aside(*table, unit, error);
@@ -593,8 +598,8 @@ void SliceWork::set_row_aside(const Table& table, const Unit& unit, const SqlErr
   if (key.empty()) return; // deleted meanwhile
   bookkeep("INSERT INTO dbops.job_error (job_id, relation_oid, relation, row_key, unit, sqlstate, message)"
            " VALUES ($1::bigint, $2::oid, $3, $4, $5::jsonb, $6, $7)"
-           " ON CONFLICT (job_id, relation_oid, row_key) DO UPDATE SET sqlstate = excluded.sqlstate, message = excluded.message,"
-           " at = clock_timestamp()",
+           " ON CONFLICT (job_id, relation_oid, row_key) DO UPDATE SET unit = excluded.unit, sqlstate = excluded.sqlstate,"
+           " message = excluded.message, at = clock_timestamp()",
            {to_text(job_.id), to_text(table.oid), table.name, key, core::json_text(to_json(unit)), error.sqlstate(), error.message});
 }
 
@@ -624,7 +629,9 @@ void SliceWork::walk_by_key_instead() {
     if (cursor.strategy == "block") cursor.strategy = "key";
     cursor.position = json::object();
     store_cursor(job_.id, cursor);
+    // What blocks have left behind is met again by key. A place from before would not be that row's any more.
     bookkeep("DELETE FROM dbops.job_revisit WHERE job_id = $1::bigint", {to_text(job_.id)});
+    bookkeep("DELETE FROM dbops.job_error WHERE job_id = $1::bigint", {to_text(job_.id)});
     bookkeep("INSERT INTO dbops.job_event (job_id, actor, action, from_state, to_state, reason) VALUES"
              " ($1::bigint, 'dbops', 'strategy', 'running', 'running', 'a row still matches the condition after the change:"
              " walking by key, where each row is met once')",
