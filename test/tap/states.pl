@@ -156,8 +156,8 @@ for my $action (qw(pause resume cancel retry))
 	like(Dbops::refusal($node, "SELECT dbops.$action($jobs[0])", role => 'eve'), qr/^42501:/, "nor dbops.$action");
 }
 is(Dbops::refusal($node, "CALL dbops.run($jobs[0])", role => 'ann'), '', 'by its owner');
-is(Dbops::refusal($node, "CALL dbops.run($jobs[1])", role => 'bob'), '', 'by dbops_admin');
-is(Dbops::refusal($node, "CALL dbops.run($jobs[2])"), '', 'by a superuser');
+like(Dbops::refusal($node, "CALL dbops.run($jobs[1])", role => 'bob'), qr/^42501: permission denied for job $jobs[1]: it runs as/, 'not by dbops_admin, who may steer it');
+is(Dbops::refusal($node, "CALL dbops.run($_)"), '', 'by a superuser') for @jobs[1, 2];
 for my $i (1 .. 3)
 {
 	is(Dbops::job_state($node, $jobs[$i - 1]) . ' ' . once("s$i"), 'succeeded 0 of 100', "job $i of 3 is done");
@@ -174,6 +174,26 @@ $job = Dbops::backfill($node, q{'poison', 'n = 1 / n'});
 like(Dbops::refusal($node, "CALL dbops.run($job)"), qr/^22012: job $job failed: division by zero/, q{CALL dbops.run raises the job's error});
 like(Dbops::refusal($node, "CALL dbops.wait($job)"), qr/^22012: job $job failed: division by zero/, 'CALL dbops.wait as well');
 is(Dbops::events($node, $job), "create>queued by $me, start>running by dbops, fail>failed by dbops", 'and it is recorded');
+
+# It does not come back before the job is over, whatever becomes of a part of it.
+table('slices', 200);
+$job = Dbops::backfill($node, q{'slices', 'n = n + 1', parallel => 3});
+is(Dbops::refusal($node, "CALL dbops.run($job)"), '', 'a job of three slices');
+is(Dbops::job_state($node, $job) . ' ' . once('slices'), 'succeeded 0 of 200', 'all of them are done when CALL dbops.run is back');
+table('timed', 3);
+pace(0.7);
+$job = Dbops::backfill($node, q{'timed', 'n = slowly(n + 1)'});
+is(Dbops::refusal($node, "SET statement_timeout = '1s';\nCALL dbops.run($job);"), '', q{the session's statement_timeout does not end it});
+is(Dbops::job_state($node, $job) . ' ' . once('timed'), 'succeeded 0 of 3', 'and each row is done once');
+table('resumed', 50);
+pace(600);
+$job = Dbops::backfill($node, q{'resumed', 'n = slowly(n + 1)'});
+my $runner = Dbops::start_sql($node, "CALL dbops.run($job)");
+ok(in_statement($job), 'a session runs a long statement');
+pace(0);
+$node->safe_psql('postgres', "BEGIN; SELECT dbops.pause($job); SELECT dbops.resume($job); COMMIT");
+is((Dbops::finish_sql($runner, 30))[1], '', 'paused and resumed at once, it goes on');
+is(Dbops::job_state($node, $job) . ' ' . once('resumed'), 'succeeded 0 of 50', 'to the end');
 
 # Steered from outside while a session runs it; and cancelled by that session itself.
 table('t7', 50);
@@ -219,7 +239,7 @@ $job = Dbops::backfill($node, q{'t8', 'n = slowly(n + 1)'});
 ok(in_statement($job), 'a long job');
 like(Dbops::refusal($node, "CALL dbops.wait($job, '300 ms')"), qr/^57014: job $job has not finished in time/, 'dbops.wait gives up in time');
 like(Dbops::refusal($node, "CALL dbops.wait($job, '0')"), qr/^57014:/, 'or at once');
-$session = Dbops::start_sql($node, "CALL dbops.wait($job)");
+$session = Dbops::start_sql($node, "CALL dbops.wait($job, '300 years')");
 my $waiting = "FROM pg_stat_activity WHERE query LIKE 'CALL dbops.wait%' AND wait_event_type = 'Extension'";
 ok(Dbops::wait_for($node, "SELECT count(*) $waiting", 1), 'a session waits');
 my $samples = 0;

@@ -1,6 +1,9 @@
 #include "server/engine/run.h"
 
+#include <algorithm>
+
 #include "server/backfill/work.h"
+#include "server/compat.h"
 #include "server/engine/control.h"
 #include "server/engine/shared.h"
 #include "server/engine/wait.h"
@@ -11,6 +14,7 @@ extern "C" {
 #include "executor/spi.h"
 #include "nodes/parsenodes.h"
 #include "storage/ipc.h"
+#include "utils/timeout.h"
 }
 
 namespace dbops::server {
@@ -134,11 +138,26 @@ void record_failure(const Assignment& assignment, const SqlError& error) {
     interrupt_at_commit(pid);
 }
 
+// Has somebody paused the job since this run began? Then the cancel came from him, also when the job has been resumed
+// meanwhile and another of its workers has made it run again.
+bool steered_since_start(const Assignment& assignment) {
+  return !bookkeep(
+              "SELECT 1 FROM dbops.job_run r JOIN dbops.job_event e ON e.job_id = r.job_id AND e.at >= r.started_at"
+              " WHERE r.job_id = $1::bigint AND r.slice = $2::integer AND r.outcome = 'running' AND e.action = "
+              "'pause' LIMIT 1",
+              {to_text(assignment.job), to_text(assignment.slice)})
+              .empty();
+}
+
 // Somebody cancelled the statement from outside while the job was to run: that person wants it to stop.
 void record_interruption(const Assignment& assignment) {
   Job job = read_job(assignment.job, true);
+  const bool steered = steered_since_start(assignment);
   end_run(assignment, "stopped", std::nullopt, "statement cancelled");
-  if (job.state == JobState::running)
+  if (job.state != JobState::running) return;
+  if (steered)
+    announce_at_commit(); // for this slice
+  else
     change_state(job, JobAction::pause, "dbops",
                  "its statement was cancelled (pg_cancel_backend or the session's own cancel)");
 }
@@ -276,8 +295,8 @@ void watch_session_end() {
   call_pg([] { on_shmem_exit(session_ended, static_cast<Datum>(0)); });
 }
 
-// The job's fate, as an error of this session unless it succeeded.
-void raise_fate(Session& session, std::int64_t id) {
+// The job's fate, as an error of this session unless it succeeded; false when it has none yet.
+bool raise_fate(Session& session, std::int64_t id) {
   const Rows fate = session.transaction([id] {
     return bookkeep("SELECT state, last_error, last_hint, last_sqlstate FROM dbops.job WHERE job_id = $1::bigint",
                     {to_text(id)});
@@ -294,14 +313,50 @@ void raise_fate(Session& session, std::int64_t id) {
   if (state == "paused")
     throw SqlError(ERRCODE_QUERY_CANCELED, "job " + to_text(id) + " was paused",
                    "SELECT dbops.resume(" + to_text(id) + "), then CALL dbops.run(" + to_text(id) + ").");
+  return state == "succeeded";
+}
+
+// The batches run as the job's owner, in this session: what it has made beforehand, a temporary table above all, could
+// be met by the owner's code. So the session's role has to be one that may become the owner anyway.
+void require_becoming(const Job& job) {
+  if (!call_pg([&job] { return superuser() || compat::may_become(GetUserId(), job.owner); }))
+    throw SqlError(ERRCODE_INSUFFICIENT_PRIVILEGE,
+                   "permission denied for job " + to_text(job.id) + ": it runs as " + role_name(job.owner),
+                   "Only that role, roles that may SET ROLE to it and superusers may run it in their session.");
+}
+
+// The first slice that is not done and that nobody works on.
+std::optional<int> free_slice(std::int64_t id) {
+  const Rows open =
+      bookkeep(std::string("SELECT min(slice) FROM dbops.job_slice s WHERE job_id = $1::bigint AND NOT done"
+                           " AND NOT EXISTS (SELECT FROM ") +
+                   dbops::server::held_slices_sql + " h WHERE h.job_id = s.job_id AND h.slice = s.slice)",
+               {to_text(id)});
+  if (open.is_null(0, 0)) return std::nullopt;
+  return static_cast<int>(open.integer(0, 0));
+}
+
+// False: it was interrupted, and the job is queued.
+bool run_slice_here(Session& session, std::int64_t id, int slice) {
+  running_here = true;
+  try {
+    const bool ours = run_assignment(session, {id, slice});
+    running_here = false;
+    return ours;
+  } catch (...) {
+    running_here = false;
+    throw;
+  }
 }
 
 } // namespace
 
 void dbops::server::run_in_session(Session& session, std::int64_t id) {
-  const int slice = session.transaction([id] {
+  call_pg([] { disable_timeout(STATEMENT_TIMEOUT, false); }); // the batches have none
+  std::optional<int> slice = session.transaction([id] {
     Job job = read_job(id, true);
     require_control(job);
+    require_becoming(job);
     if (job.kind == "schedule")
       throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                      "job " + to_text(id) + " is a schedule, which background workers run",
@@ -316,30 +371,23 @@ void dbops::server::run_in_session(Session& session, std::int64_t id) {
       throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                      "job " + to_text(id) + " is " + std::string(dbops::core::to_string(job.state)) + ", not queued",
                      "dbops.resume() and dbops.retry() queue it again.");
-    const Rows open =
-        bookkeep(std::string("SELECT min(slice) FROM dbops.job_slice s WHERE job_id = $1::bigint AND NOT done"
-                             " AND NOT EXISTS (SELECT FROM ") +
-                     dbops::server::held_slices_sql + " h WHERE h.job_id = s.job_id AND h.slice = s.slice)",
-                 {to_text(id)});
-    if (open.is_null(0, 0))
+    const std::optional<int> open = free_slice(id);
+    if (!open)
       throw SqlError(ERRCODE_OBJECT_IN_USE, "job " + to_text(id) + " is being worked on by another process",
                      "CALL dbops.wait(" + to_text(id) + ") waits for it.");
-    return static_cast<int>(open.integer(0, 0));
+    return open;
   });
   watch_session_end();
-  running_here = true;
-  bool ours = true;
-  try {
-    ours = run_assignment(session, {id, slice});
-  } catch (...) {
-    running_here = false;
-    throw;
+  // Until the job is over: its other slices, those that workers have, and what is left when it was paused and resumed.
+  for (std::chrono::milliseconds pause{1};; pause = std::min(pause * 2, std::chrono::milliseconds(200))) {
+    const bool ours = !slice || run_slice_here(session, id, *slice);
+    if (raise_fate(session, id)) break;
+    if (!ours)
+      throw SqlError(ERRCODE_QUERY_CANCELED, "job " + to_text(id) + " was interrupted and is queued again",
+                     "CALL dbops.run(" + to_text(id) + ") goes on from its last batch.");
+    nap(pause);
+    slice = session.transaction([id] { return free_slice(id); });
   }
-  running_here = false;
-  raise_fate(session, id);
-  if (!ours)
-    throw SqlError(ERRCODE_QUERY_CANCELED, "job " + to_text(id) + " was interrupted and is queued again",
-                   "CALL dbops.run(" + to_text(id) + ") goes on from its last batch.");
 }
 
 namespace {
@@ -392,8 +440,10 @@ DBOPS_SQL_FUNCTION(dbops_wait) {
     if (!PG_ARGISNULL(1)) {
       const Interval* interval = PG_GETARG_INTERVAL_P(1);
       const double days = interval->day + interval->month * 30.0;
-      timeout = std::chrono::milliseconds(
-          static_cast<std::int64_t>(days * 86'400'000.0 + static_cast<double>(interval->time) / 1000.0));
+      // Not beyond what a clock of nanoseconds can count.
+      constexpr double longest = 100 * 365.0 * 86'400'000.0;
+      timeout = std::chrono::milliseconds(static_cast<std::int64_t>(
+          std::clamp(days * 86'400'000.0 + static_cast<double>(interval->time) / 1000.0, 0.0, longest)));
     }
     wait_for(job_argument(fcinfo), timeout);
     return static_cast<Datum>(0);

@@ -74,7 +74,10 @@ class SettingsBetween {
 class GivesWay {
  public:
   GivesWay() { flag(true); }
-  ~GivesWay() { flag(false); }
+  ~GivesWay() {
+    flag(false);
+    QueryCancelPending = false; // who waited may have cancelled a statement that was just over; a pause is in the table
+  }
   GivesWay(const GivesWay&) = delete;
   GivesWay& operator=(const GivesWay&) = delete;
 

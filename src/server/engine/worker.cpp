@@ -107,6 +107,7 @@ void plain_session() {
         std::pair{"lock_timeout", "0"}, std::pair{"idle_in_transaction_session_timeout", "0"},
         std::pair{"deadlock_timeout", "50ms"}})
     SetConfigOption(name, value, PGC_SUSET, PGC_S_OVERRIDE);
+  compat::no_transaction_timeout();
 }
 
 void dispatcher_work() {
@@ -254,7 +255,6 @@ void dbops_worker_main(Datum) {
   // What is set for the role is meant for its own statements; the batches have their own, and the bookkeeping none.
   SetConfigOption("lock_timeout", "0", PGC_SUSET, PGC_S_OVERRIDE);
   give_way_to_others();
-  compat::no_transaction_timeout();
   boundary([&order] { worker_work(order); });
   proc_exit(0);
 }

@@ -128,9 +128,7 @@ void let_go(Oid database, bool gone) {
     SharedLock lock;
     for (Hold& hold : shared()->holds)
       if (hold.database == database && hold.pid == MyProcPid) hold = Hold{};
-    if (held_until(database) == 0)
-      for (Slot& slot : shared()->slots)
-        if (slot.database == database) slot.leave = false;
+    // Who was asked to leave still leaves, and comes back: he may be about to roll back because of it.
     if (gone) return;
     mark_due(database);
   }
