@@ -111,6 +111,7 @@ CORE_TOOL_SOURCES = \
 	src/core/text/table.cpp \
 	src/core/wal/archive_reader.cpp \
 	src/core/wal/cluster_identity.cpp \
+	src/core/wal/local_segment.cpp \
 	src/core/wal/prefetcher.cpp \
 	src/core/wal/ranged_object.cpp \
 	src/core/wal/restore_file.cpp \

@@ -5,11 +5,11 @@
 #include "core/base/error.h"
 #include "core/wal/archive_reader.h"
 #include "core/wal/cluster_identity.h"
+#include "core/wal/local_segment.h"
 #include "core/wal/page_header.h"
 
 #include <fmt/format.h>
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -23,6 +23,7 @@ namespace dbops::cli {
 namespace fs = std::filesystem;
 using core::Error;
 using core::ErrorKind;
+using core::LocalSegment;
 using core::WalFetchResult;
 using core::WalFileKind;
 using core::WalFileName;
@@ -57,21 +58,6 @@ core::ClusterIdentity cluster(const WalGetCommand& command) {
   throw Error(ErrorKind::configuration,
               "the system identifier is not known: \"" + fs::current_path().string() + "\" is not a data directory",
               "Run it as restore_command, or give --system-identifier.");
-}
-
-// A segment that archiving or streaming left here: PostgreSQL takes it from pg_wal when the archive does not have it.
-bool is_in_pg_wal(const WalFileName& file, const fs::path& target, std::uint64_t identifier) {
-  if (file.kind != WalFileKind::segment) return false;
-  try {
-    const auto local = core::File::open_if_exists(target.parent_path() / file.name, O_RDONLY);
-    if (!local) return false;
-    core::Bytes page(512);
-    page.resize(local->read_at(0, page));
-    core::check_segment(page, local->size(), identifier, file.segment);
-    return true;
-  } catch (const Error&) { // made for later use, and not begun
-    return false;
-  }
 }
 
 void check_content(const WalFileName& file, const core::RestoreFile& out, std::uint64_t identifier) {
@@ -215,7 +201,10 @@ int WalGet::fetch() {
         std::make_unique<core::WalReader>(*store, cluster_.system_identifier, stores.keys(), cluster_.segment_size));
   core::ArchiveReader archive(in_their_order(readers), stores.clock(), stores.random(),
                               [&](const core::RepositoryFailure& failure) { note(failure, readers); });
-  const bool is_local = is_in_pg_wal(file_, command_.target, cluster_.system_identifier);
+  // Of a segment that is only begun here nobody can say that recovery does not end in it; a standby asks again.
+  const auto local =
+      core::look_at_local_segment(fs::path(command_.target).parent_path(), file_, cluster_.system_identifier);
+  const bool is_local = local == LocalSegment::complete || (local == LocalSegment::begun && is_standby());
   const core::RecoveryPatience patience{.outage = milliseconds_of(command_.retry_time),
                                         .gap = is_local ? core::milliseconds(0) : milliseconds_of(command_.gap_time)};
   // For a transfer that was begun in time, a minute more.
