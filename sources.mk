@@ -26,6 +26,7 @@ CORE_SOURCES = \
 	src/core/job/lag_estimator.cpp \
 	src/core/job/state.cpp \
 	src/core/job/throttle.cpp \
+	src/core/lifecycle/origin.cpp \
 	src/core/schedule/cron_expression.cpp \
 	src/core/schedule/planner.cpp \
 	src/core/schedule/schedule.cpp \
@@ -164,6 +165,15 @@ SERVER_SOURCES = \
 	src/server/backfill/trigger_filter.cpp \
 	src/server/backfill/unit.cpp \
 	src/server/backfill/work.cpp \
+	src/server/lifecycle/dependents.cpp \
+	src/server/lifecycle/expired_partitions.cpp \
+	src/server/lifecycle/hold_condition.cpp \
+	src/server/lifecycle/hold_functions.cpp \
+	src/server/lifecycle/holds.cpp \
+	src/server/lifecycle/partition_bounds.cpp \
+	src/server/lifecycle/retain.cpp \
+	src/server/lifecycle/retention_rule.cpp \
+	src/server/lifecycle/retention_run.cpp \
 	src/server/schedule/capture.cpp \
 	src/server/schedule/command.cpp \
 	src/server/schedule/create.cpp \
@@ -235,6 +245,7 @@ SCHEMA_SOURCES = \
 	src/schema/engine.sql \
 	src/schema/backfill.sql \
 	src/schema/schedule.sql \
+	src/schema/lifecycle.sql \
 	src/schema/soft_delete.sql \
 	src/schema/archive.sql \
 	src/schema/migration.sql \

@@ -27,21 +27,33 @@ std::string seconds_of(const std::string& interval) {
   return "(EXTRACT(EPOCH FROM " + interval + "))::pg_catalog.float8";
 }
 
+// What a job waits for. Of a schedule: when it runs next, and how its last run went.
+const std::string scheduled =
+    "CASE WHEN s.state OPERATOR(pg_catalog.=) 'queued' THEN coalesce('its next run, ' OPERATOR(pg_catalog.||)"
+    " pg_catalog.to_char(s.next_run, 'YYYY-MM-DD HH24:MI:SS'), 'its next run') OPERATOR(pg_catalog.||)"
+    " coalesce('; the last one: ' OPERATOR(pg_catalog.||) s.last_result, '')"
+    " WHEN s.state OPERATOR(pg_catalog.=) 'running' THEN NULL ELSE p.waiting_for END";
+
 // chosen: a query of job ids. The extra column at the end is no part of a job.
 std::string progress_sql(const std::string& chosen, const std::string& unfinished_count) {
   return "WITH " + chosen +
-         " SELECT j.job_id, j.kind, j.target, j.owner, j.label, j.state, j.rows_done, j.rows_total, j.rows_failed,"
+         " SELECT j.job_id, j.kind, j.target, j.owner, j.label, coalesce(s.state, j.state) AS state, j.rows_done, "
+         "j.rows_total,"
+         " j.rows_failed,"
          " p.percent::pg_catalog.float8 AS percent, p.rows_per_second::pg_catalog.float8 AS rows_per_second, " +
-         seconds_of("p.eta") + " AS eta_seconds, p.waiting_for, " + sql_utc("p.waiting_since") + " AS waiting_since, " +
-         seconds_of("pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) p.waiting_since") + " AS waited_seconds, " +
-         seconds_of("p.batch_time_p50") + " AS batch_time_p50_seconds, " + seconds_of("p.batch_time_p99") +
+         seconds_of("p.eta") + " AS eta_seconds, " + scheduled + " AS waiting_for, " + sql_utc("p.waiting_since") +
+         " AS waiting_since, " + seconds_of("pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) p.waiting_since") +
+         " AS waited_seconds, " + seconds_of("p.batch_time_p50") + " AS batch_time_p50_seconds, " +
+         seconds_of("p.batch_time_p99") +
          " AS batch_time_p99_seconds, p.strategy, p.pass, p.batches, p.batch_rows, p.hindrances, p.lock_waits,"
          " p.wal_bytes, p.ranges_to_revisit, p.workers, j.priority, j.parallel, " +
          sql_utc("j.created_at") + " AS created_at, " + sql_utc("j.started_at") + " AS started_at, " +
          sql_utc("j.finished_at") + " AS finished_at, " +
-         seconds_of("coalesce(j.finished_at, pg_catalog.clock_timestamp()) OPERATOR(pg_catalog.-) j.started_at") +
+         seconds_of("coalesce(j.finished_at, pg_catalog.clock_timestamp()) OPERATOR(pg_catalog.-)"
+                    " coalesce(CASE s.last_result WHEN 'running' THEN s.last_run END, j.started_at)") +
          " AS run_seconds, j.last_error, j.last_sqlstate, j.last_hint, " + unfinished_count +
          " AS unfinished FROM dbops.jobs j JOIN dbops.progress p ON p.job_id OPERATOR(pg_catalog.=) j.job_id"
+         " LEFT JOIN dbops.schedules s ON s.job_id OPERATOR(pg_catalog.=) j.job_id"
          " WHERE j.job_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT c.job_id FROM chosen c))"
          " AND p.job_id OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT c.job_id FROM chosen c))"
          " ORDER BY j.job_id";
@@ -54,12 +66,13 @@ std::string named_sql() {
 
 // $1: job ids to show in any case, $2: since when jobs that finished are shown. Running jobs come first.
 std::string unfinished_sql() {
-  return progress_sql("unfinished AS MATERIALIZED (SELECT j.job_id, j.state, j.priority FROM dbops.jobs j"
+  return progress_sql("unfinished AS MATERIALIZED (SELECT j.job_id, j.state, j.priority, j.kind FROM dbops.jobs j"
                       "  WHERE j.state OPERATOR(pg_catalog.<>) ALL (" +
                           finished_states +
                           ")),"
                           " chosen AS MATERIALIZED ("
                           "  (SELECT u.job_id FROM unfinished u ORDER BY u.state OPERATOR(pg_catalog.=) 'running' DESC,"
+                          "    u.kind OPERATOR(pg_catalog.=) 'schedule',"
                           "    u.state OPERATOR(pg_catalog.=) 'queued' DESC, u.priority DESC, u.job_id LIMIT " +
                           std::to_string(most_unfinished) +
                           ")"

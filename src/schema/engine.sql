@@ -2,7 +2,7 @@
 
 CREATE TABLE dbops.job (
   job_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  kind text NOT NULL CHECK (kind IN ('backfill', 'batch_delete', 'schedule')),
+  kind text NOT NULL CHECK (kind IN ('backfill', 'batch_delete', 'retain', 'schedule')),
   target_oid oid NOT NULL,
   target_name text NOT NULL,               -- as it was when the job was made; for people
   owner_oid oid NOT NULL,                  -- runs as this role; by OID, so that a new role of the same name inherits nothing
@@ -41,6 +41,9 @@ CREATE TABLE dbops.job_slice (
   work jsonb NOT NULL DEFAULT '[]',        -- stack of units claimed and not finished
   rows_done bigint NOT NULL DEFAULT 0,
   rows_kept bigint NOT NULL DEFAULT 0,     -- changed, and the condition still holds
+  rows_dependent bigint NOT NULL DEFAULT 0,-- of other tables, that went or changed because they referred to deleted ones
+  first_key text,                          -- where rows were deleted
+  last_key text,
   batches bigint NOT NULL DEFAULT 0,
   hindrances bigint NOT NULL DEFAULT 0,    -- lock time-outs, deadlocks: batches tried again
   lock_waits bigint NOT NULL DEFAULT 0,    -- batches that made somebody wait
@@ -263,7 +266,7 @@ CREATE VIEW dbops.progress WITH (security_barrier) AS
              WHEN dbops.lacks_processes() THEN 'a free process: max_worker_processes is too low'
              ELSE coalesce(j.last_hint, 'a free worker') END
            WHEN 'running' THEN s.waiting_for
-           WHEN 'paused' THEN 'SELECT dbops.resume(' || j.job_id || ')'
+           WHEN 'paused' THEN CASE WHEN j.last_sqlstate = '54000' THEN j.last_hint ELSE 'SELECT dbops.resume(' || j.job_id || ')' END
          END AS waiting_for,
          CASE j.state
            WHEN 'queued' THEN (SELECT max(e.at) FROM dbops.job_event e WHERE e.job_id = j.job_id AND e.to_state = 'queued')

@@ -22,6 +22,11 @@ extern "C" {
 #include "utils/relcache.h"
 }
 
+#if PG_VERSION_NUM >= 180000
+extern "C" {
+#include "rewrite/rewriteHandler.h"
+}
+#endif
 #if PG_VERSION_NUM >= 160000
 extern "C" {
 #include "archive/archive_module.h"
@@ -114,6 +119,15 @@ inline bool is_virtual([[maybe_unused]] const Constraint* constraint) {
   return constraint->generated_kind == ATTRIBUTE_GENERATED_VIRTUAL;
 #else
   return false;
+#endif
+}
+
+// ... which are not in the row: an expression over it, the only relation, computes them.
+inline Node* expand_generated_columns(Node* expression, [[maybe_unused]] Relation relation) {
+#if PG_VERSION_NUM >= 180000
+  return expand_generated_columns_in_expr(expression, relation, 1);
+#else
+  return expression;
 #endif
 }
 

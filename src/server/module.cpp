@@ -8,6 +8,7 @@
 #include "server/engine/wake.h"
 #include "server/backfill/trigger_filter.h"
 #include "server/guc.h"
+#include "server/lifecycle/holds.h"
 #include "server/migration/messages.h"
 #include "server/pg.h"
 
@@ -22,6 +23,7 @@ void _PG_init(void) {
   guc::define();
   install_commit_callback();
   install_trigger_filter();
+  install_deletion_guard();
   migration::install_message_hook();
   if (!process_shared_preload_libraries_in_progress) return;
   install_shared_memory();

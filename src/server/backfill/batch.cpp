@@ -6,6 +6,7 @@
 #include "server/backfill/early_flush.h"
 #include "server/backfill/trigger_filter.h"
 #include "server/compat.h"
+#include "server/lifecycle/holds.h"
 
 extern "C" {
 #include "access/table.h"
@@ -202,23 +203,47 @@ const Table* BatchRunner::table(Oid relation) {
     tables_.erase(found);
     if (name.empty()) return nullptr;
   }
-  const std::optional<Table> described = describe_table(relation, spec_.columns);
+  const std::optional<Table> described =
+      spec_.by_age ? describe_table_by(relation, spec_.age_column) : describe_table(relation, spec_.columns);
   if (!described || !belongs_to(relation, target_)) return nullptr;
   return &tables_.emplace(relation, *described).first->second;
 }
 
 const Table* BatchRunner::lock_table(Oid relation) {
   watch_for_deadlocks();
-  as_owner(batch_settings_, [relation] {
+  as_owner(batch_settings_, [this, relation] {
+    if (spec_.erase) lifecycle::begin_deleting();
     call_pg([relation] { LockRelationOid(relation, RowExclusiveLock); });
     return true;
   });
   return table(relation);
 }
 
+// What the statement leaves out besides the condition: rows that are held and, if that is the policy, referred to.
+std::string BatchRunner::kept_out(const Table& table) const {
+  if (!spec_.erase) return {};
+  lifecycle::begin_deleting();
+  std::string text = lifecycle::unheld(table.oid, spec_.alias, spec_.children);
+  if (spec_.children == lifecycle::Children::forbid)
+    text += unreferred(spec_.alias, lifecycle::dependents_of(table.oid, spec_.children));
+  return text;
+}
+
+Statement BatchRunner::statement_of(const Table& table, const Unit& unit, bool& with_dependents) const {
+  const std::string left_out = kept_out(table);
+  if (spec_.children == lifecycle::Children::erase || spec_.children == lifecycle::Children::set_null) {
+    const std::vector<lifecycle::Dependent> dependents = lifecycle::dependents_of(table.oid, spec_.children);
+    with_dependents = !dependents.empty();
+    if (with_dependents) return erase_with_dependents_statement(table, spec_, shape_of(unit), left_out, dependents);
+  }
+  return batch_statement(table, spec_, shape_of(unit), left_out);
+}
+
 BatchResult BatchRunner::run(const Table& table, const Unit& unit) {
-  const Statement statement = batch_statement(table, spec_, shape_of(unit));
+  bool with_dependents = false;
+  const Statement statement = statement_of(table, unit, with_dependents);
   BatchResult result;
+  std::uint64_t processed = 0;
   // Deferred triggers would run at COMMIT, as the session's user. At the end of the statement they are the owner's
   // still.
   if (GetUserId() != owner_) query("SET CONSTRAINTS ALL IMMEDIATE");
@@ -236,7 +261,13 @@ BatchResult BatchRunner::run(const Table& table, const Unit& unit) {
     }
     const EarlyFlush early_flush;
     try {
-      execute(plan, parameters, statement.returns ? &counter.receiver : nullptr);
+      execute(plan, parameters, statement.returns && !with_dependents ? &counter.receiver : nullptr);
+      processed = SPI_processed;
+      if (with_dependents) {
+        const Rows counts = take_result();
+        processed = static_cast<std::uint64_t>(counts.integer(0, 0));
+        result.dependent_rows = counts.integer(0, 1);
+      }
     } catch (...) {
       disarm_trigger_filter();
       throw;
@@ -244,7 +275,7 @@ BatchResult BatchRunner::run(const Table& table, const Unit& unit) {
     disarm_trigger_filter();
     return true;
   });
-  result.rows = static_cast<std::int64_t>(SPI_processed);
+  result.rows = static_cast<std::int64_t>(processed);
   result.kept = spec_.condition.empty() ? 0 : counter.kept;
   result.moved = counter.moved;
   result.wal_bytes = pgWalUsage.wal_bytes - wal_before;
@@ -288,7 +319,7 @@ std::optional<Key> BatchRunner::nth_key(const Table& table, const Key& after, co
 }
 
 std::optional<Key> BatchRunner::last_key(const Table& table) {
-  return first_key(select(last_key_statement(table), {}));
+  return first_key(select(last_key_statement(table, spec_.by_age ? spec_.condition : ""), {}));
 }
 
 std::optional<BatchRunner::Middle> BatchRunner::middle(const Table& table, const Unit& unit) {
@@ -310,7 +341,7 @@ std::string BatchRunner::first_row(const Table& table, const Unit& unit) {
 }
 
 std::int64_t BatchRunner::matching(const Table& table, std::int64_t limit) {
-  const Statement statement = matching_statement(table, spec_, limit);
+  const Statement statement = matching_statement(table, spec_, limit, kept_out(table));
   return as_owner(batch_settings_, [&] {
     execute(kept_plan(statement), bind_values(statement, {}), nullptr, Snapshot::active);
     return take_result().integer(0, 0);

@@ -14,9 +14,10 @@ extern "C" {
 namespace dbops::server::backfill {
 
 struct BatchResult {
-  std::int64_t rows = 0;  // changed
-  std::int64_t kept = 0;  // of these, rows that still match the condition
-  std::int64_t moved = 0; // of these, rows whose key has left the range
+  std::int64_t rows = 0;           // changed
+  std::int64_t dependent_rows = 0; // that went, or were changed, because they referred to deleted ones
+  std::int64_t kept = 0;           // of these, rows that still match the condition
+  std::int64_t moved = 0;          // of these, rows whose key has left the range
   std::uint64_t wal_bytes = 0;
   int waiters = 0; // sessions that wait for a row that this batch has locked
 };
@@ -57,6 +58,8 @@ class BatchRunner {
   std::int64_t matching(const Table& table, std::int64_t limit);
 
  private:
+  Statement statement_of(const Table& table, const Unit& unit, bool& with_dependents) const;
+  [[nodiscard]] std::string kept_out(const Table& table) const;
   SPIPlanPtr kept_plan(const Statement& statement);
   Rows select(const Statement& statement, const std::vector<std::string>& values);
   template <typename F>

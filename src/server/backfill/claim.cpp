@@ -21,11 +21,13 @@ constexpr std::uint32_t smallest_striped_table = 128; // blocks
 
 // The next table of the family after the one the cursor is in; partitions attached meanwhile are met when their OID is
 // higher, and by the sweep otherwise.
-Oid next_relation(const Job& job, Oid current) {
+Oid next_relation(const Job& job, Oid current, const std::set<Oid>& left_out) {
   const std::vector<Oid> members = family(job.target);
   if (members.empty() && call_pg([&job] { return get_rel_relkind(job.target); }) == '\0')
     throw SqlError(ERRCODE_UNDEFINED_TABLE, "table " + job.target_name + " was dropped", "dbops.cancel() the job.");
-  const auto next = std::upper_bound(members.begin(), members.end(), current);
+  auto next = std::upper_bound(members.begin(), members.end(), current);
+  while (next != members.end() && left_out.contains(*next))
+    ++next;
   return next == members.end() ? InvalidOid : *next;
 }
 
@@ -114,13 +116,14 @@ void store_cursor(std::int64_t job, const Cursor& cursor) {
            {to_text(job), to_text(cursor.pass), cursor.strategy, core::json_text(position), to_text(cursor.pass_rows)});
 }
 
-std::optional<Unit> claim(BatchRunner& runner, const Job& job, Cursor& cursor, const ChunkWish& wish) {
+std::optional<Unit> claim(BatchRunner& runner, const Job& job, Cursor& cursor, const ChunkWish& wish,
+                          const std::set<Oid>& left_out) {
   while (!cursor.position.value("done", false)) {
     auto relation = cursor.position.value("relation", InvalidOid);
     const bool inside = cursor.position.contains("upto");
     const Table* table = inside ? runner.lock_table(relation) : nullptr;
     if (table == nullptr) { // at the start, between two tables, or the partition is gone
-      relation = next_relation(job, relation);
+      relation = next_relation(job, relation, left_out);
       cursor.position.erase("upto");
       if (!OidIsValid(relation)) {
         cursor.position["done"] = true;

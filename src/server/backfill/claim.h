@@ -2,6 +2,8 @@
 // overlaps. Inside a Session's transaction; the cursor's row is locked until its end.
 #pragma once
 
+#include <set>
+
 #include "server/backfill/batch.h"
 #include "server/engine/job_record.h"
 
@@ -28,7 +30,8 @@ struct ChunkWish {
 };
 
 // Moves the cursor over the next chunk; nothing when the pass has come to its end. Raises 42P01 when the table was
-// dropped.
-std::optional<Unit> claim(BatchRunner& runner, const Job& job, Cursor& cursor, const ChunkWish& wish);
+// dropped. Tables in `left_out` are passed over.
+std::optional<Unit> claim(BatchRunner& runner, const Job& job, Cursor& cursor, const ChunkWish& wish,
+                          const std::set<Oid>& left_out = {});
 
 } // namespace dbops::server::backfill

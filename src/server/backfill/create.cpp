@@ -2,11 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "core/job/error_class.h"
 #include "core/schedule/window.h"
 #include "core/text/json_text.h"
-#include "server/arguments.h"
+#include "server/backfill/create.h"
 #include "server/backfill/input.h"
 #include "server/backfill/statement.h"
 #include "server/backfill/table.h"
@@ -14,6 +15,7 @@
 #include "server/engine/job_record.h"
 #include "server/engine/shared.h"
 #include "server/engine/wake.h"
+#include "server/lifecycle/retention_rule.h"
 
 extern "C" {
 #include "access/htup_details.h"
@@ -83,6 +85,34 @@ void check_windows(Spec& spec) {
   ask_catalog("SELECT timezone($1, now())", {spec.timezone}); // raises 22023 for a name that it does not know
 }
 
+} // namespace
+
+void read_batch_options(Arguments& in, Spec& spec) {
+  spec.target_ms =
+      static_cast<int>(std::lround(in_range<double>("target_batch_time (seconds)", in.seconds(), 0.001, 60.0) * 1000));
+  spec.max_batch_rows = in_range<std::int64_t>("max_batch_rows", in.bigint(), 1, 10'000'000);
+  spec.nice_ratio = in_range<double>("nice_ratio", in.real(), 0.0, 100.0);
+  spec.max_rows_per_second = positive("max_rows_per_second", in.real());
+  spec.max_bytes_per_second = positive("max_bytes_per_second", in.real());
+  spec.limits.max_replica_lag = positive("max_replica_lag", in.seconds());
+  spec.limits.max_wal_rate = positive("max_wal_rate", as_real(in.bigint()));
+  spec.limits.max_archive_backlog = not_negative("max_archive_backlog", as_real(in.bigint()));
+  spec.limits.max_lock_waiters = not_negative("max_lock_waiters", as_real(in.bigint()));
+  spec.limits.max_active_sessions = positive("max_active_sessions", as_real(in.bigint()));
+  spec.limits.max_load = positive("max_load", in.real());
+  spec.limits.pause_for_autovacuum = in.boolean();
+  spec.windows = in.string().value_or("");
+  spec.timezone = in.string().value_or("");
+  spec.lock_timeout_ms =
+      static_cast<int>(std::lround(in_range<double>("lock_timeout (seconds)", in.seconds(), 0.001, 60.0) * 1000));
+  spec.max_errors = in_range<std::int64_t>("max_errors", in.bigint(), 0, 1'000'000);
+  spec.vacuum_every = in_range<double>("vacuum_every", in.real(), 0.0, 1.0);
+  spec.skip_triggers = in.boolean();
+  check_windows(spec);
+}
+
+namespace {
+
 // Must follow the declarations in src/schema/backfill.sql.
 Request read_request(FunctionCallInfo fcinfo, bool erase) {
   Arguments in(fcinfo);
@@ -104,83 +134,37 @@ Request read_request(FunctionCallInfo fcinfo, bool erase) {
   request.strategy = in.string().value_or("auto");
   request.stripes = in.integer();
   request.parallel = in_range<int>("parallel", in.integer(), 1, 64);
-  spec.target_ms =
-      static_cast<int>(std::lround(in_range<double>("target_batch_time (seconds)", in.seconds(), 0.001, 60.0) * 1000));
-  spec.max_batch_rows = in_range<std::int64_t>("max_batch_rows", in.bigint(), 1, 10'000'000);
-  spec.nice_ratio = in_range<double>("nice_ratio", in.real(), 0.0, 100.0);
-  spec.max_rows_per_second = positive("max_rows_per_second", in.real());
-  spec.max_bytes_per_second = positive("max_bytes_per_second", in.real());
-  spec.limits.max_replica_lag = positive("max_replica_lag", in.seconds());
-  spec.limits.max_wal_rate = positive("max_wal_rate", as_real(in.bigint()));
-  spec.limits.max_archive_backlog = not_negative("max_archive_backlog", as_real(in.bigint()));
-  spec.limits.max_lock_waiters = not_negative("max_lock_waiters", as_real(in.bigint()));
-  spec.limits.max_active_sessions = positive("max_active_sessions", as_real(in.bigint()));
-  spec.limits.max_load = positive("max_load", in.real());
-  spec.limits.pause_for_autovacuum = in.boolean();
-  spec.windows = in.string().value_or("");
-  spec.timezone = in.string().value_or("");
-  spec.lock_timeout_ms =
-      static_cast<int>(std::lround(in_range<double>("lock_timeout (seconds)", in.seconds(), 0.001, 60.0) * 1000));
-  spec.max_errors = in_range<std::int64_t>("max_errors", in.bigint(), 0, 1'000'000);
-  spec.vacuum_every = in_range<double>("vacuum_every", in.real(), 0.0, 1.0);
-  spec.skip_triggers = in.boolean();
+  read_batch_options(in, spec);
   request.run_as = in.name();
   request.label = in.string();
   request.priority = in_range<int>("priority", in.integer(), -1000, 1000);
   if (request.stripes) in_range<int>("stripes", request.stripes, 1, 64);
-  check_windows(spec);
   return request;
 }
 
-// The role that the job runs as. A superuser's job runs as the owner of the table, so that the table's triggers and
-// functions get no more rights than they have already.
-Oid choose_owner(const Request& request) {
-  return call_pg([&request] {
+} // namespace
+
+Oid role_for(Oid target, const std::optional<std::string>& run_as) {
+  return call_pg([target, &run_as] {
     const Oid user = GetUserId();
-    if (request.run_as) {
-      const Oid role = get_role_oid(request.run_as->c_str(), false);
+    if (run_as) {
+      const Oid role = get_role_oid(run_as->c_str(), false);
       if (!compat::may_become(user, role))
         ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-                        errmsg("must be a member of role \"%s\" to run a job as it", request.run_as->c_str())));
+                        errmsg("must be a member of role \"%s\" to run a job as it", run_as->c_str())));
       return role;
     }
     if (!superuser()) return user;
-    HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(request.target));
+    HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(target));
     if (!HeapTupleIsValid(tuple))
-      ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("relation with OID %u does not exist", request.target)));
+      ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("relation with OID %u does not exist", target)));
     const Oid owner = reinterpret_cast<Form_pg_class>(GETSTRUCT(tuple))->relowner;
     ReleaseSysCache(tuple);
     return owner;
   });
 }
 
-// What texts and values mean depends on these; the job uses those of the session that made it.
-Settings session_settings() {
-  struct Path {
-    int count;
-    const char** schemas;
-  };
-  const Path path = call_pg([] {
-    List* oids = fetch_search_path(false);
-    Path found{0, static_cast<const char**>(palloc(sizeof(char*) * (static_cast<std::size_t>(list_length(oids)) + 1)))};
-    ListCell* cell = nullptr;
-    foreach (cell, oids)
-      if (const char* name = get_namespace_name(lfirst_oid(cell));
-          name != nullptr && !isAnyTempNamespace(lfirst_oid(cell)))
-        found.schemas[found.count++] = quote_identifier(name);
-    return found;
-  });
-  std::string search_path;
-  for (int i = 0; i < path.count; ++i)
-    search_path += (i > 0 ? ", " : "") + std::string(path.schemas[i]);
-  // Temporary objects come last: in CALL dbops.run() they are the caller's, who may be another role than the job's.
-  Settings settings{{"search_path", search_path + (search_path.empty() ? "" : ", ") + "pg_temp"}};
-  for (const char* name :
-       {"TimeZone", "DateStyle", "IntervalStyle", "extra_float_digits", "bytea_output", "default_text_search_config",
-        "standard_conforming_strings", "transform_null_equals", "backslash_quote"})
-    settings.emplace_back(name, call_pg([name] { return GetConfigOptionByName(name, nullptr, false); }));
-  return settings;
-}
+namespace {
 
 // As the type text[] reads it.
 std::string array_literal(const std::vector<std::string>& texts) {
@@ -267,10 +251,42 @@ void warn_about(const CheckedInput& checked, const Request& request, Plan& plan)
         " AND c.confrelid = $1::oid AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.conrelid"
         " AND i.indisvalid AND i.indpred IS NULL AND i.indkey[0] = ANY (c.conkey))",
         {to_text(request.target)});
+    // Read without their lock: a preview must not keep anybody from placing one.
+    const Rows holds =
+        bookkeep("SELECT 'hold ' || hold_id || ' on ' || target_name || ' (' || reason || '): rows under it stay'"
+                 " FROM dbops.legal_hold WHERE released_at IS NULL AND (target_oid IN (SELECT dbops.family($1::oid))"
+                 " OR $1::oid IN (SELECT dbops.family(target_oid))) ORDER BY hold_id",
+                 {to_text(request.target)});
+    for (std::size_t i = 0; i < holds.size(); ++i)
+      plan.warnings.push_back(holds.text(i, 0));
     for (std::size_t i = 0; i < unindexed.size(); ++i)
       plan.warnings.push_back("foreign key " + unindexed.text(i, 0) + " of " + unindexed.text(i, 1) +
                               " has no index: every deleted row scans that table");
   }
+}
+
+// By an index on the age a run meets expired rows alone, the oldest first. Where these lie scattered over a big table
+// that is the dearer way, unless there are few of them: each batch would write a page for each row.
+void choose_walk_by_age(Spec& spec, Plan& plan) {
+  constexpr double in_order = 0.5;       // pg_stats.correlation
+  constexpr std::uint32_t big = 100'000; // blocks
+  std::vector<Table> by_age;
+  for (const Table& table : plan.tables) {
+    std::optional<Table> found = describe_table_by(table.oid, spec.age_column);
+    if (!found || !found->key.usable()) return;
+    const Rows scattered =
+        ask_catalog("SELECT 1 FROM pg_stats s JOIN pg_class c ON c.relname = s.tablename JOIN pg_namespace n ON n.oid ="
+                    " c.relnamespace AND n.nspname = s.schemaname WHERE c.oid = $1::oid AND quote_ident(s.attname) = $2"
+                    " AND NOT s.inherited AND abs(s.correlation) < $3::float8",
+                    {to_text(table.oid), spec.age_column, std::to_string(in_order)});
+    if (!scattered.empty() && table.blocks >= big && !spec.by_age) return;
+    by_age.push_back(*found);
+  }
+  plan.tables = by_age;
+  spec.by_age = true;
+  spec.order = Order::key;
+  spec.stripes = 1;
+  spec.strategy = "key";
 }
 
 std::string key_text(const Table& table) {
@@ -302,18 +318,21 @@ Plan prepare(Request& request) {
   Plan plan;
   for (const Oid member : members)
     if (std::optional<Table> table = describe_table(member, spec.columns)) plan.tables.push_back(*table);
+  const std::set<Oid> left_out = spec.age_column.empty() ? std::set<Oid>() : lifecycle::too_young(request.target, spec);
   if (spec.skip_triggers)
     for (const Table& table : plan.tables)
       if (!call_pg([&table] { return compat::owns_relation(table.oid, GetUserId()); }))
         throw SqlError(ERRCODE_INSUFFICIENT_PRIVILEGE,
                        "only the owner of " + table.name + " may leave out its triggers");
   choose_strategy(request, spec, plan);
+  if (!spec.age_column.empty()) choose_walk_by_age(spec, plan);
   // Walking over a table reads its key, or the place of each row, which takes the privilege on the whole table.
   for (const Table& table : plan.tables)
     query("EXPLAIN (COSTS OFF) SELECT " + (spec.order == Order::key ? key_text(table) : "ctid") + " FROM ONLY " +
           table.name);
   for (std::size_t i = 0; i < plan.tables.size(); ++i) {
-    plan.matching += estimate_matching(plan.tables[i], spec, !checked.condition_is_volatile && i < sampled_tables);
+    if (!left_out.contains(plan.tables[i].oid))
+      plan.matching += estimate_matching(plan.tables[i], spec, !checked.condition_is_volatile && i < sampled_tables);
     if (i == 0) plan.width = row_width(plan.tables[i]);
   }
   plan.cumulative = checked.cumulative;
@@ -334,12 +353,16 @@ auto as_job_owner(Oid owner, const Settings& settings, F&& fn) {
   });
 }
 
+} // namespace
+
 void warn(const std::vector<std::string>& warnings) {
   for (const std::string& warning : warnings)
     call_pg([&warning] { ereport(WARNING, (errmsg("dbops: %s", warning.c_str()))); });
 }
 
-std::int64_t insert_job(const Request& request, Oid owner, const Plan& plan) {
+namespace {
+
+std::int64_t insert_job(const Request& request, Oid owner, const Plan& plan, const std::string& kind) {
   Spec spec = request.spec;
   spec.bytes_before = bookkeep("SELECT dbops.family_size($1::oid)", {to_text(request.target)}).integer(0, 0);
   const Rows inserted =
@@ -347,10 +370,9 @@ std::int64_t insert_job(const Request& request, Oid owner, const Plan& plan) {
                "priority, parallel, spec, rows_total)"
                " VALUES ($1, $2::oid, $3, $4::oid, $5, $6, $7, $8::integer, $9::integer, $10::jsonb, $11::bigint) "
                "RETURNING job_id",
-               {spec.erase ? "batch_delete" : "backfill", to_text(request.target), qualified_name(request.target),
-                to_text(owner), role_name(owner), role_name(GetUserId()), request.label, to_text(request.priority),
-                to_text(request.parallel), core::json_text(to_json(spec)),
-                to_text(static_cast<std::int64_t>(std::llround(plan.matching)))});
+               {kind, to_text(request.target), qualified_name(request.target), to_text(owner), role_name(owner),
+                role_name(GetUserId()), request.label, to_text(request.priority), to_text(request.parallel),
+                core::json_text(to_json(spec)), to_text(static_cast<std::int64_t>(std::llround(plan.matching)))});
   const std::string id = inserted.text(0, 0);
   bookkeep("INSERT INTO dbops.job_slice (job_id, slice) SELECT $1::bigint, generate_series(0, $2::integer - 1)",
            {id, to_text(request.parallel)});
@@ -359,9 +381,11 @@ std::int64_t insert_job(const Request& request, Oid owner, const Plan& plan) {
            {id, spec.strategy, json{{"order", order}}.dump()});
   bookkeep("INSERT INTO dbops.job_event (job_id, actor, action, to_state) VALUES ($1::bigint, $2, 'create', 'queued')",
            {id, role_name(GetUserId())});
-  notify_state(inserted.integer(0, 0), spec.erase ? "batch_delete" : "backfill", std::nullopt, "queued");
+  notify_state(inserted.integer(0, 0), kind, std::nullopt, "queued");
   return inserted.integer(0, 0);
 }
+
+} // namespace
 
 // The role has to be able to run it later; said now, when somebody is looking.
 void warn_if_nobody_can_run(Oid owner) {
@@ -383,13 +407,44 @@ void warn_if_nobody_can_run(Oid owner) {
   if (shared() == nullptr) warn({"dbops is not in shared_preload_libraries: the job waits for CALL dbops.run()"});
 }
 
+namespace {
+
+Request as_request(const DeleteRequest& wish) {
+  Request request;
+  request.target = wish.target;
+  request.spec = wish.spec;
+  request.spec.erase = true;
+  request.strategy = "auto";
+  request.priority = wish.priority;
+  return request;
+}
+
+} // namespace
+
+DeletePlan plan_delete(DeleteRequest& wish) {
+  Request request = as_request(wish);
+  const Plan plan = as_job_owner(wish.owner, request.spec.settings, [&] { return prepare(request); });
+  wish.spec = request.spec;
+  return {plan.tables, plan.matching, plan.warnings};
+}
+
+std::int64_t make_delete_job(const DeleteRequest& wish, const DeletePlan& plan) {
+  Plan known;
+  known.matching = plan.matching;
+  const std::int64_t id = insert_job(as_request(wish), wish.owner, known, wish.kind);
+  announce_at_commit();
+  return id;
+}
+
+namespace {
+
 Datum create(FunctionCallInfo fcinfo, bool erase) {
   SpiConnection spi;
   Request request = read_request(fcinfo, erase);
   request.spec.settings = session_settings();
-  const Oid owner = choose_owner(request);
+  const Oid owner = role_for(request.target, request.run_as);
   const Plan plan = as_job_owner(owner, request.spec.settings, [&] { return prepare(request); });
-  const std::int64_t id = insert_job(request, owner, plan);
+  const std::int64_t id = insert_job(request, owner, plan, erase ? "batch_delete" : "backfill");
   warn(plan.warnings);
   warn_if_nobody_can_run(owner);
   announce_at_commit();
@@ -455,7 +510,7 @@ Datum preview(FunctionCallInfo fcinfo, bool erase) {
   SpiConnection spi;
   Request request = read_request(fcinfo, erase);
   request.spec.settings = session_settings();
-  const Oid owner = choose_owner(request);
+  const Oid owner = role_for(request.target, request.run_as);
   Plan plan = as_job_owner(owner, request.spec.settings, [&] { return prepare(request); });
   const Spec& spec = request.spec;
   if (plan.cumulative && !spec.falsifiable)

@@ -79,7 +79,7 @@ std::vector<std::string> parse_assignments(const std::string& table, const std::
   return {found.names, found.names + found.count};
 }
 
-// One expression, as PL/pgSQL would read it.
+// As PL/pgSQL would read it.
 void parse_condition(const std::string& condition) {
   const bool plain = call_pg([&condition] {
     List* statements = raw_parser(condition.c_str(), RAW_PARSE_PLPGSQL_EXPR);
@@ -275,6 +275,41 @@ void refuse_partition_keys(Oid relation, const std::vector<std::string>& columns
 
 } // namespace
 
+Settings session_settings() {
+  struct Path {
+    int count;
+    const char** schemas;
+  };
+  const Path path = call_pg([] {
+    List* oids = fetch_search_path(false);
+    Path found{0, static_cast<const char**>(palloc(sizeof(char*) * (static_cast<std::size_t>(list_length(oids)) + 1)))};
+    ListCell* cell = nullptr;
+    foreach (cell, oids)
+      if (const char* name = get_namespace_name(lfirst_oid(cell));
+          name != nullptr && !isAnyTempNamespace(lfirst_oid(cell)))
+        found.schemas[found.count++] = quote_identifier(name);
+    return found;
+  });
+  std::string search_path;
+  for (int i = 0; i < path.count; ++i)
+    search_path += (i > 0 ? ", " : "") + std::string(path.schemas[i]);
+  // Temporary objects come last: in CALL dbops.run() they are the caller's, who may be another role than the job's.
+  Settings settings{{"search_path", search_path + (search_path.empty() ? "" : ", ") + "pg_temp"}};
+  for (const char* name :
+       {"TimeZone", "DateStyle", "IntervalStyle", "extra_float_digits", "bytea_output", "default_text_search_config",
+        "standard_conforming_strings", "transform_null_equals", "backslash_quote"})
+    settings.emplace_back(name, call_pg([name] { return GetConfigOptionByName(name, nullptr, false); }));
+  return settings;
+}
+
+void require_single_expression(const std::string& condition) {
+  try {
+    parse_condition(condition);
+  } catch (const SqlError& error) {
+    rethrow_about("in condition", error);
+  }
+}
+
 CheckedInput check_input(Oid relation, bool erase, const std::string& assignments, const std::string& condition) {
   CheckedInput checked;
   const std::string table = qualified_name(relation);
@@ -283,11 +318,7 @@ CheckedInput check_input(Oid relation, bool erase, const std::string& assignment
   } catch (const SqlError& error) {
     rethrow_about("in assignments", error);
   }
-  try {
-    if (!condition.empty()) parse_condition(condition);
-  } catch (const SqlError& error) {
-    rethrow_about("in condition", error);
-  }
+  if (!condition.empty()) require_single_expression(condition);
   Analysis analysis{};
   try {
     analysis = analyze(relation, whole_text(table, erase, assignments, condition));

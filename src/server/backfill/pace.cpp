@@ -161,7 +161,7 @@ void Pace::batch_took(Clock::duration time) {
 
 void Pace::batch_done(const BatchResult& result, std::int64_t visited) {
   const auto bytes = static_cast<double>(result.wal_bytes);
-  settle({static_cast<double>(result.rows), bytes});
+  settle({static_cast<double>(result.rows + result.dependent_rows), bytes});
   if (visited > 0)
     bytes_a_row_ += bytes_smoothing * (std::max(1.0, bytes / static_cast<double>(visited)) - bytes_a_row_);
   last_waiters_ = result.waiters;

@@ -47,6 +47,15 @@ json to_json(const Spec& spec) {
            {"skip_triggers", spec.skip_triggers},
            {"bytes_before", spec.bytes_before},
            {"pause_for_autovacuum", spec.limits.pause_for_autovacuum}};
+  if (spec.rule != 0) {
+    out["rule"] = spec.rule;
+    out["cutoff"] = spec.cutoff;
+    out["age_column"] = spec.age_column;
+    out["by_age"] = spec.by_age;
+  }
+  if (spec.children != lifecycle::Children::as_declared) out["children"] = lifecycle::name_of(spec.children);
+  if (spec.max_rows) out["max_rows"] = *spec.max_rows;
+  if (spec.one_pass) out["one_pass"] = true;
   put(out, "max_rows_per_second", spec.max_rows_per_second);
   put(out, "max_bytes_per_second", spec.max_bytes_per_second);
   put(out, "max_replica_lag", spec.limits.max_replica_lag);
@@ -83,6 +92,15 @@ Spec from_json(const json& in) {
   spec.vacuum_every = in.at("vacuum_every");
   spec.skip_triggers = in.at("skip_triggers");
   spec.bytes_before = in.at("bytes_before");
+  spec.rule = in.value("rule", std::int64_t{0});
+  spec.cutoff = in.value("cutoff", "");
+  spec.age_column = in.value("age_column", "");
+  spec.by_age = in.value("by_age", false);
+  if (const auto children = in.find("children"); children != in.end())
+    spec.children = lifecycle::children_policy(children->get<std::string>()).value();
+  if (const auto max_rows = in.find("max_rows"); max_rows != in.end() && !max_rows->is_null())
+    spec.max_rows = max_rows->get<std::int64_t>();
+  spec.one_pass = in.value("one_pass", false);
   spec.max_rows_per_second = limit(in, "max_rows_per_second");
   spec.max_bytes_per_second = limit(in, "max_bytes_per_second");
   spec.limits.pause_for_autovacuum = in.at("pause_for_autovacuum");

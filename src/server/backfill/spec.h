@@ -4,7 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/job/throttle.h"
-#include "server/engine/bookkeeping.h"
+#include "server/lifecycle/dependents.h"
 
 namespace dbops::server::backfill {
 
@@ -39,6 +39,15 @@ struct Spec {
   double vacuum_every = 0; // share of the table between two VACUUMs, 0 never
   bool skip_triggers = false;
   std::int64_t bytes_before = 0;
+
+  // Of a run that deletes by a rule.
+  std::int64_t rule = 0;                                           // dbops.retention_rule; 0: none
+  std::string cutoff;                                              // timestamptz; rows from before it go
+  std::string age_column;                                          // that the rule is about, quoted
+  bool by_age = false;                                             // walks by it instead of a key alone
+  lifecycle::Children children = lifecycle::Children::as_declared; // what becomes of rows that refer to deleted ones
+  std::optional<std::int64_t> max_rows;                            // deleted; the run stops before it exceeds that
+  bool one_pass = false;                                           // rows that are missed are for the next run
 };
 
 // A table as a statement of the job names it: "public.part AS target", or "public.target" for the target itself.

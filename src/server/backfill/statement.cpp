@@ -1,5 +1,7 @@
 #include "server/backfill/statement.h"
 
+#include <set>
+
 namespace dbops::server::backfill {
 
 namespace {
@@ -89,7 +91,7 @@ RangeShape shape_of(const Unit& unit) {
   return {unit.order, !unit.after.empty(), unit.stripes > 1};
 }
 
-Statement batch_statement(const Table& table, const Spec& spec, const RangeShape& shape) {
+Statement batch_statement(const Table& table, const Spec& spec, const RangeShape& shape, const std::string& unheld) {
   Range range(table);
   range.of(shape);
   const std::string named = named_table(table.name, spec);
@@ -97,11 +99,85 @@ Statement batch_statement(const Table& table, const Spec& spec, const RangeShape
       spec.erase ? "DELETE FROM ONLY " + named : "UPDATE ONLY " + named + " SET " + spec.assignments + "\n";
   text += " WHERE " + range.text();
   if (!spec.condition.empty()) text += " AND " + in_parentheses(spec.condition);
+  text += unheld;
   const bool may_move = shape.order == Order::key && table.row_triggers;
   const bool returns = !spec.erase && (!spec.condition.empty() || may_move);
   if (returns) text += " RETURNING " + (spec.condition.empty() ? "true" : in_parentheses(spec.condition) + " IS TRUE");
   if (returns && may_move) text += ", (" + range.text() + ") IS TRUE";
   return {text, range.types(), returns};
+}
+
+namespace {
+
+// Writes the statement's parts, one for each dependent, the rows of each found through those above it.
+class Erasure {
+ public:
+  void add(const std::vector<lifecycle::Dependent>& dependents, const std::string& above) {
+    for (const lifecycle::Dependent& one : dependents) {
+      const std::string part = "dbops_" + std::to_string(++count_);
+      const std::string join = lifecycle::join_of(one, "u", "c");
+      if (one.effect == lifecycle::Dependent::Effect::erased) {
+        text_ += ", " + part + " AS (DELETE FROM " + one.name + " AS c USING " + above + " AS u WHERE " + join +
+                 " RETURNING " + returned(one.below, "c") + ")";
+        add(one.below, part);
+      } else {
+        std::string nulls;
+        for (const lifecycle::Dependent::Column& column : one.columns)
+          nulls += (nulls.empty() ? "" : ", ") + column.child + " = NULL";
+        text_ += ", " + part + " AS (UPDATE " + one.name + " AS c SET " + nulls + " FROM " + above + " AS u WHERE " +
+                 join + " RETURNING 1)";
+      }
+    }
+  }
+  // Columns that those below refer to; of a row once, however many foreign keys there are.
+  static std::string returned(const std::vector<lifecycle::Dependent>& below, const std::string& alias) {
+    std::set<std::string> columns;
+    for (const lifecycle::Dependent& one : below)
+      for (const lifecycle::Dependent::Column& column : one.columns)
+        columns.insert(column.parent);
+    std::string list;
+    for (const std::string& column : columns)
+      list += (list.empty() ? "" : ", ") + alias + "." + column;
+    return list.empty() ? "1" : list;
+  }
+  [[nodiscard]] const std::string& text() const noexcept { return text_; }
+  [[nodiscard]] std::string sum() const {
+    std::string sum = "0";
+    for (int i = 1; i <= count_; ++i)
+      sum += " OPERATOR(pg_catalog.+) (SELECT pg_catalog.count(*) FROM dbops_" + std::to_string(i) + ")";
+    return sum;
+  }
+
+ private:
+  std::string text_;
+  int count_ = 0;
+};
+
+} // namespace
+
+Statement erase_with_dependents_statement(const Table& table, const Spec& spec, const RangeShape& shape,
+                                          const std::string& unheld,
+                                          const std::vector<lifecycle::Dependent>& dependents) {
+  Range range(table);
+  range.of(shape);
+  Erasure erasure;
+  erasure.add(dependents, "doomed");
+  const std::string columns = Erasure::returned(dependents, spec.alias);
+  return {"WITH doomed AS MATERIALIZED (SELECT " + spec.alias + ".ctid AS dbops_place, " + columns + " FROM ONLY " +
+              named_table(table.name, spec) + " WHERE " + range.text() + " AND " + in_parentheses(spec.condition) +
+              unheld + " FOR UPDATE)" + erasure.text() + ", gone AS (DELETE FROM ONLY " + table.name +
+              " AS t USING doomed AS d WHERE t.ctid OPERATOR(pg_catalog.=) d.dbops_place RETURNING 1)"
+              " SELECT (SELECT pg_catalog.count(*) FROM gone), " +
+              erasure.sum(),
+          range.types(), true};
+}
+
+std::string unreferred(const std::string& alias, const std::vector<lifecycle::Dependent>& dependents) {
+  std::string text;
+  for (const lifecycle::Dependent& one : dependents)
+    text += " AND NOT EXISTS (SELECT FROM " + one.name + " AS dbops_child WHERE " +
+            lifecycle::join_of(one, alias, "dbops_child") + ")";
+  return text;
 }
 
 Statement nth_key_statement(const Table& table, bool bounded_below, bool bounded_above) {
@@ -114,11 +190,13 @@ Statement nth_key_statement(const Table& table, bool bounded_below, bool bounded
   return {text, range.types(), false};
 }
 
-Statement last_key_statement(const Table& table) {
+Statement last_key_statement(const Table& table, const std::string& condition) {
   std::string order;
   for (const KeyColumn& column : table.key.columns)
     order += (order.empty() ? "" : ", ") + column.name + " DESC";
-  return {"SELECT " + key_list(table) + " FROM ONLY " + table.name + " ORDER BY " + order + " LIMIT 1", {}, false};
+  const std::string where = condition.empty() ? "" : " WHERE " + in_parentheses(condition);
+  return {
+      "SELECT " + key_list(table) + " FROM ONLY " + table.name + where + " ORDER BY " + order + " LIMIT 1", {}, false};
 }
 
 // One statement, so that the count and the middle are of one snapshot.
@@ -142,9 +220,9 @@ Statement first_row_statement(const Table& table, const RangeShape& shape) {
   return {"SELECT " + what + " FROM ONLY " + table.name + " WHERE " + range.text() + " LIMIT 1", range.types(), false};
 }
 
-Statement matching_statement(const Table& table, const Spec& spec, std::int64_t limit) {
+Statement matching_statement(const Table& table, const Spec& spec, std::int64_t limit, const std::string& unheld) {
   return {"SELECT pg_catalog.count(*) FROM (SELECT 1 FROM ONLY " + named_table(table.name, spec) + " WHERE " +
-              in_parentheses(spec.condition) + " LIMIT " + std::to_string(limit) + ") m",
+              in_parentheses(spec.condition) + unheld + " LIMIT " + std::to_string(limit) + ") m",
           {},
           false};
 }

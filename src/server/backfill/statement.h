@@ -23,17 +23,29 @@ RangeShape shape_of(const Unit& unit);
 
 // One UPDATE or DELETE of one range. An UPDATE returns of each new row whether it still matches, where there is a
 // condition, and in a second column whether its key is still in the range, where a trigger may have changed that.
-Statement batch_statement(const Table& table, const Spec& spec, const RangeShape& shape);
+// `unheld` is what the statement has to add because of legal holds (lifecycle/holds.h).
+Statement batch_statement(const Table& table, const Spec& spec, const RangeShape& shape,
+                          const std::string& unheld = {});
+
+// A DELETE of one range with what refers to its rows, of which a row and all that hangs on it go together, or none of
+// it. Each row is locked before its condition is looked at for the last time. Returns one row: how many rows of the
+// table went, how many others went or were changed with them.
+Statement erase_with_dependents_statement(const Table& table, const Spec& spec, const RangeShape& shape,
+                                          const std::string& unheld,
+                                          const std::vector<lifecycle::Dependent>& dependents);
+// " AND NOT EXISTS (...)": no row refers to it.
+std::string unreferred(const std::string& alias, const std::vector<lifecycle::Dependent>& dependents);
 
 // SELECT of the n-th key ($last parameter: offset) in a key range, in order; fewer columns never, no row when there are
 // fewer.
 Statement nth_key_statement(const Table& table, bool bounded_below, bool bounded_above);
-Statement last_key_statement(const Table& table);
+// Of the rows that match `condition`, where there is one.
+Statement last_key_statement(const Table& table, const std::string& condition);
 // The key columns of the row in the middle of the range, and how many rows there are; no row when there is one or none.
 Statement middle_statement(const Table& table, const RangeShape& shape);
 // The key columns of the first row in a range, or its ctid where there is no key.
 Statement first_row_statement(const Table& table, const RangeShape& shape);
 // How many rows match the condition, at most `limit`.
-Statement matching_statement(const Table& table, const Spec& spec, std::int64_t limit);
+Statement matching_statement(const Table& table, const Spec& spec, std::int64_t limit, const std::string& unheld);
 
 } // namespace dbops::server::backfill

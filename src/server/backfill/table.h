@@ -41,6 +41,10 @@ struct Table {
 
 // Reads it; nothing when the table is gone. Takes no lock but an AccessShareLock for the moment.
 std::optional<Table> describe_table(Oid relation, const std::vector<std::string>& assigned_columns);
+// The same, with a key that begins with that column (quoted) and goes on with the table's own, for walking over rows
+// that match a bound of it: the column may have NULLs, which are not met. Not usable without a btree index on it in
+// ascending or descending order of the type.
+std::optional<Table> describe_table_by(Oid relation, const std::string& column);
 
 // The table itself, or all that inherits from it, by OID; partitioned parents, which hold no rows, left out.
 std::vector<Oid> family(Oid relation);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <random>
+#include <set>
 
 #include "core/job/batch_controller.h"
 #include "core/job/duration_histogram.h"
@@ -13,6 +14,7 @@
 #include "server/backfill/pace.h"
 #include "server/compat.h"
 #include "server/engine/toplevel.h"
+#include "server/lifecycle/retention_rule.h"
 #include "server/engine/wait.h"
 
 extern "C" {
@@ -35,6 +37,11 @@ constexpr int max_passes = 10;
 constexpr std::uint32_t big_table = 262'144; // blocks, 2 GB: too long for one snapshot
 constexpr std::int64_t few_rows = 100;       // a unit this small is set aside, not halved, when it cannot be locked
 constexpr int max_resource_failures = 10;
+
+// The batch would take more rows than a run of its rule may. It is rolled back.
+struct TooMany {
+  std::int64_t rows;
+};
 
 // A block range met a row that still matches the condition after the assignments. The batch is rolled back.
 struct StillMatches {};
@@ -62,6 +69,23 @@ core::BatchLimits limits_of(const Spec& spec) {
 
 std::int64_t visited_by_stripe(const Unit& unit) { return std::max<std::int64_t>(unit.rows / std::max(unit.stripes, 1), 1); }
 
+// Where a batch has deleted rows, for the record of the run.
+struct Range {
+  Value first, last;
+};
+
+Range range_of(const Unit& unit) {
+  if (unit.order == Order::block)
+    return {"ctid (" + std::to_string(unit.from.block) + "," + std::to_string(unit.from.offset) + ")",
+            "ctid (" + std::to_string(unit.to.block) + "," + std::to_string(unit.to.offset) + ")"};
+  const auto text = [](const Key& key) {
+    std::string list;
+    for (const std::string& part : key) list += (list.empty() ? "(" : ", ") + part;
+    return list.empty() ? "beginning" : list + ")";
+  };
+  return {text(unit.after), text(unit.upto)};
+}
+
 class SliceWork {
  public:
   SliceWork(Session& session, const Job& job, int slice)
@@ -79,7 +103,7 @@ class SliceWork {
   bool advance(Cursor& cursor);
   std::int64_t still_matching(std::int64_t limit, bool& uncounted);
   void run_unit();
-  void checkpoint(const BatchResult& result, microseconds took);
+  void checkpoint(const BatchResult& result, microseconds took, const Range& range);
   void store_work();
   bool committed_after_all();
   ChunkWish wish(const Cursor& cursor) const;
@@ -94,6 +118,8 @@ class SliceWork {
   void revisit_later(const SqlError& error);
   bool halve();
   void walk_by_key_instead();
+  void ask_for_more(const TooMany& wanted);
+  [[nodiscard]] bool rule_allows();
   bool overtaken_by_key_walk();
   void vacuum_if_due();
   void give_back_lock() {
@@ -114,6 +140,8 @@ class SliceWork {
   Progress progress_;
   std::vector<Unit> work_; // a stack: the unit under way is at the back; equals dbops.job_slice.work between transactions
   std::int64_t batches_ = 0; // committed in this slice; equals dbops.job_slice.batches as well
+  std::int64_t deleted_ = 0; // rows, those of other tables included; only for a run with a maximum
+  std::set<Oid> left_out_;   // partitions in which nothing can match
   Oid extension_ = InvalidOid;
   std::string version_;
   TransactionId chunk_began_ = InvalidTransactionId; // the first transaction of the last chunk
@@ -132,7 +160,8 @@ class SliceWork {
 
 void SliceWork::load() {
   session_.transaction([this] {
-    const Rows row = bookkeep("SELECT work, batch_rows, to_json(batch_times), batches FROM dbops.job_slice"
+    const Rows row = bookkeep("SELECT work, batch_rows, to_json(batch_times), batches, rows_done + rows_dependent + coalesce((SELECT sum(p.rows)"
+                              " FROM dbops.retention_partition p WHERE p.job_id = $1::bigint AND p.state <> 'kept'), 0)::bigint FROM dbops.job_slice"
                               " WHERE job_id = $1::bigint AND slice = $2::integer",
                               ids());
     for (const json& unit : core::parse_json_text(row.text(0, 0))) work_.push_back(unit_from_json(unit));
@@ -141,6 +170,8 @@ void SliceWork::load() {
     const auto counts = json::parse(row.text(0, 2)).get<std::vector<std::int64_t>>();
     progress_.times = core::DurationHistogram(counts);
     batches_ = row.integer(0, 3);
+    deleted_ = row.integer(0, 4);
+    if (spec_.rule != 0) left_out_ = lifecycle::too_young(job_.target, spec_);
     extension_ = extension_oid();
     version_ = extension_version();
   });
@@ -177,7 +208,9 @@ SliceEnd SliceWork::run() {
 Step SliceWork::step() {
   const std::vector<Unit> before = work_;
   const std::int64_t batches_before = batches_;
+  const std::int64_t deleted_before = deleted_;
   std::optional<SqlError> error;
+  std::optional<TooMany> too_many;
   bool still_matches = false;
   bool committing = false;
   const Clock::time_point start = Clock::now();
@@ -199,10 +232,17 @@ Step SliceWork::step() {
     error = caught;
   } catch (const StillMatches&) {
     still_matches = true;
+  } catch (const TooMany& caught) {
+    too_many = caught;
   }
   give_back_lock();
   work_ = before; // what the rolled back transaction had claimed is claimed by nobody
   batches_ = batches_before;
+  deleted_ = deleted_before;
+  if (too_many) {
+    ask_for_more(*too_many);
+    return Step::stopped;
+  }
   if (committing && committed_after_all()) return Step::worked;
   const std::vector<Unit> claimed = work_;
   try {
@@ -232,13 +272,16 @@ bool SliceWork::committed_after_all() {
     try {
       return session_.transaction([&] {
         if (extension_oid() != extension_) return false; // the next step finds that out
-        const Rows row = bookkeep("SELECT work, batches FROM dbops.job_slice WHERE job_id = $1::bigint AND slice = $2::integer", ids());
+        const Rows row = bookkeep("SELECT work, batches, rows_done + rows_dependent FROM dbops.job_slice WHERE job_id = $1::bigint"
+                                  " AND slice = $2::integer",
+                                  ids());
         if (row.empty()) return false;
         std::vector<Unit> stored;
         for (const json& unit : core::parse_json_text(row.text(0, 0))) stored.push_back(unit_from_json(unit));
         if (row.integer(0, 1) == batches_ && comparable(stored) == comparable(work_)) return false;
         work_ = std::move(stored);
         batches_ = row.integer(0, 1);
+        deleted_ = std::max(deleted_, row.integer(0, 2));
         return true;
       });
     } catch (const SqlError& error) {
@@ -254,6 +297,7 @@ Step SliceWork::step_in_transaction() {
   if (read_state(job_.id) != core::JobState::running) return Step::stopped;
   if (role_name(job_.owner).empty())
     throw SqlError(ERRCODE_UNDEFINED_OBJECT, "the role that owns the job was dropped", "Create the job again as another role.");
+  if (spec_.rule != 0 && !rule_allows()) return Step::stopped;
   // Cursor and data are in the same transaction: what the last half second of a crash takes, it takes from both.
   commit_without_waiting();
   // For deferred triggers too, which run at COMMIT.
@@ -265,7 +309,7 @@ Step SliceWork::step_in_transaction() {
   Cursor cursor = lock_cursor(job_.id);
   pass_ = cursor.pass;
   const bool done_before = cursor.position.value("done", false);
-  if (std::optional<Unit> unit = claim(runner_, job_, cursor, wish(cursor))) {
+  if (std::optional<Unit> unit = claim(runner_, job_, cursor, wish(cursor), left_out_)) {
     store_cursor(job_.id, cursor);
     work_.push_back(*unit);
     chunk_rows_ = 0;
@@ -334,10 +378,14 @@ void SliceWork::run_unit() {
     throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "a trigger of table " + table->name + " changes the key that the job walks by",
                    "Rows would be met again under their new keys. Give the job a condition that its assignments make false, or "
                    "skip_triggers => true.");
+  const std::int64_t rows = result.rows + result.dependent_rows;
+  if (spec_.max_rows && deleted_ + rows > *spec_.max_rows) throw TooMany{deleted_ + rows};
   if (current.next == 0) chunk_began_ = GetCurrentTransactionIdIfAny();
   const auto took = std::chrono::duration_cast<microseconds>(Clock::now() - start);
   const std::int64_t visited = visited_by_stripe(current);
   chunk_rows_ += result.rows;
+  deleted_ += rows;
+  const Range range = spec_.erase && result.rows > 0 ? range_of(current) : Range{};
   current.tries = 0;
   if (++current.next >= current.end) {
     sparse_ = chunk_rows_ * 10 < current.rows;
@@ -346,14 +394,14 @@ void SliceWork::run_unit() {
   ran_batch_ = true;
   since_vacuum_ += result.rows;
   ++batches_;
-  checkpoint(result, took);
+  checkpoint(result, took, range);
   runner_.keep_settings_until_commit();
   controller_.committed(visited, took);
   if (result.waiters > 0) controller_.hindered();
   pace_.batch_done(result, visited);
 }
 
-void SliceWork::checkpoint(const BatchResult& result, microseconds took) {
+void SliceWork::checkpoint(const BatchResult& result, microseconds took, const Range& range) {
   progress_.times.add(took);
   const Clock::time_point now = Clock::now();
   const double seconds = std::max(std::chrono::duration<double>(now - progress_.rate_at).count(), 1e-6);
@@ -370,12 +418,13 @@ void SliceWork::checkpoint(const BatchResult& result, microseconds took) {
   bookkeep("UPDATE dbops.job_slice SET work = $3::jsonb, rows_done = rows_done + $4::bigint, rows_kept = rows_kept + $5::bigint,"
            " batches = batches + 1, lock_waits = lock_waits + $6::bigint, wal_bytes = wal_bytes + $7::bigint,"
            " busy_ms = busy_ms + $8::float8, batch_rows = $9::bigint, rate = $10::float8, rate_at = clock_timestamp(),"
-           " batch_times = $11::bigint[], waiting_for = NULL, waiting_since = NULL, updated_at = clock_timestamp()"
+           " batch_times = $11::bigint[], rows_dependent = rows_dependent + $12::bigint, first_key = coalesce(first_key, $13),"
+           " last_key = coalesce($14, last_key), waiting_for = NULL, waiting_since = NULL, updated_at = clock_timestamp()"
            " WHERE job_id = $1::bigint AND slice = $2::integer",
            {to_text(job_.id), to_text(slice_), core::json_text(work), to_text(result.rows), to_text(result.kept),
             to_text(result.waiters > 0 ? 1 : 0), to_text(static_cast<std::int64_t>(result.wal_bytes)),
             std::to_string(static_cast<double>(took.count()) / 1000.0), to_text(controller_.rows()), std::to_string(progress_.rate),
-            times});
+            times, to_text(result.dependent_rows), range.first, range.last});
   if (pass_ > 0 && result.rows > 0)
     bookkeep("UPDATE dbops.job_cursor SET pass_rows = pass_rows + $2::bigint WHERE job_id = $1::bigint",
              {to_text(job_.id), to_text(result.rows)});
@@ -448,7 +497,7 @@ std::int64_t SliceWork::still_matching(std::int64_t limit, bool& uncounted) {
 // At the end of a pass: is the job done, or is there to be another pass? Which rows a walk by blocks can miss, and how
 // often it is repeated: docs/backfill.md, "What is guaranteed".
 bool SliceWork::advance(Cursor& cursor) {
-  if (!spec_.falsifiable) return true;
+  if (!spec_.falsifiable || spec_.one_pass) return true;
   const Rows sums = bookkeep("SELECT (SELECT sum(rows_kept) FROM dbops.job_slice WHERE job_id = $1::bigint),"
                              " (SELECT count(*) FROM dbops.job_error WHERE job_id = $1::bigint)",
                              {to_text(job_.id)});
@@ -637,6 +686,19 @@ void SliceWork::walk_by_key_instead() {
              " walking by key, where each row is met once')",
              {to_text(job_.id)});
   });
+}
+
+// The run's rule is locked to the end of the transaction: once it has been changed, nothing goes by the old one.
+bool SliceWork::rule_allows() {
+  const std::string objection = lifecycle::objection_of_rule(spec_.rule, job_.owner, spec_.cutoff);
+  if (objection.empty()) return true;
+  Job job = read_job(job_.id, true);
+  if (job.state == core::JobState::running) change_state(job, core::JobAction::cancel, "dbops", objection);
+  return false;
+}
+
+void SliceWork::ask_for_more(const TooMany& wanted) {
+  session_.transaction([&] { lifecycle::stop_and_ask(job_.id, spec_, wanted.rows); });
 }
 
 // Between two chunks, when all workers together have changed that share of the job's rows since the last one.

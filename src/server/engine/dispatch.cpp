@@ -9,6 +9,7 @@
 #include "server/engine/processes.h"
 #include "server/engine/shared.h"
 #include "server/guc.h"
+#include "server/lifecycle/retention_rule.h"
 #include "server/schedule/runs.h"
 
 namespace dbops::server {
@@ -410,7 +411,10 @@ bool prune_history(Session& session) {
           .processed;
     });
     if (deleted < at_once) {
-      session.transaction([] { schedule::prune_runs(); });
+      session.transaction([] {
+        schedule::prune_runs();
+        lifecycle::prune_runs();
+      });
       return true;
     }
     if (Clock::now() >= end) {

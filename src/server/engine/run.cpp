@@ -9,6 +9,7 @@
 #include "server/engine/wait.h"
 #include "server/engine/wake.h"
 #include "server/engine/window.h"
+#include "server/lifecycle/retention_run.h"
 
 extern "C" {
 #include "executor/spi.h"
@@ -209,6 +210,7 @@ bool extension_unchanged(Session& session, Oid extension) {
 
 SliceBody slice_body(const std::string& kind) {
   if (kind == "backfill" || kind == "batch_delete") return backfill::work;
+  if (kind == "retain") return lifecycle::work_on_retention;
   return nullptr;
 }
 

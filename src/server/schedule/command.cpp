@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "server/compat.h"
+#include "server/lifecycle/holds.h"
 #include "server/schedule/capture.h"
 
 extern "C" {
@@ -244,6 +245,7 @@ CommandResult run_command(const Spec& spec) {
     begin_capture(capture, made, spec.max_output);
     return made;
   });
+  const lifecycle::GuardedDeletions guarded;
   try {
     apply_settings(session_settings(), true);
     apply_settings(spec.settings, false);

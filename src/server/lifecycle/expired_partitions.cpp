@@ -1,0 +1,318 @@
+#include "server/lifecycle/expired_partitions.h"
+
+#include "server/backfill/table.h"
+#include "server/engine/job_record.h"
+#include "server/engine/run.h"
+#include "server/engine/toplevel.h"
+#include "server/engine/wait.h"
+#include "server/lifecycle/holds.h"
+#include "server/lifecycle/partition_bounds.h"
+
+extern "C" {
+#include "catalog/pg_class.h"
+#include "utils/lsyscache.h"
+}
+
+namespace dbops::server::lifecycle {
+
+namespace {
+
+using std::chrono::milliseconds;
+
+// DETACH CONCURRENTLY waits for the transactions that use the table, and keeps nobody waiting meanwhile.
+constexpr const char* detach_timeout = "60s";
+constexpr int most_tries = 5; // to lock the table or a partition, at lock_timeout each
+
+struct Candidate {
+  PartitionBounds bounds;
+  std::int64_t rows = 0; // estimate
+};
+
+class Removal {
+ public:
+  Removal(Session& session, const Job& job, const backfill::Spec& spec) : session_(session), job_(job), spec_(spec) {}
+
+  bool run() {
+    if (!load()) return true;
+    finish_earlier_ones();
+    for (;;) {
+      if (asked_to_leave()) return true; // the rest of the job sees it as well
+      const Step step = session_.transaction([this] { return next(); });
+      if (step == Step::none) return true;
+      if (step == Step::stopped) return false;
+      if (step == Step::left) continue;
+      remove(chosen_);
+    }
+  }
+
+ private:
+  enum class Step { none, found, left, stopped };
+
+  bool load() {
+    return session_.transaction([this] {
+      rule_ = lock_rule(spec_.rule);
+      // In somebody else's session partitions are not touched: rows are deleted there.
+      return rule_.partitions != Partitions::rows && GetUserId() == job_.owner &&
+             call_pg([target = job_.target] { return get_rel_relkind(target); }) == RELKIND_PARTITIONED_TABLE;
+    });
+  }
+
+  void note(Oid partition, const std::string& state, const std::string& detail) {
+    bookkeep("UPDATE dbops.retention_partition SET state = $3, detail = nullif($4, ''), at = clock_timestamp() WHERE "
+             "rule_id = $1::bigint"
+             " AND relation_oid = $2::oid",
+             {to_text(rule_.id), to_text(partition), state, detail});
+  }
+
+  // The first expired partition that has not been looked at in this run.
+  Step next() {
+    if (extension_oid() == InvalidOid || read_state(job_.id) != core::JobState::running) return Step::stopped;
+    const std::string objection = objection_of_rule(spec_.rule, job_.owner, spec_.cutoff);
+    if (!objection.empty()) return Step::none; // the deletion of rows says so
+    for (const PartitionBounds& partition : partitions_of(job_.target, spec_.age_column)) {
+      if (partition.detaching || seen_.contains(partition.oid) || !is_expired(partition)) continue;
+      seen_.insert(partition.oid);
+      chosen_ = {partition, estimate(partition.oid)};
+      const std::string why = obstacle(partition.oid, InvalidOid);
+      record(chosen_, why.empty() ? "detaching" : "kept", why);
+      if (!why.empty()) return Step::left;
+      if (spec_.max_rows && removed_rows() + chosen_.rows > *spec_.max_rows) {
+        note(partition.oid, "kept", "beyond the maximum of a run");
+        stop_and_ask(job_.id, spec_, removed_rows() + chosen_.rows);
+        return Step::stopped;
+      }
+      return Step::found;
+    }
+    return Step::none;
+  }
+
+  bool is_expired(const PartitionBounds& partition) {
+    if (!partition.upper) return false;
+    const int nest_level = enter_settings(spec_.settings);
+    const Rows answer = ask_catalog("SELECT $1::" + partition.type + " <= ($2::timestamptz)::" + partition.type,
+                                    {*partition.upper, spec_.cutoff});
+    leave_settings(nest_level);
+    return answer.boolean(0, 0);
+  }
+
+  static std::int64_t estimate(Oid partition) {
+    double rows = 0;
+    for (const Oid member : backfill::family(partition))
+      if (const auto table = backfill::describe_table(member, {})) rows += table->rows;
+    return static_cast<std::int64_t>(rows);
+  }
+
+  // Deleted by this job so far.
+  std::int64_t removed_rows() {
+    return bookkeep("SELECT coalesce((SELECT sum(rows_done + rows_dependent) FROM dbops.job_slice WHERE job_id = "
+                    "$1::bigint), 0)"
+                    " + coalesce((SELECT sum(rows) FROM dbops.retention_partition WHERE job_id = $1::bigint AND state "
+                    "<> 'kept'), 0)",
+                    {to_text(job_.id)})
+        .integer(0, 0);
+  }
+
+  // Why the rows of a partition cannot go all at once; empty: they can.
+  std::string obstacle(Oid partition, Oid also) {
+    begin_deleting();
+    if (const std::string hold = hold_on_rows(partition, also); !hold.empty()) return "rows are under legal " + hold;
+    if (OidIsValid(also)) return {};
+    bool has_rows = false;
+    bool referred = false;
+    for (const Oid member : backfill::family(partition)) {
+      referred = referred || !dependents_of(member, Children::as_declared).empty();
+      if (referred) has_rows = has_rows || !query("SELECT 1 FROM ONLY " + qualified_name(member) + " LIMIT 1").empty();
+    }
+    return referred && has_rows ? "foreign keys refer to it" : "";
+  }
+
+  void record(const Candidate& candidate, const std::string& state, const std::string& detail) {
+    bookkeep(
+        "INSERT INTO dbops.retention_partition (rule_id, relation_oid, job_id, relation, upper_bound, rows, bytes, "
+        "state, detail)"
+        " VALUES ($1::bigint, $2::oid, $3::bigint, $4, $5, $6::bigint, dbops.family_size($2::oid), $7, nullif($8, ''))"
+        " ON CONFLICT (rule_id, relation_oid) DO UPDATE SET job_id = excluded.job_id, relation = excluded.relation,"
+        " upper_bound = excluded.upper_bound, rows = excluded.rows, bytes = excluded.bytes, state = excluded.state,"
+        " detail = excluded.detail, at = clock_timestamp()",
+        {to_text(rule_.id), to_text(candidate.bounds.oid), to_text(job_.id), candidate.bounds.name,
+         candidate.bounds.upper.value_or(""), to_text(candidate.rows), state, detail});
+  }
+
+  // --- one partition
+  // --------------------------------------------------------------------------------------------------
+
+  void remove(const Candidate& candidate) {
+    const bool concurrently =
+        session_.top_level() && session_.transaction([this] { return !has_default_partition(job_.target); });
+    try {
+      if (concurrently) {
+        detach(candidate);
+        settle(candidate.bounds.oid, candidate.bounds.name);
+      } else
+        attempt(candidate.bounds.oid, [this, &candidate] { detach_and_drop(candidate); });
+    } catch (const SqlError& error) {
+      give_up(candidate.bounds.oid, error);
+    }
+  }
+
+  // Kept for the rows to be deleted, or for the next run, unless the whole job was to stop.
+  void give_up(Oid partition, const SqlError& error) {
+    const bool to_stop = session_.transaction([this] { return read_state(job_.id) != core::JobState::running; });
+    if (to_stop || asked_to_leave()) return;
+    session_.transaction([&] {
+      const Rows attached =
+          ask_catalog("SELECT inhdetachpending FROM pg_inherits WHERE inhrelid = $1::oid", {to_text(partition)});
+      // What is half detached, or detached and not yet dropped, is finished by the next run.
+      const char* state = attached.empty() ? "detached" : attached.boolean(0, 0) ? "detaching" : "kept";
+      note(partition, state, error.message);
+    });
+  }
+
+  // Again when somebody has the table or the partition.
+  template <typename F>
+  void attempt(Oid partition, F&& body) {
+    for (int tries = 1;; ++tries) {
+      try {
+        session_.transaction([&] {
+          lock_at_most((to_text(spec_.lock_timeout_ms) + "ms").c_str());
+          if (read_state(job_.id) != core::JobState::running && !finishing_) return;
+          body();
+        });
+        return;
+      } catch (const SqlError& error) {
+        if (tries == most_tries ||
+            (error.code != ERRCODE_LOCK_NOT_AVAILABLE && error.code != ERRCODE_T_R_DEADLOCK_DETECTED))
+          throw;
+      }
+      (void)partition;
+      sleep_whole(milliseconds(200 * tries));
+    }
+  }
+
+  void detach(const Candidate& candidate) {
+    const std::string table = session_.transaction([this] { return qualified_name(job_.target); });
+    run_top_level("ALTER TABLE " + table + " DETACH PARTITION " + candidate.bounds.name + " CONCURRENTLY",
+                  {{"lock_timeout", detach_timeout}, {"search_path", "pg_catalog, pg_temp"}});
+    session_.transaction([&] { note(candidate.bounds.oid, "detached", ""); });
+  }
+
+  // With a default partition PostgreSQL detaches only under a lock on the whole table: for a moment, in one
+  // transaction.
+  void detach_and_drop(const Candidate& candidate) {
+    const Oid oid = candidate.bounds.oid;
+    query("ALTER TABLE " + qualified_name(job_.target) + " DETACH PARTITION " + candidate.bounds.name);
+    if (rule_.partitions == Partitions::detach) {
+      note(oid, "kept", "detached, as the rule says");
+      return;
+    }
+    if (const std::string why = obstacle(oid, job_.target); !why.empty())
+      throw SqlError(ERRCODE_RESTRICT_VIOLATION, why); // placed since it was chosen: attached again by the rollback
+    query("DROP TABLE " + candidate.bounds.name);
+    note(oid, "dropped", "");
+  }
+
+  // What to do with a partition of the rule's that is detached.
+  void settle(Oid oid, const std::string& name) {
+    if (rule_.partitions != Partitions::drop) {
+      session_.transaction([&] { note(oid, "kept", "detached, as the rule says"); });
+      return;
+    }
+    attempt(oid, [&] {
+      const std::string now = qualified_name(oid);
+      if (now.empty()) {
+        note(oid, "gone", "dropped by somebody else");
+        return;
+      }
+      if (!ask_catalog("SELECT 1 FROM pg_inherits WHERE inhrelid = $1::oid", {to_text(oid)}).empty() || now != name) {
+        note(oid, "kept", "attached or renamed by somebody else");
+        return;
+      }
+      begin_deleting();
+      query("LOCK TABLE " + now + " IN ACCESS EXCLUSIVE MODE");
+      if (const std::string why = obstacle(oid, job_.target); !why.empty()) {
+        note(oid, "detached", why); // looked at again by the next run
+        return;
+      }
+      query("DROP TABLE " + now);
+      note(oid, "dropped", "");
+    });
+  }
+
+  // --- what an earlier run has left
+  // -----------------------------------------------------------------------------------
+
+  void finish_earlier_ones() {
+    finishing_ = true;
+    const Rows pending = session_.transaction([this] {
+      return ask_catalog("SELECT i.inhrelid, quote_ident(n.nspname) || '.' || quote_ident(c.relname) FROM pg_inherits i"
+                         " JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
+                         " WHERE i.inhparent = $1::oid AND i.inhdetachpending",
+                         {to_text(job_.target)});
+    });
+    for (std::size_t i = 0; i < pending.size(); ++i) {
+      try {
+        finalize(pending.text(i, 1));
+      } catch (const SqlError& error) {
+        give_up(static_cast<Oid>(pending.integer(i, 0)), error);
+      }
+    }
+    const Rows left = session_.transaction([this] {
+      return bookkeep(
+          "SELECT relation_oid, relation, upper_bound FROM dbops.retention_partition WHERE rule_id = $1::bigint"
+          " AND state IN ('detaching', 'detached') AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = "
+          "relation_oid)"
+          " ORDER BY at",
+          {to_text(rule_.id)});
+    });
+    for (std::size_t i = 0; i < left.size(); ++i) {
+      const auto oid = static_cast<Oid>(left.integer(i, 0));
+      try {
+        if (session_.transaction([&] { return still_expired(oid, left.text(i, 2)); })) settle(oid, left.text(i, 1));
+      } catch (const SqlError& error) {
+        give_up(oid, error);
+      }
+    }
+    finishing_ = false;
+  }
+
+  void finalize(const std::string& partition) {
+    const std::string table = session_.transaction([this] { return qualified_name(job_.target); });
+    const std::string statement = "ALTER TABLE " + table + " DETACH PARTITION " + partition + " FINALIZE";
+    if (session_.top_level())
+      run_top_level(statement, {{"lock_timeout", detach_timeout}, {"search_path", "pg_catalog, pg_temp"}});
+    else
+      session_.transaction([&] {
+        lock_at_most(detach_timeout);
+        query(statement);
+      });
+  }
+
+  // By the rule as it is now; it may keep rows for longer than when the partition was detached.
+  bool still_expired(Oid oid, const std::string& upper) {
+    PartitionBounds partition;
+    partition.upper = upper;
+    const Rows type = ask_catalog(
+        "SELECT format_type(atttypid, NULL) FROM pg_attribute WHERE attrelid = $1::oid AND attnum = $2::integer",
+        {to_text(rule_.target), to_text(rule_.column)});
+    partition.type = type.text(0, 0);
+    if (is_expired(partition)) return true;
+    note(oid, "kept", "detached, and by the rule as it is now not expired: attach it again");
+    return false;
+  }
+
+  Session& session_;
+  const Job& job_;
+  const backfill::Spec& spec_;
+  Rule rule_;
+  Candidate chosen_;
+  std::set<Oid> seen_;
+  bool finishing_ = false;
+};
+
+} // namespace
+
+bool remove_expired_partitions(Session& session, const Job& job, const backfill::Spec& spec) {
+  return Removal(session, job, spec).run();
+}
+
+} // namespace dbops::server::lifecycle

@@ -1,0 +1,361 @@
+#include "server/lifecycle/holds.h"
+
+#include <algorithm>
+#include <map>
+#include <memory>
+
+#include "core/text/json_text.h"
+#include "server/backfill/table.h"
+#include "server/lifecycle/hold_condition.h"
+
+extern "C" {
+#include "access/htup_details.h"
+#include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
+#include "executor/executor.h"
+#include "executor/instrument.h"
+#include "executor/spi.h"
+#include "storage/lock.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+}
+
+namespace dbops::server::lifecycle {
+
+namespace {
+
+// Beside those of job_record.cpp and migration/history.cpp. One for the database: shared by who deletes, exclusive for a new hold.
+constexpr std::uint16_t hold_lock_class = 0xDE;
+
+// What this process knows for the transaction under way.
+struct Deleting {
+  bool always = false;  // a GuardedDeletions lives
+  bool begun = false;   // begin_deleting() was called
+  bool current = false; // the lock is held, and `holds` are all there are
+  std::vector<Hold> holds;
+  std::map<Oid, std::vector<std::size_t>> concerning; // holds on a relation or above it
+  Oid guard = InvalidOid;                             // dbops.hold_guard()
+};
+
+Deleting& deleting() {
+  static auto& state = *new Deleting; // never destroyed: proc_exit may longjmp past
+  return state;
+}
+
+void forget() noexcept {
+  Deleting& state = deleting();
+  state.current = false;
+  state.holds.clear();
+  state.concerning.clear();
+}
+
+void at_end_of_transaction(XactEvent event, void*) {
+  if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE) return;
+  forget();
+  deleting().begun = false;
+}
+
+// A lock that was taken in the savepoint is gone with it.
+void at_end_of_savepoint(SubXactEvent event, SubTransactionId, SubTransactionId, void*) {
+  if (event == SUBXACT_EVENT_ABORT_SUB) forget();
+}
+
+void lock_holds(LOCKMODE mode) {
+  LOCKTAG tag;
+  SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, hold_lock_class);
+  call_pg([&tag, mode] { (void)LockAcquire(&tag, mode, false, false); });
+}
+
+std::vector<Hold> read_holds() {
+  const Rows found = bookkeep("SELECT hold_id, target_oid, condition, settings, reason FROM dbops.legal_hold"
+                              " WHERE released_at IS NULL ORDER BY hold_id");
+  std::vector<Hold> holds;
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    Hold& hold = holds.emplace_back();
+    hold.id = found.integer(i, 0);
+    hold.target = static_cast<Oid>(found.integer(i, 1));
+    if (!found.is_null(i, 2)) hold.condition = found.text(i, 2);
+    hold.settings = core::parse_json_text(found.text(i, 3)).get<Settings>();
+    hold.reason = found.text(i, 4);
+  }
+  return holds;
+}
+
+void ensure_current() {
+  Deleting& state = deleting();
+  if (state.current) return;
+  lock_holds(ShareLock);
+  state.holds = read_holds();
+  state.concerning.clear();
+  if (!state.holds.empty())
+    state.guard = static_cast<Oid>(bookkeep("SELECT 'dbops.hold_guard()'::regprocedure::oid").integer(0, 0));
+  state.current = true;
+}
+
+// Of these, the holds on a relation and on all that it is part of.
+std::vector<std::size_t> holds_on(Oid relation, const std::vector<Hold>& holds) {
+  std::vector<std::size_t> concerning;
+  if (holds.empty()) return concerning;
+  const std::vector<Oid> above = ancestry(relation);
+  for (std::size_t i = 0; i < holds.size(); ++i)
+    if (std::find(above.begin(), above.end(), holds[i].target) != above.end()) concerning.push_back(i);
+  return concerning;
+}
+
+const std::vector<std::size_t>& concerning(Oid relation) {
+  Deleting& state = deleting();
+  if (const auto found = state.concerning.find(relation); found != state.concerning.end()) return found->second;
+  return state.concerning.emplace(relation, holds_on(relation, state.holds)).first->second;
+}
+
+// On it, above it, or on a part of it.
+bool concerned(Oid relation) {
+  if (!concerning(relation).empty()) return true;
+  const std::vector<Hold>& holds = deleting().holds;
+  return std::any_of(holds.begin(), holds.end(), [relation](const Hold& hold) {
+    const std::vector<Oid> above = ancestry(hold.target);
+    return std::find(above.begin(), above.end(), relation) != above.end();
+  });
+}
+
+std::string held_row(const std::string& alias) {
+  return "dbops.is_held(" + alias + ".tableoid, " + alias + ".*)";
+}
+
+// "EXISTS (...)" of rows that would go, or change, with a row of `parent`, and are held; empty when none can be.
+std::string held_below(const Dependent& dependent, const std::string& parent, int depth) {
+  using Effect = Dependent::Effect;
+  if (dependent.effect == Effect::restricted) return {};
+  const std::string alias = "dbops_" + std::to_string(depth);
+  std::string held = concerned(dependent.relation) ? held_row(alias) : std::string();
+  for (const Dependent& below : dependent.below)
+    if (const std::string deeper = held_below(below, alias, depth + 1); !deeper.empty())
+      held += (held.empty() ? "" : " OR ") + deeper;
+  if (held.empty()) return {};
+  return "EXISTS (SELECT FROM " + dependent.name + " AS " + alias + " WHERE " + join_of(dependent, parent, alias) +
+         " AND (" + held + "))";
+}
+
+// --- evaluating, for one statement -----------------------------------------------------------------------------------
+
+// What a call site of is_held() or hold_guard() keeps while its statement runs.
+struct CallSite {
+  explicit CallSite(MemoryContext memory_) : memory(memory_) {}
+  MemoryContext memory;
+  std::optional<std::vector<Hold>> holds;
+  std::map<std::pair<Oid, Oid>, std::unique_ptr<HoldTest>> tests; // by table and row type's relation; null: no hold
+  MemoryContextCallback at_end{};
+};
+
+CallSite& call_site(FunctionCallInfo fcinfo) {
+  if (fcinfo->flinfo->fn_extra == nullptr) {
+    auto site = std::make_unique<CallSite>(fcinfo->flinfo->fn_mcxt);
+    site->at_end.func = [](void* argument) { delete static_cast<CallSite*>(argument); };
+    site->at_end.arg = site.get();
+    MemoryContextRegisterResetCallback(site->memory, &site->at_end);
+    fcinfo->flinfo->fn_extra = site.release();
+  }
+  return *static_cast<CallSite*>(fcinfo->flinfo->fn_extra);
+}
+
+const HoldTest* test_for(CallSite& site, Oid table, Oid row_of) {
+  const auto [entry, is_new] = site.tests.try_emplace({table, row_of});
+  if (!is_new) return entry->second.get();
+  try {
+    SpiConnection spi;
+    if (!site.holds) site.holds = deleting().current ? deleting().holds : read_holds();
+    std::vector<Hold> applicable;
+    for (const std::size_t i : holds_on(table, *site.holds))
+      applicable.push_back((*site.holds)[i]);
+    if (!applicable.empty()) entry->second = std::make_unique<HoldTest>(row_of, std::move(applicable), site.memory);
+    spi.close();
+  } catch (...) {
+    site.tests.erase(entry); // not to be taken for "no hold" by who catches the error
+    throw;
+  }
+  return entry->second.get();
+}
+
+bool is_held(FunctionCallInfo fcinfo) {
+  if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+    throw SqlError(ERRCODE_NULL_VALUE_NOT_ALLOWED, "tableoid and row must not be null",
+                   "dbops.is_held(t.tableoid, t.*)");
+  const Oid table = PG_GETARG_OID(0);
+  struct Row {
+    HeapTupleData tuple;
+    Oid row_of;
+  };
+  const Row row = call_pg([fcinfo] {
+    HeapTupleHeader header = PG_GETARG_HEAPTUPLEHEADER(1);
+    Row found{};
+    found.tuple.t_len = HeapTupleHeaderGetDatumLength(header);
+    ItemPointerSetInvalid(&found.tuple.t_self);
+    found.tuple.t_tableOid = InvalidOid;
+    found.tuple.t_data = header;
+    found.row_of = get_typ_typrelid(HeapTupleHeaderGetTypeId(header));
+    return found;
+  });
+  if (!OidIsValid(row.row_of))
+    throw SqlError(ERRCODE_WRONG_OBJECT_TYPE, "row must be a row of a table", "dbops.is_held(t.tableoid, t.*)");
+  const HoldTest* test = test_for(call_site(fcinfo), table, row.row_of);
+  if (test == nullptr) return false;
+  HeapTupleData tuple = row.tuple;
+  return test->held_by(&tuple) != nullptr;
+}
+
+std::string describe(const Hold& hold) {
+  return "hold " + to_text(hold.id) + " (" + hold.reason + ")";
+}
+
+// BEFORE DELETE FOR EACH ROW: raises when the row, as it is under its lock, is held.
+Datum guard_row(FunctionCallInfo fcinfo) {
+  if (!CALLED_AS_TRIGGER(fcinfo))
+    throw SqlError(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED, "dbops.hold_guard() is a trigger function");
+  auto* data = reinterpret_cast<TriggerData*>(fcinfo->context);
+  if (!TRIGGER_FIRED_BEFORE(data->tg_event) || !TRIGGER_FIRED_FOR_ROW(data->tg_event) ||
+      !TRIGGER_FIRED_BY_DELETE(data->tg_event))
+    throw SqlError(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
+                   "dbops.hold_guard() must be a trigger BEFORE DELETE FOR EACH ROW");
+  const Oid table = RelationGetRelid(data->tg_relation);
+  if (const HoldTest* test = test_for(call_site(fcinfo), table, table))
+    if (const Hold* hold = test->held_by(data->tg_trigtuple))
+      throw SqlError(ERRCODE_RESTRICT_VIOLATION,
+                     "a row of " + qualified_name(table) + " must not be deleted: it is under legal " + describe(*hold),
+                     "See dbops.holds. SELECT dbops.release(" + to_text(hold->id) + ", 'why') ends the hold.");
+  return PointerGetDatum(data->tg_trigtuple);
+}
+
+// --- the guard -------------------------------------------------------------------------------------------------------
+
+// Gives the statement's own copy of the relation's triggers one more. Allocates in the statement's memory.
+void add_guard(EState* estate, ResultRelInfo* result, Oid function) {
+  MemoryContext before = MemoryContextSwitchTo(estate->es_query_cxt);
+  TriggerDesc* old = result->ri_TrigDesc;
+  const int count = old == nullptr ? 0 : old->numtriggers;
+  auto* triggers = static_cast<TriggerDesc*>(palloc0(sizeof(TriggerDesc)));
+  if (old != nullptr) *triggers = *old;
+  triggers->numtriggers = count + 1;
+  triggers->triggers = static_cast<Trigger*>(palloc0(sizeof(Trigger) * static_cast<std::size_t>(count + 1)));
+  if (count > 0) std::memcpy(triggers->triggers, old->triggers, sizeof(Trigger) * static_cast<std::size_t>(count));
+  Trigger& guard = triggers->triggers[count];
+  guard.tgname = pstrdup("dbops_hold_guard");
+  guard.tgfoid = function;
+  guard.tgtype = TRIGGER_TYPE_ROW | TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_DELETE;
+  guard.tgenabled = TRIGGER_FIRES_ALWAYS;
+  guard.tgisinternal = true;
+  triggers->trig_delete_before_row = true;
+  result->ri_TrigDesc = triggers;
+  result->ri_TrigFunctions = static_cast<FmgrInfo*>(palloc0(sizeof(FmgrInfo) * static_cast<std::size_t>(count + 1)));
+  result->ri_TrigWhenExprs =
+      static_cast<ExprState**>(palloc0(sizeof(ExprState*) * static_cast<std::size_t>(count + 1)));
+  if (result->ri_TrigInstrument != nullptr)
+    result->ri_TrigInstrument = InstrAlloc(count + 1, estate->es_instrument, false);
+  MemoryContextSwitchTo(before);
+}
+
+// Of the tables that the statement changes, those on which there is a hold.
+void guard_statement(QueryDesc* query) {
+  SpiConnection spi;
+  ensure_current();
+  if (!deleting().holds.empty()) {
+    EState* estate = query->estate;
+    for (int i = 0; i < call_pg([estate] { return list_length(estate->es_opened_result_relations); }); ++i) {
+      auto* result = static_cast<ResultRelInfo*>(list_nth(estate->es_opened_result_relations, i));
+      if (result->ri_RelationDesc->rd_rel->relkind == RELKIND_PARTITIONED_TABLE) continue;
+      if (concerning(RelationGetRelid(result->ri_RelationDesc)).empty()) continue;
+      call_pg([&] { add_guard(estate, result, deleting().guard); });
+    }
+  }
+  spi.close();
+}
+
+ExecutorStart_hook_type previous_hook = nullptr;
+
+void executor_start(QueryDesc* query, int flags) {
+  if (previous_hook != nullptr)
+    previous_hook(query, flags);
+  else
+    standard_ExecutorStart(query, flags);
+  if ((!deleting().begun && !deleting().always) || query->estate->es_opened_result_relations == NIL ||
+      (flags & EXEC_FLAG_EXPLAIN_ONLY) != 0)
+    return;
+  if ((query->operation == CMD_INSERT || query->operation == CMD_UPDATE) && !query->plannedstmt->hasModifyingCTE)
+    return;
+  if (deleting().current && deleting().holds.empty()) return;
+  boundary([query] { guard_statement(query); });
+}
+
+} // namespace
+
+void begin_deleting() {
+  deleting().begun = true;
+  ensure_current();
+}
+
+GuardedDeletions::GuardedDeletions() noexcept {
+  deleting().always = true;
+}
+
+GuardedDeletions::~GuardedDeletions() {
+  deleting().always = false;
+}
+
+bool nothing_is_held() {
+  return deleting().holds.empty();
+}
+
+std::string unheld(Oid relation, const std::string& alias, Children children) {
+  ensure_current();
+  if (nothing_is_held()) return {};
+  std::string text;
+  if (concerned(relation)) text += " AND NOT " + held_row(alias);
+  for (const Dependent& dependent : dependents_of(relation, children))
+    if (const std::string held = held_below(dependent, alias, 1); !held.empty()) text += " AND NOT " + held;
+  return text;
+}
+
+std::string hold_on_rows(Oid relation, Oid also) {
+  ensure_current();
+  if (nothing_is_held()) return {};
+  for (const Oid member : backfill::family(relation))
+    for (const Oid part_of : {member, also}) {
+      if (!OidIsValid(part_of)) continue;
+      const std::vector<std::size_t>& numbers = concerning(part_of);
+      for (const std::size_t i : numbers)
+        if (!deleting().holds[i].condition) return describe(deleting().holds[i]);
+      if (numbers.empty()) continue;
+      if (!query("SELECT 1 FROM ONLY " + qualified_name(member) + " AS t WHERE dbops.is_held(" + to_text(part_of) +
+                 "::pg_catalog.oid, t.*) LIMIT 1")
+               .empty())
+        return describe(deleting().holds[numbers.front()]);
+    }
+  return {};
+}
+
+void lock_for_new_hold() {
+  lock_holds(ExclusiveLock);
+  forget(); // what this transaction goes on to delete has to keep to it as well
+}
+
+} // namespace dbops::server::lifecycle
+
+namespace dbops::server {
+
+void install_deletion_guard() {
+  lifecycle::previous_hook = ExecutorStart_hook;
+  ExecutorStart_hook = lifecycle::executor_start;
+  RegisterXactCallback(lifecycle::at_end_of_transaction, nullptr);
+  RegisterSubXactCallback(lifecycle::at_end_of_savepoint, nullptr);
+}
+
+} // namespace dbops::server
+
+using namespace dbops::server;
+
+DBOPS_SQL_FUNCTION(dbops_is_held) {
+  return boundary([fcinfo] { return BoolGetDatum(lifecycle::is_held(fcinfo)); });
+}
+
+DBOPS_SQL_FUNCTION(dbops_hold_guard) {
+  return boundary([fcinfo] { return lifecycle::guard_row(fcinfo); });
+}

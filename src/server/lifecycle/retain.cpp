@@ -1,0 +1,482 @@
+// The SQL functions retain, unretain, confirm_retention and retention_backlog. See src/schema/lifecycle.sql.
+
+#include <nlohmann/json.hpp>
+
+#include "core/text/json_text.h"
+#include "server/arguments.h"
+#include "server/backfill/input.h"
+#include "server/backfill/statement.h"
+#include "server/compat.h"
+#include "server/engine/shared.h"
+#include "server/engine/wake.h"
+#include "server/lifecycle/partition_bounds.h"
+#include "server/lifecycle/retention_run.h"
+
+extern "C" {
+#include "catalog/pg_class.h"
+#include "funcapi.h"
+#include "utils/lsyscache.h"
+#include "utils/tuplestore.h"
+}
+
+namespace dbops::server::lifecycle {
+
+namespace {
+
+using nlohmann::json;
+
+constexpr double longest_grace = 3650 * 86'400.0; // seconds
+constexpr std::size_t named_tables = 3;           // in one warning
+
+[[noreturn]] void bad_argument(const std::string& message, const std::string& hint = {}) {
+  throw SqlError(ERRCODE_INVALID_PARAMETER_VALUE, message, hint);
+}
+
+struct Request {
+  Rule rule;
+  std::string column;
+  std::string schedule;
+  std::string timezone;
+  backfill::Spec spec;
+  std::optional<std::string> run_as;
+  int priority = 0;
+  bool dry_run = false;
+};
+
+template <typename T>
+T required(const std::optional<T>& value, const char* name) {
+  if (!value) throw SqlError(ERRCODE_NULL_VALUE_NOT_ALLOWED, std::string(name) + " must not be null");
+  return *value;
+}
+
+// The interval at that place, as text that reads back as the same; empty: NULL.
+std::string interval_text(FunctionCallInfo fcinfo, int place) {
+  if (PG_ARGISNULL(place)) return {};
+  const int nest_level = enter_settings(canonical_text());
+  std::string text =
+      call_pg([fcinfo, place] { return OidOutputFunctionCall(F_INTERVAL_OUT, fcinfo->args[place].value); });
+  leave_settings(nest_level);
+  return text;
+}
+
+// Must follow the declaration in src/schema/lifecycle.sql.
+Request read_request(FunctionCallInfo fcinfo) {
+  Arguments in(fcinfo);
+  Request request;
+  Rule& rule = request.rule;
+  rule.target = in.relation();
+  request.column = required(in.name(), "column_name");
+  const double keep = required(in.seconds(), "keep");
+  if (!(keep >= 1)) bad_argument("keep must be at least a second");
+  rule.keep = interval_text(fcinfo, 2);
+  request.schedule = required(in.string(), "schedule");
+  const std::string children = required(in.string(), "children");
+  const std::optional<Children> policy = children_policy(children);
+  if (!policy) bad_argument("children \"" + children + "\" is not known", "restrict, delete or set null.");
+  request.spec.children = *policy;
+  const std::string partitions = required(in.string(), "partitions");
+  const std::optional<Partitions> way = partitions_policy(partitions);
+  if (!way) bad_argument("partitions \"" + partitions + "\" is not known", "drop, detach or rows.");
+  rule.partitions = *way;
+  rule.max_rows = in.bigint();
+  if (rule.max_rows && *rule.max_rows < 1) bad_argument("max_rows must be at least 1", "NULL takes the limit away.");
+  rule.max_share = in.real();
+  if (rule.max_share && !(*rule.max_share > 0 && *rule.max_share <= 1))
+    bad_argument("max_share must be above 0 and at most 1", "NULL takes the limit away.");
+  rule.restore_grace = required(in.seconds(), "restore_grace");
+  if (!(rule.restore_grace >= 0 && rule.restore_grace <= longest_grace))
+    bad_argument("restore_grace must be between 0 and 10 years");
+  backfill::read_batch_options(in, request.spec);
+  request.timezone = request.spec.timezone;
+  request.run_as = in.name();
+  request.priority = required(in.integer(), "priority");
+  if (request.priority < -1000 || request.priority > 1000) bad_argument("priority must be between -1000 and 1000");
+  request.dry_run = in.boolean();
+  return request;
+}
+
+void find_column(Request& request) {
+  const Rows found =
+      ask_catalog("SELECT attnum FROM pg_attribute WHERE attrelid = $1::oid AND attname = $2 AND attnum > 0"
+                  " AND NOT attisdropped",
+                  {to_text(request.rule.target), request.column});
+  if (found.empty())
+    throw SqlError(ERRCODE_UNDEFINED_COLUMN,
+                   "column \"" + request.column + "\" of " + qualified_name(request.rule.target) + " does not exist");
+  request.rule.column = static_cast<int>(found.integer(0, 0));
+}
+
+// What the deletion does to them, it must be allowed to do; and it must see all their rows.
+void require_rights_on(const std::vector<Dependent>& dependents, Oid owner) {
+  for (const Dependent& one : dependents) {
+    backfill::require_all_rows(one.relation, owner);
+    if (one.effect == Dependent::Effect::erased)
+      query("EXPLAIN (COSTS OFF) DELETE FROM " + one.name);
+    else if (one.effect == Dependent::Effect::changed) {
+      std::string nulls;
+      for (const Dependent::Column& column : one.columns)
+        nulls += (nulls.empty() ? "" : ", ") + column.child + " = NULL";
+      query("EXPLAIN (COSTS OFF) UPDATE " + one.name + " SET " + nulls);
+    } else
+      query("EXPLAIN (COSTS OFF) SELECT " + one.columns.front().child + " FROM " + one.name);
+    require_rights_on(one.below, owner);
+  }
+}
+
+template <typename F>
+auto as_owner(Oid owner, const Settings& settings, F&& fn) {
+  const int flags = owner == GetUserId() ? 0 : SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION;
+  return as_role(owner, flags, [&] {
+    const int nest_level = enter_settings(settings);
+    auto result = fn();
+    undo_settings(nest_level);
+    return result;
+  });
+}
+
+bool drops_partitions(const Rule& rule) {
+  return rule.partitions != Partitions::rows &&
+         call_pg([target = rule.target] { return get_rel_relkind(target); }) == RELKIND_PARTITIONED_TABLE;
+}
+
+backfill::DeletePlan check(Request& request, backfill::DeleteRequest& run) {
+  Rule& rule = request.rule;
+  rule.options = core::json_text(backfill::to_json(request.spec));
+  backfill::DeletePlan plan = plan_run(rule, run);
+  as_owner(rule.owner, request.spec.settings, [&] {
+    std::vector<Oid> members = backfill::family(rule.target);
+    members.push_back(rule.target);
+    for (const Oid member : members)
+      require_rights_on(dependents_of(member, request.spec.children), rule.owner);
+    return true;
+  });
+  if (drops_partitions(rule) && !partitions_of(rule.target, column_of(rule)).empty() &&
+      !call_pg([&rule] { return compat::owns_relation(rule.target, rule.owner); }))
+    throw SqlError(ERRCODE_INSUFFICIENT_PRIVILEGE,
+                   "role \"" + role_name(rule.owner) + "\" does not own " + qualified_name(rule.target) +
+                       ", so it cannot detach partitions",
+                   "partitions => 'rows' deletes their rows instead; run_as names another role.");
+  std::string without;
+  std::size_t count = 0;
+  for (const backfill::Table& table : plan.tables) {
+    const auto by_age = backfill::describe_table_by(table.oid, column_of(rule));
+    if (!table.key.usable() || !by_age || by_age->key.usable()) continue;
+    if (++count <= named_tables)
+      without += " CREATE INDEX CONCURRENTLY ON " + table.name + " (" + column_of(rule) + ");";
+  }
+  if (count > 0)
+    plan.warnings.push_back("no index on column " + column_of(rule) +
+                            (count > 1 ? " in " + to_text(static_cast<std::int64_t>(count)) + " tables" : "") +
+                            ": each run reads every row of the table." + without +
+                            (count > named_tables ? " ..." : ""));
+  return plan;
+}
+
+// --- what is shown
+// ----------------------------------------------------------------------------------------------------
+
+struct Line {
+  Value rule, action, relation, rows, detail;
+};
+
+void count_children(const std::vector<Dependent>& dependents, const std::string& above, int depth,
+                    std::vector<Line>& lines) {
+  for (const Dependent& one : dependents) {
+    const std::string alias = "c" + std::to_string(depth);
+    const std::string refers =
+        "EXISTS (SELECT FROM " + above + " AND " + join_of(one, "c" + std::to_string(depth - 1), alias) + ")";
+    const std::string rows = one.name + " AS " + alias + " WHERE " + refers;
+    const char* action = one.effect == Dependent::Effect::erased    ? "delete rows"
+                         : one.effect == Dependent::Effect::changed ? "set null"
+                                                                    : "keep rows";
+    const Rows counted = query("SELECT pg_catalog.count(*) FROM " + rows);
+    const std::string plain = one.name.starts_with("ONLY ") ? one.name.substr(5) : one.name;
+    lines.push_back({std::nullopt, action, plain, counted.text(0, 0),
+                     (one.effect == Dependent::Effect::restricted ? "rows that it refers to stay, by foreign key "
+                                                                  : "by foreign key ") +
+                         one.constraint});
+    count_children(one.below, rows, depth + 1, lines);
+  }
+}
+
+// Counted now, so as slow as a query.
+std::vector<Line> what_would_go(const Request& request, const backfill::DeleteRequest& run) {
+  std::vector<Line> lines;
+  const backfill::Spec& spec = run.spec;
+  std::set<Oid> not_by_row = too_young(run.target, spec);
+  const Rule& rule = request.rule;
+  if (drops_partitions(rule))
+    for (const PartitionBounds& partition : partitions_of(run.target, spec.age_column)) {
+      if (!partition.upper || !ask_catalog("SELECT $1::" + partition.type + " <= ($2::timestamptz)::" + partition.type,
+                                           {*partition.upper, spec.cutoff})
+                                   .boolean(0, 0))
+        continue;
+      double rows = 0;
+      for (const Oid member : backfill::family(partition.oid)) {
+        not_by_row.insert(member);
+        if (const auto table = backfill::describe_table(member, {})) rows += table->rows;
+      }
+      lines.push_back({std::nullopt, rule.partitions == Partitions::drop ? "drop partition" : "detach partition",
+                       partition.name, to_text(static_cast<std::int64_t>(rows)),
+                       "ends at " + *partition.upper + "; rows are an estimate"});
+    }
+  for (const Oid member : backfill::family(run.target)) {
+    if (not_by_row.contains(member)) continue;
+    const std::string name = qualified_name(member);
+    const std::string matching = "ONLY " + name + " AS c0 WHERE (" + spec.condition + ")";
+    const Rows counted =
+        query("SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE dbops.is_held(c0.tableoid, c0.*)) FROM " +
+              matching);
+    if (counted.integer(0, 0) == 0) continue;
+    lines.push_back(
+        {std::nullopt, "delete rows", name, to_text(counted.integer(0, 0) - counted.integer(0, 1)), spec.condition});
+    if (counted.integer(0, 1) > 0)
+      lines.push_back({std::nullopt, "keep rows", name, counted.text(0, 1), "under legal hold"});
+    count_children(dependents_of(member, spec.children), matching, 1, lines);
+  }
+  return lines;
+}
+
+void put(FunctionCallInfo fcinfo, const std::vector<Line>& lines) {
+  call_pg([fcinfo] { InitMaterializedSRF(fcinfo, 0); });
+  for (const Line& line : lines)
+    call_pg([fcinfo, &line] {
+      auto* result = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
+      const Value* values[] = {&line.rule, &line.action, &line.relation, &line.rows, &line.detail};
+      char* texts[5];
+      for (int i = 0; i < 5; ++i)
+        texts[i] = *values[i] ? pstrdup((*values[i])->c_str()) : nullptr;
+      tuplestore_puttuple(result->setResult, BuildTupleFromCStrings(TupleDescGetAttInMetadata(result->setDesc), texts));
+    });
+}
+
+// --- keeping it
+// -------------------------------------------------------------------------------------------------------
+
+std::string schedule_name(std::int64_t rule) {
+  return "retain " + to_text(rule);
+}
+
+void store(Rule& rule) {
+  const std::vector<Value> values{to_text(rule.target),
+                                  to_text(rule.column),
+                                  qualified_name(rule.target),
+                                  to_text(rule.owner),
+                                  role_name(rule.owner),
+                                  rule.keep,
+                                  name_of(rule.partitions),
+                                  rule.max_rows ? Value(to_text(*rule.max_rows)) : std::nullopt,
+                                  rule.max_share ? Value(json(*rule.max_share).dump()) : std::nullopt,
+                                  std::to_string(rule.restore_grace),
+                                  rule.options,
+                                  role_name(GetUserId())};
+  const Rows stored = bookkeep(
+      "INSERT INTO dbops.retention_rule (target_oid, column_number, target_name, owner_oid, owner_name, keep, "
+      "partitions, max_rows,"
+      " max_share, restore_grace, options, changed_by, schedule_job, origin)"
+      " VALUES ($1::oid, $2::integer, $3, $4::oid, $5, $6::interval, $7, $8::bigint, $9::float8, make_interval(secs => "
+      "$10::float8),"
+      " $11::jsonb, $12, 0, '{}') ON CONFLICT (target_oid, column_number) DO UPDATE SET target_name = "
+      "excluded.target_name,"
+      " owner_oid = excluded.owner_oid, owner_name = excluded.owner_name, keep = excluded.keep, partitions = "
+      "excluded.partitions,"
+      " max_rows = excluded.max_rows, max_share = excluded.max_share, restore_grace = excluded.restore_grace,"
+      " options = excluded.options, changed_by = excluded.changed_by, changed_at = clock_timestamp() RETURNING rule_id",
+      values);
+  rule.id = stored.integer(0, 0);
+}
+
+// The schedule that runs the rule, made or changed.
+void put_on_schedule(const Request& request, const std::optional<Rule>& before) {
+  const Rule& rule = request.rule;
+  const std::string name = schedule_name(rule.id);
+  const bool exists =
+      before &&
+      !bookkeep("SELECT 1 FROM dbops.schedule WHERE job_id = $1::bigint", {to_text(before->schedule_job)}).empty();
+  if (exists && before->owner == rule.owner) {
+    query("SELECT dbops.alter_schedule($1, schedule => $2, timezone => $3, priority => $4::pg_catalog.int4)",
+          {name, request.schedule, request.timezone, to_text(request.priority)});
+    return;
+  }
+  if (exists) query("SELECT dbops.unschedule($1)", {name});
+  const Rows made = query("SELECT dbops.schedule($1, $2, $3, timezone => $4, priority => $5::pg_catalog.int4, run_as "
+                          "=> $6::pg_catalog.name)",
+                          {name, request.schedule, "SELECT dbops.run_retention(" + to_text(rule.id) + ")",
+                           request.timezone, to_text(request.priority), role_name(rule.owner)});
+  bookkeep("UPDATE dbops.retention_rule SET schedule_job = $2::bigint WHERE rule_id = $1::bigint",
+           {to_text(rule.id), made.text(0, 0)});
+}
+
+void retain(FunctionCallInfo fcinfo) {
+  Request request = read_request(fcinfo);
+  Rule& rule = request.rule;
+  backfill::require_suitable(rule.target);
+  find_column(request);
+  const std::optional<Rule> before = lock_rule_of(rule.target, rule.column);
+  if (before) require_control(*before);
+  if (before) rule.id = before->id;
+  rule.owner = backfill::role_for(rule.target, request.run_as);
+  request.spec.settings = backfill::session_settings();
+  for (auto& [name, value] : request.spec.settings)
+    if (name == "TimeZone") value = request.timezone;
+  backfill::DeleteRequest run;
+  const backfill::DeletePlan plan = check(request, run);
+  query("SELECT 1 FROM dbops.next_runs($1, 1, $2)", {request.schedule, request.timezone});
+  backfill::warn(plan.warnings);
+  if (request.dry_run) {
+    put(fcinfo, as_owner(rule.owner, request.spec.settings, [&] { return what_would_go(request, run); }));
+    return;
+  }
+  store(rule);
+  if (!before) settle_origin(rule);
+  put_on_schedule(request, before);
+  put(fcinfo,
+      {{to_text(rule.id), "keep", qualified_name(rule.target), to_text(static_cast<std::int64_t>(plan.matching)),
+        "rows of the last " + rule.keep + " by " + run.spec.age_column +
+            "; the others, now about so many, go by schedule " + schedule_name(rule.id)}});
+}
+
+void end_open_run(const Rule& rule, const char* why) {
+  std::optional<Job> job = open_run(rule);
+  if (!job) return;
+  change_state(*job, core::JobAction::cancel, role_name(GetUserId()), why);
+  for (const int pid : workers_of(job->id))
+    interrupt_at_commit(pid);
+}
+
+std::int64_t unretain(std::int64_t id) {
+  const Rule rule = lock_rule(id);
+  require_control(rule);
+  end_open_run(rule, "its retention rule was removed");
+  if (!bookkeep("SELECT 1 FROM dbops.schedule WHERE job_id = $1::bigint", {to_text(rule.schedule_job)}).empty())
+    query("SELECT dbops.unschedule($1)", {schedule_name(rule.id)});
+  bookkeep("DELETE FROM dbops.retention_rule WHERE rule_id = $1::bigint", {to_text(id)});
+  return id;
+}
+
+// A person's word: the server and its clock are what they should be, and the run that has stopped at its maximum may go
+// on.
+std::int64_t confirm(std::int64_t id) {
+  const Rule rule = lock_rule(id);
+  require_control(rule);
+  settle_origin(rule);
+  std::optional<Job> job = open_run(rule);
+  if (!job || job->state != core::JobState::paused) return id;
+  if (bookkeep("SELECT 1 FROM dbops.job WHERE job_id = $1::bigint AND last_sqlstate = '54000'", {to_text(job->id)})
+          .empty())
+    return id;
+  bookkeep("UPDATE dbops.job SET spec = spec - 'max_rows', last_sqlstate = NULL, last_error = NULL, last_hint = NULL "
+           "WHERE job_id = $1::bigint",
+           {to_text(job->id)});
+  change_state(*job, core::JobAction::resume, role_name(GetUserId()), "confirmed beyond its maximum");
+  forget_launches(job->id);
+  announce_at_commit();
+  return id;
+}
+
+// --- how far it is behind
+// ----------------------------------------------------------------------------------------------
+
+struct Backlog {
+  Value cutoff, oldest, rows, behind;
+};
+
+Backlog backlog_of(const Rule& rule) {
+  const backfill::Spec spec = backfill::from_json(core::parse_json_text(rule.options));
+  const std::string column = column_of(rule);
+  const Cutoff cutoff = cutoff_of(rule, spec.settings);
+  const std::string table = qualified_name(rule.target);
+  return as_owner(rule.owner, spec.settings, [&] {
+    Backlog backlog;
+    backlog.cutoff = cutoff.at;
+    const Rows plan = query("EXPLAIN (FORMAT JSON) SELECT FROM " + table + " WHERE " + expired(column, cutoff));
+    const json explained = json::parse(plan.text(0, 0));
+    backlog.rows = to_text(explained.at(0).at("Plan").at("Plan Rows").get<std::int64_t>());
+    const std::vector<Oid> members = backfill::family(rule.target);
+    const bool indexed = std::all_of(members.begin(), members.end(), [&column](Oid member) {
+      const auto by_age = backfill::describe_table_by(member, column);
+      return by_age && by_age->key.usable();
+    });
+    // Without an index the statistics say it, as of the last ANALYZE.
+    const Rows oldest =
+        indexed
+            ? query("SELECT pg_catalog.min(" + column +
+                        ")::pg_catalog.timestamptz, $1::pg_catalog.timestamptz - pg_catalog.min(" + column +
+                        ")::pg_catalog.timestamptz FROM " + table,
+                    {cutoff.at})
+            : ask_catalog(
+                  "SELECT v::timestamptz, $3::timestamptz - v::timestamptz FROM (SELECT min(h) AS v FROM pg_stats s,"
+                  " LATERAL unnest(s.histogram_bounds::text::text[]) WITH ORDINALITY u(h, n) WHERE "
+                  "quote_ident(s.schemaname)"
+                  " || '.' || quote_ident(s.tablename) = $1 AND quote_ident(s.attname) = $2 AND n = 1) x",
+                  {table, column, cutoff.at});
+    if (!oldest.empty() && !oldest.is_null(0, 0)) {
+      backlog.oldest = oldest.text(0, 0);
+      if (!oldest.text(0, 1).starts_with("-")) backlog.behind = oldest.text(0, 1);
+    }
+    return backlog;
+  });
+}
+
+Datum backlog(FunctionCallInfo fcinfo) {
+  if (PG_ARGISNULL(0)) throw SqlError(ERRCODE_NULL_VALUE_NOT_ALLOWED, "rule must not be null");
+  SpiConnection spi;
+  const Rows seen =
+      bookkeep("SELECT owner_oid FROM dbops.retention_rule WHERE rule_id = $1::bigint", {to_text(PG_GETARG_INT64(0))});
+  Backlog backlog;
+  if (!seen.empty() && ask_catalog("SELECT dbops.may_see($1::oid)", {seen.text(0, 0)}).boolean(0, 0) &&
+      !role_name(static_cast<Oid>(seen.integer(0, 0))).empty()) {
+    try {
+      backlog = in_savepoint([fcinfo] { return backlog_of(read_rule(PG_GETARG_INT64(0))); });
+    } catch (
+        const SqlError&) { // its table or column is gone, or not the owner's to read any more: its next run says so
+    }
+  }
+  spi.close();
+  return call_pg([fcinfo, &backlog] {
+    TupleDesc columns = nullptr;
+    if (get_call_result_type(fcinfo, nullptr, &columns) != TYPEFUNC_COMPOSITE)
+      elog(ERROR, "return type must be a row type");
+    const Value* values[] = {&backlog.cutoff, &backlog.oldest, &backlog.rows, &backlog.behind};
+    char* texts[4];
+    for (int i = 0; i < 4; ++i)
+      texts[i] = *values[i] ? pstrdup((*values[i])->c_str()) : nullptr;
+    return HeapTupleGetDatum(BuildTupleFromCStrings(TupleDescGetAttInMetadata(BlessTupleDesc(columns)), texts));
+  });
+}
+
+template <typename F>
+Datum on_rule(FunctionCallInfo fcinfo, F body) {
+  if (PG_ARGISNULL(0)) throw SqlError(ERRCODE_NULL_VALUE_NOT_ALLOWED, "rule must not be null");
+  SpiConnection spi;
+  const std::int64_t id = body(PG_GETARG_INT64(0));
+  spi.close();
+  return Int64GetDatum(id);
+}
+
+} // namespace
+
+} // namespace dbops::server::lifecycle
+
+using namespace dbops::server;
+
+DBOPS_SQL_FUNCTION(dbops_retain) {
+  return boundary([fcinfo]() -> Datum {
+    SpiConnection spi;
+    lifecycle::retain(fcinfo);
+    spi.close();
+    return static_cast<Datum>(0);
+  });
+}
+
+DBOPS_SQL_FUNCTION(dbops_unretain) {
+  return boundary([fcinfo] { return lifecycle::on_rule(fcinfo, lifecycle::unretain); });
+}
+
+DBOPS_SQL_FUNCTION(dbops_confirm_retention) {
+  return boundary([fcinfo] { return lifecycle::on_rule(fcinfo, lifecycle::confirm); });
+}
+
+DBOPS_SQL_FUNCTION(dbops_retention_backlog) {
+  return boundary([fcinfo] { return lifecycle::backlog(fcinfo); });
+}

@@ -1,0 +1,282 @@
+#include "server/lifecycle/retention_rule.h"
+
+#include <ctime>
+
+#include "core/base/bytes.h"
+#include "core/base/error.h"
+#include "core/base/file.h"
+#include "core/base/random.h"
+#include "core/text/json_text.h"
+#include "core/wal/instance.h"
+#include "server/backfill/table.h"
+#include "server/compat.h"
+#include "server/engine/job_record.h"
+#include "server/guc.h"
+#include "server/lifecycle/partition_bounds.h"
+
+extern "C" {
+#include "access/xlog.h"
+#include "utils/acl.h"
+}
+
+#include <fcntl.h>
+
+namespace dbops::server::lifecycle {
+
+namespace {
+
+const char* const rule_columns =
+    "SELECT rule_id, target_oid, target_name, column_number, owner_oid, keep::text, partitions, max_rows,"
+    " max_share, extract(epoch FROM restore_grace), schedule_job, options FROM dbops.retention_rule";
+
+Rule rule_from(const Rows& found) {
+  Rule rule;
+  rule.id = found.integer(0, 0);
+  rule.target = static_cast<Oid>(found.integer(0, 1));
+  rule.target_name = found.text(0, 2);
+  rule.column = static_cast<int>(found.integer(0, 3));
+  rule.owner = static_cast<Oid>(found.integer(0, 4));
+  rule.keep = found.text(0, 5);
+  rule.partitions = partitions_policy(found.text(0, 6)).value();
+  if (!found.is_null(0, 7)) rule.max_rows = found.integer(0, 7);
+  if (!found.is_null(0, 8)) rule.max_share = found.real(0, 8);
+  rule.restore_grace = found.real(0, 9);
+  rule.schedule_job = found.integer(0, 10);
+  rule.options = found.text(0, 11);
+  return rule;
+}
+
+class WorkerRandom final : public core::Random {
+ public:
+  void fill(std::span<std::byte> buffer) override {
+    if (!pg_strong_random(buffer.data(), buffer.size()))
+      throw SqlError(ERRCODE_INTERNAL_ERROR, "could not generate a random number");
+  }
+};
+
+std::string boot_of_machine() {
+  const auto file = core::File::open_if_exists("/proc/sys/kernel/random/boot_id", O_RDONLY);
+  if (!file) return {};
+  core::Bytes id(64);
+  id.resize(file->read_at(0, id));
+  const std::string text(core::as_text(id));
+  return text.substr(0, text.find('\n'));
+}
+
+double seconds_of(clockid_t clock) {
+  timespec now{};
+  clock_gettime(clock, &now);
+  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) / 1e9;
+}
+
+core::Origin origin_from(const nlohmann::json& json) {
+  core::Origin origin;
+  origin.system = std::stoull(json.at("system").get<std::string>());
+  origin.timeline = json.at("timeline");
+  origin.instance = json.at("instance");
+  origin.boot = json.at("boot");
+  origin.clock = json.at("clock");
+  origin.uptime = json.at("uptime");
+  return origin;
+}
+
+std::string to_text(const core::Origin& origin) {
+  return nlohmann::json{{"system", std::to_string(origin.system)},
+                        {"timeline", origin.timeline},
+                        {"instance", origin.instance},
+                        {"boot", origin.boot},
+                        {"clock", origin.clock},
+                        {"uptime", origin.uptime}}
+      .dump();
+}
+
+using server::to_text;
+
+} // namespace
+
+std::optional<Partitions> partitions_policy(std::string_view name) {
+  if (name == "drop") return Partitions::drop;
+  if (name == "detach") return Partitions::detach;
+  if (name == "rows") return Partitions::rows;
+  return std::nullopt;
+}
+
+const char* name_of(Partitions partitions) {
+  return partitions == Partitions::drop ? "drop" : partitions == Partitions::detach ? "detach" : "rows";
+}
+
+Rule lock_rule(std::int64_t id) {
+  (void)bookkeep("SELECT 1 FROM dbops.retention_rule WHERE rule_id = $1::bigint FOR UPDATE", {to_text(id)});
+  return read_rule(id);
+}
+
+Rule read_rule(std::int64_t id) {
+  const Rows found = bookkeep(std::string(rule_columns) + " WHERE rule_id = $1::bigint", {to_text(id)});
+  if (found.empty())
+    throw SqlError(ERRCODE_UNDEFINED_OBJECT, "retention rule " + to_text(id) + " does not exist",
+                   "See dbops.retention_status for those there are.");
+  return rule_from(found);
+}
+
+std::optional<Rule> lock_rule_of(Oid target, int column) {
+  const Rows found =
+      bookkeep(std::string(rule_columns) + " WHERE target_oid = $1::oid AND column_number = $2::integer FOR UPDATE",
+               {to_text(target), to_text(column)});
+  if (found.empty()) return std::nullopt;
+  return rule_from(found);
+}
+
+void require_control(const Rule& rule) {
+  const bool allowed = call_pg([&rule] {
+    const Oid admin = get_role_oid("dbops_admin", true);
+    return superuser() || is_member_of_role(GetUserId(), rule.owner) ||
+           (OidIsValid(admin) && is_member_of_role(GetUserId(), admin));
+  });
+  if (!allowed)
+    throw SqlError(ERRCODE_INSUFFICIENT_PRIVILEGE, "permission denied for the retention rule of " + rule.target_name,
+                   "It belongs to role \"" + role_name(rule.owner) + "\".");
+}
+
+std::string column_of(const Rule& rule) {
+  if (qualified_name(rule.target).empty())
+    throw SqlError(ERRCODE_UNDEFINED_TABLE, "table " + rule.target_name + " was dropped",
+                   "SELECT dbops.unretain(" + to_text(rule.id) + ") removes its retention rule.");
+  const Rows found =
+      ask_catalog("SELECT quote_ident(attname) FROM pg_attribute WHERE attrelid = $1::oid AND attnum = $2::integer"
+                  " AND NOT attisdropped",
+                  {to_text(rule.target), to_text(rule.column)});
+  if (found.empty())
+    throw SqlError(ERRCODE_UNDEFINED_COLUMN, "the column of the retention rule of " + rule.target_name + " was dropped",
+                   "SELECT dbops.unretain(" + to_text(rule.id) + ") removes the rule.");
+  return found.text(0, 0);
+}
+
+Cutoff cutoff_of(const Rule& rule, const Settings& settings) {
+  const Rows type = ask_catalog("SELECT atttypid FROM pg_attribute WHERE attrelid = $1::oid AND attnum = $2::integer",
+                                {to_text(rule.target), to_text(rule.column)});
+  Cutoff cutoff;
+  switch (static_cast<Oid>(type.integer(0, 0))) {
+  case TIMESTAMPTZOID:
+    cutoff.type = "pg_catalog.timestamptz";
+    break;
+  case TIMESTAMPOID:
+    cutoff.type = "pg_catalog.timestamp";
+    break;
+  case DATEOID:
+    cutoff.type = "pg_catalog.date";
+    break;
+  default:
+    throw SqlError(ERRCODE_INVALID_PARAMETER_VALUE,
+                   "column " + column_of(rule) + " of " + qualified_name(rule.target) + " does not tell a time",
+                   "It must be a date, a timestamp or a timestamptz.");
+  }
+  const int nest_level = enter_settings(settings); // months, days and dates are those of its time zone
+  const Rows at = ask_catalog("SELECT (clock_timestamp() - $1::interval)::text", {rule.keep});
+  const Rows value = ask_catalog(
+      "SELECT to_char($1::timestamptz AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') || '+00',"
+      " to_char($1::timestamptz::timestamp, 'YYYY-MM-DD HH24:MI:SS.US'), to_char($1::timestamptz, 'YYYY-MM-DD')",
+      {at.text(0, 0)});
+  leave_settings(nest_level);
+  cutoff.at = value.text(0, 0);
+  cutoff.value = value.text(0, cutoff.type.ends_with("timestamptz") ? 0 : cutoff.type.ends_with("timestamp") ? 1 : 2);
+  cutoff.constant = quote_text(cutoff.value) + "::" + cutoff.type;
+  return cutoff;
+}
+
+std::string expired(const std::string& column, const Cutoff& cutoff) {
+  return column + " OPERATOR(pg_catalog.<) " + cutoff.constant;
+}
+
+core::Origin current_origin() {
+  core::Origin origin;
+  origin.system = GetSystemIdentifier();
+  origin.timeline = GetWALInsertionTimeLine();
+  WorkerRandom random;
+  origin.instance = core::instance_identity(DataDir, random);
+  origin.boot = boot_of_machine();
+  origin.clock = seconds_of(CLOCK_REALTIME);
+  origin.uptime = seconds_of(CLOCK_BOOTTIME);
+  return origin;
+}
+
+std::string doubt(const Rule& rule) {
+  const Rows known =
+      bookkeep("SELECT origin, doubt, doubt_since + restore_grace <= clock_timestamp() FROM dbops.retention_rule"
+               " WHERE rule_id = $1::bigint",
+               {to_text(rule.id)});
+  const std::string objection = core::objection(origin_from(nlohmann::json::parse(known.text(0, 0))), current_origin());
+  if (objection.empty()) {
+    if (!known.is_null(0, 1))
+      bookkeep("UPDATE dbops.retention_rule SET doubt = NULL, doubt_since = NULL WHERE rule_id = $1::bigint",
+               {to_text(rule.id)});
+    return {};
+  }
+  if (!known.is_null(0, 1) && known.boolean(0, 2)) return {}; // nobody has objected in all that time
+  bookkeep("UPDATE dbops.retention_rule SET doubt = $2, doubt_since = coalesce(doubt_since, clock_timestamp()) WHERE "
+           "rule_id = $1::bigint",
+           {to_text(rule.id), objection});
+  return objection;
+}
+
+void settle_origin(const Rule& rule) {
+  bookkeep(
+      "UPDATE dbops.retention_rule SET origin = $2::jsonb, doubt = NULL, doubt_since = NULL WHERE rule_id = $1::bigint",
+      {to_text(rule.id), to_text(current_origin())});
+}
+
+std::string objection_of_rule(std::int64_t rule, Oid owner, const std::string& cutoff) {
+  const Rows found = bookkeep("SELECT owner_oid = $2::oid, options -> 'settings' FROM dbops.retention_rule WHERE "
+                              "rule_id = $1::bigint FOR SHARE",
+                              {to_text(rule), to_text(owner)});
+  if (found.empty()) return "its retention rule was removed";
+  if (!found.boolean(0, 0)) return "its retention rule was given to another role";
+  const int nest_level = enter_settings(core::parse_json_text(found.text(0, 1)).get<Settings>());
+  const Rows allowed = bookkeep(
+      "SELECT clock_timestamp() - keep >= $2::timestamptz FROM dbops.retention_rule WHERE rule_id = $1::bigint",
+      {to_text(rule), cutoff});
+  leave_settings(nest_level);
+  return allowed.boolean(0, 0)
+             ? ""
+             : "by its retention rule and the clock, rows are to be kept for longer than when the run began";
+}
+
+void stop_and_ask(std::int64_t job_id, const backfill::Spec& spec, std::int64_t rows) {
+  Job job = read_job(job_id, true);
+  if (job.state != core::JobState::running) return;
+  const std::string message =
+      "the run would delete " + to_text(rows) + " rows, and may delete " + to_text(spec.max_rows.value_or(0));
+  record_error(job_id, SqlError(ERRCODE_PROGRAM_LIMIT_EXCEEDED, message,
+                                "SELECT dbops.confirm_retention(" + to_text(spec.rule) +
+                                    ") lets it go on, dbops.cancel(" + to_text(job_id) + ") ends it."));
+  change_state(job, core::JobAction::pause, "dbops", message);
+}
+
+void prune_runs() {
+  if (guc::run_history >= 0)
+    bookkeep("DELETE FROM dbops.job WHERE job_id IN (SELECT job_id FROM (SELECT job_id, state, row_number() OVER "
+             "(PARTITION BY spec ->> 'rule'"
+             " ORDER BY job_id DESC) AS age FROM dbops.job WHERE kind = 'retain') j WHERE age > $1::integer"
+             " AND state IN ('succeeded', 'failed', 'cancelled') LIMIT 1000)",
+             {to_text(guc::run_history)});
+  if (guc::history_retention_days >= 0)
+    bookkeep("DELETE FROM dbops.retention_partition WHERE state NOT IN ('detaching', 'detached')"
+             " AND at < clock_timestamp() - $1::integer * interval '1 day'",
+             {to_text(guc::history_retention_days)});
+}
+
+std::set<Oid> too_young(Oid target, const backfill::Spec& spec) {
+  std::set<Oid> members;
+  const int nest_level = enter_settings(spec.settings); // a date is one of its time zone
+  for (const PartitionBounds& partition : partitions_of(target, spec.age_column)) {
+    if (!partition.lower) continue;
+    const Rows young = ask_catalog("SELECT $1::" + partition.type + " >= ($2::timestamptz)::" + partition.type,
+                                   {*partition.lower, spec.cutoff});
+    if (!young.boolean(0, 0)) continue;
+    for (const Oid member : backfill::family(partition.oid))
+      members.insert(member);
+  }
+  leave_settings(nest_level);
+  return members;
+}
+
+} // namespace dbops::server::lifecycle

@@ -1,0 +1,153 @@
+# Retention by schedule: partitions detached while in use, a detach that was interrupted, holds that come during a run, rows
+# whose age changes meanwhile, a restored and a promoted server, owners that come and go.
+use strict;
+use warnings;
+use Test::More;
+use Time::HiRes qw(sleep);
+use PostgreSQL::Test::Cluster;
+use Dbops;
+
+my $node = Dbops::node('primary', init => [ allows_streaming => 1 ], conf => "autovacuum = off\n");
+sub sql { return Dbops::value($node, $_[0]); }
+# Runs a rule once by its schedule, as its time would; the state of the job.
+sub run_rule
+{
+	my ($rule) = @_;
+	my $last = sql("SELECT coalesce(last_job, 0) FROM dbops.retention_status WHERE rule = $rule");
+	sql("SELECT dbops.run_now('retain $rule')");
+	Dbops::wait_for($node, "SELECT last_job > $last FROM dbops.retention_status WHERE rule = $rule", 't') or return 'not begun';
+	return Dbops::wait_job($node, sql("SELECT last_job FROM dbops.retention_status WHERE rule = $rule"), undef,
+		states => [qw(succeeded failed cancelled paused)]);
+}
+sub partitions { return sql("SELECT string_agg(inhrelid::regclass::text, ' ' ORDER BY inhrelid::regclass::text) FROM pg_inherits WHERE inhparent = '$_[0]'::regclass"); }
+
+# --- partitions, without a default one: detached concurrently ---------------------------------------------------------------
+sql(<<'SQL');
+CREATE TABLE p (id int, day date NOT NULL, note text) PARTITION BY RANGE (day);
+CREATE INDEX ON p (day);
+SELECT format('CREATE TABLE p_%s PARTITION OF p FOR VALUES FROM (%L) TO (%L)', i, current_date - 10 * (i + 1), current_date - 10 * i)
+  FROM generate_series(0, 9) i \gexec
+INSERT INTO p SELECT i, current_date - i FROM generate_series(1, 100) i;
+ANALYZE p;
+SQL
+my $p = sql(q{SELECT rule FROM dbops.retain('p', 'day', '55 days', '@yearly', max_share => NULL)});
+# A transaction that reads the table holds nobody up, and is waited for.
+my $reader = $node->background_psql('postgres');
+$reader->query_safe('BEGIN; SELECT count(*) FROM p');
+sql("SELECT dbops.run_now('retain $p')");
+ok(Dbops::wait_for($node, "SELECT count(*) FROM pg_stat_activity WHERE query ~ 'DETACH PARTITION' AND wait_event_type = 'Lock'", 1), 'the detach waits for it');
+is(sql(q{SET lock_timeout = '2s'; INSERT INTO p VALUES (1000, current_date - 1); SELECT count(*) FROM p WHERE id = 1000}), 1, 'others read and write meanwhile');
+
+# --- interrupted half way ---------------------------------------------------------------------------------------------------
+my $job = sql("SELECT last_job FROM dbops.retention_status WHERE rule = $p");
+sql("SELECT dbops.pause($job)");
+ok(Dbops::wait_for($node, "SELECT count(*) FROM pg_stat_activity WHERE query ~ 'DETACH PARTITION' AND backend_type = 'dbops worker' AND state = 'active'", 0), 'paused');
+is(sql("SELECT count(*) FROM pg_inherits WHERE inhdetachpending"), 1, 'one partition is half detached');
+$reader->query_safe('COMMIT');
+sql("SELECT dbops.resume($job)");
+is(Dbops::wait_job($node, $job), 'succeeded', 'resumed, the run ends');
+is(partitions('p'), 'p_0 p_1 p_2 p_3 p_4 p_5', 'expired partitions have gone');
+is(sql("SELECT count(*) FROM pg_class WHERE relname LIKE 'p\\_%' AND relkind = 'r'"), 6, '... and are dropped, the half detached one too');
+is(sql('SELECT max(current_date - day) FROM p'), 55, 'the boundary is swept');
+is(sql("SELECT count(*) FROM dbops.retention_partition WHERE state = 'dropped'"), 4, 'there is a record of each');
+# crashed half way
+sql("CREATE TABLE p_old PARTITION OF p FOR VALUES FROM ('2001-01-01') TO ('2001-02-01'); INSERT INTO p VALUES (7, '2001-01-07')");
+$reader->query_safe('BEGIN; SELECT count(*) FROM p');
+sql("SELECT dbops.run_now('retain $p')");
+ok(Dbops::wait_for($node, "SELECT count(*) FROM pg_inherits WHERE inhdetachpending", 1), 'again half detached');
+$node->stop('immediate');
+$reader->quit;
+$node->start;
+$job = sql("SELECT last_job FROM dbops.retention_status WHERE rule = $p");
+is(Dbops::wait_job($node, $job), 'succeeded', 'after a crash the run goes on');
+is(sql("SELECT to_regclass('p_old') IS NULL AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhdetachpending)"), 't', '... and finishes the detach');
+
+# --- a hold that comes between the detach and the drop ------------------------------------------------------------------------
+sql("CREATE TABLE p_old PARTITION OF p FOR VALUES FROM ('2001-01-01') TO ('2001-02-01'); INSERT INTO p VALUES (7, '2001-01-07')");
+$reader = $node->background_psql('postgres');
+$reader->query_safe('BEGIN; SELECT count(*) FROM p');
+sql("SELECT dbops.run_now('retain $p')");
+ok(Dbops::wait_for($node, "SELECT count(*) FROM pg_inherits WHERE inhdetachpending", 1), 'a detach under way');
+my $hold = sql("SELECT dbops.hold('p', 'id = 7', 'came late')");
+$reader->query_safe('COMMIT');
+$job = sql("SELECT last_job FROM dbops.retention_status WHERE rule = $p");
+is(Dbops::wait_job($node, $job), 'succeeded', 'the run ends');
+is(sql('SELECT count(*) FROM p_old'), 1, 'the held row is there, in the detached table');
+like(sql("SELECT partitions FROM dbops.deletions WHERE job_id = $job"), qr/p_old detached \(rows are under legal hold $hold/, 'and the record says so');
+sql("SELECT dbops.release($hold, 'over')");
+is(run_rule($p), 'succeeded', 'released, the next run');
+is(sql("SELECT to_regclass('p_old') IS NULL"), 't', '... drops it');
+
+# --- rows whose age changes while they are deleted ----------------------------------------------------------------------------
+sql(<<'SQL');
+CREATE TABLE t (id int PRIMARY KEY, at timestamptz, alive boolean DEFAULT false);
+INSERT INTO t SELECT i, now() - interval '10 days' - i * interval '1 second' FROM generate_series(1, 20000) i;
+CREATE INDEX ON t (at);
+ANALYZE t;
+SQL
+my $t = sql(q{SELECT rule FROM dbops.retain('t', 'at', '5 days', '@yearly', max_share => NULL, max_batch_rows => 100)});
+sql("SELECT dbops.run_now('retain $t')");
+my $saver = Dbops::start_sql($node, <<'SQL');
+DO $$
+BEGIN
+  FOR i IN 1..1500 LOOP
+    UPDATE t SET at = now(), alive = true WHERE id = 1 + (i * 7919) % 20000;
+    INSERT INTO t VALUES (100000 + i, now() - interval '6 days' + (i % 2) * interval '6 days', i % 2 = 1);
+    COMMIT;
+  END LOOP;
+END $$
+SQL
+ok(Dbops::wait_for($node, "SELECT last_job IS NOT NULL FROM dbops.retention_status WHERE rule = $t", 't'), 'a run begins');
+is(Dbops::wait_job($node, sql("SELECT last_job FROM dbops.retention_status WHERE rule = $t")), 'succeeded', '... and ends');
+is((Dbops::finish_sql($saver))[1], '', 'rows were made younger meanwhile');
+is(run_rule($t), 'succeeded', 'once more');
+is(sql("SELECT count(*) FILTER (WHERE at < now() - interval '5 days'), bool_and(alive) FROM t"), '0|t', 'no expired row is left');
+# Each row that was saved says so; none of them may have been deleted after that.
+my ($saved, $there) = split /\|/, sql("SELECT (SELECT n_tup_upd FROM pg_stat_user_tables WHERE relname = 't'), (SELECT count(*) FROM t WHERE id <= 20000)");
+cmp_ok($there, '>', 0, 'some were saved in time');
+ok(Dbops::wait_for($node, "SELECT n_tup_upd = (SELECT count(*) FROM t WHERE id <= 20000) FROM pg_stat_user_tables WHERE relname = 't'", 't'), 'and every one of these is there');
+
+# --- owners -------------------------------------------------------------------------------------------------------------------
+sql("CREATE ROLE keeper LOGIN; CREATE TABLE k (id int PRIMARY KEY, at timestamptz); INSERT INTO k VALUES (1, now() - interval '9 days'), (2, now());"
+	  . " GRANT SELECT, DELETE ON k TO keeper");
+my $k = Dbops::value_as($node, 'keeper', q{SELECT rule FROM dbops.retain('k', 'at', '1 day', '@yearly', max_share => NULL)});
+sql("CREATE TABLE spy (who text); GRANT INSERT ON spy TO PUBLIC; CREATE FUNCTION spy() RETURNS trigger LANGUAGE plpgsql AS"
+	  . ' $$ BEGIN INSERT INTO spy VALUES (current_user); RETURN OLD; END $$; CREATE TRIGGER spy BEFORE DELETE ON k FOR EACH ROW EXECUTE FUNCTION spy()');
+is(run_rule($k), 'succeeded', 'a rule of a role that does not own the table');
+is(sql('SELECT string_agg(id::text, \',\') FROM k'), '2', 'the expired row has gone');
+is(sql('SELECT who FROM spy'), 'keeper', '... by that role');
+sql("INSERT INTO k VALUES (3, now() - interval '9 days'); REVOKE DELETE ON k FROM keeper");
+sql("SELECT dbops.run_now('retain $k')");
+ok(Dbops::wait_for($node, "SELECT last_result FROM dbops.schedules WHERE name = 'retain $k'", 'failed'), 'without the privilege the run fails');
+is(sql('SELECT count(*) FROM k WHERE id = 3'), 1, '... and nothing goes');
+sql("DROP OWNED BY keeper; DROP ROLE keeper; CREATE ROLE keeper LOGIN SUPERUSER");
+sql("SELECT dbops.run_now('retain $k')");
+ok(Dbops::wait_for($node, "SELECT state FROM dbops.schedules WHERE name = 'retain $k'", 'failed'), 'a dropped role runs nothing, and one of the same name inherits nothing');
+is(sql('SELECT count(*) FROM k WHERE id = 3'), 1, '... and nothing goes');
+sql("SELECT dbops.unretain($k)");
+
+# --- a scheduled DELETE of a user's keeps to holds ----------------------------------------------------------------------------
+sql("CREATE TABLE s (id int); INSERT INTO s SELECT generate_series(1, 5); SELECT dbops.hold('s', 'id = 4', 'case')");
+sql(q{SELECT dbops.schedule('delete', '@yearly', 'DELETE FROM s'); SELECT dbops.run_now('delete')});
+ok(Dbops::wait_for($node, "SELECT last_result FROM dbops.schedules WHERE name = 'delete'", 'failed'), 'a scheduled DELETE of a held row fails');
+is(sql('SELECT count(*) FROM s'), 5, '... and deletes nothing');
+sql(q{SELECT dbops.alter_schedule('delete', command => 'DELETE FROM s WHERE id <> 4'); SELECT dbops.run_now('delete')});
+ok(Dbops::wait_for($node, "SELECT last_result FROM dbops.schedules WHERE name = 'delete'", 'finished'), 'of others it does not');
+is(sql('SELECT string_agg(id::text, \',\') FROM s'), '4', 'they have gone');
+
+# --- a promoted copy waits for a word -----------------------------------------------------------------------------------------
+sql("INSERT INTO t VALUES (-1, now() - interval '50 days', true)");
+$node->backup('b');
+my $copy = PostgreSQL::Test::Cluster->new('copy');
+$copy->init_from_backup($node, 'b', has_streaming => 1);
+$copy->start;
+$node->stop;
+$copy->promote;
+$copy->safe_psql('postgres', "SELECT dbops.run_now('retain $t')");
+ok(Dbops::wait_for($copy, "SELECT waiting_for ~ 'restored or promoted' FROM dbops.retention_status WHERE rule = $t", 't'), 'after a promotion the rule waits');
+is($copy->safe_psql('postgres', 'SELECT count(*) FROM t WHERE id = -1'), 1, 'and nothing goes');
+$copy->safe_psql('postgres', "SELECT dbops.confirm_retention($t); SELECT dbops.run_now('retain $t')");
+ok(Dbops::wait_for($copy, 'SELECT count(*) FROM t WHERE id = -1', 0), 'confirmed, it goes on');
+$copy->stop;
+
+done_testing();
