@@ -3,6 +3,7 @@
 use strict;
 use warnings;
 use Test::More;
+use IPC::Run ();
 use Time::HiRes qw(sleep);
 use PostgreSQL::Test::Cluster;
 use Dbops;
@@ -134,6 +135,11 @@ is(sql('SELECT count(*) FROM s'), 5, '... and deletes nothing');
 sql(q{SELECT dbops.alter_schedule('delete', command => 'DELETE FROM s WHERE id <> 4'); SELECT dbops.run_now('delete')});
 ok(Dbops::wait_for($node, "SELECT last_result FROM dbops.schedules WHERE name = 'delete'", 'finished'), 'of others it does not');
 is(sql('SELECT string_agg(id::text, \',\') FROM s'), '4', 'they have gone');
+
+# --- dbops watch shows schedules ----------------------------------------------------------------------------------------------
+my ($shown, $said) = ('', '');
+IPC::Run::run([ $ENV{DBOPS_CLI}, 'watch', '--once', '--json', '-d', $node->connstr('postgres') ], '>', \$shown, '2>', \$said);
+like($shown, qr/"waiting_for": ?"its next run, \d{4}-\d\d-\d\d [\d:]+; the last one: finished"/, 'dbops watch says when a schedule runs next, and how it went') or diag "$shown$said";
 
 # --- a promoted copy waits for a word -----------------------------------------------------------------------------------------
 sql("INSERT INTO t VALUES (-1, now() - interval '50 days', true)");
