@@ -112,7 +112,7 @@ SELECT label, state FROM dbops.jobs WHERE job_id >= :teams ORDER BY job_id;
 SELECT dbops.resume(:teams, 'by an admin');
 SELECT dbops.pause(:alices);
 SELECT dbops.resume(:alices);
--- an admin's session can run it, and it is still the owner that does it
+-- an admin's session cannot run it: the owner's code would meet what that session has made
 CALL dbops.run(:alices);
 SELECT state, owner FROM dbops.jobs WHERE job_id = :alices;
 SELECT refused_backfill('shop.of_alice', 'b = id');
