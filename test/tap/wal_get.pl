@@ -246,4 +246,49 @@ my $old = Archive::restore('old', $node, 'b', $store, conf => "recovery_target_t
 is(Dbops::value($old, 'SELECT max(id) FROM fact'), 201, 'along the old timeline: all of it');
 $old->stop;
 $node->stop;
+
+# The same with a switch right at the end of a segment. Without a file for the first segment of the new timeline
+# PostgreSQL would take the one that the old primary went on to write.
+my $edge_store = Archive::store('file');
+my $not_streamed = "dbops.stream_interval = 0\n";
+my $edge = Archive::primary('edge', $edge_store, init => ['--wal-segsize=1'], conf => $not_streamed);
+my $edge_wal = "$edge_store->{directory}/" . Dbops::value($edge, 'SELECT system_identifier FROM pg_control_system()') . '/wal';
+$edge->safe_psql('postgres', 'CREATE TABLE fact (id int)');
+Archive::base_backup($edge, 'b');
+$edge->safe_psql('postgres', 'INSERT INTO fact VALUES (1)');
+$edge->safe_psql('postgres', 'SELECT pg_switch_wal()');
+Archive::wait_archived($edge);
+my $edge_standby = Archive::restore('edge_standby', $edge, 'b', $edge_store, standby => 1, archive => Archive::settings($edge_store, conf => $not_streamed));
+ok(Dbops::wait_for($edge_standby, 'SELECT count(*) FROM fact', 1), 'a standby at the end of a segment');
+$edge_standby->promote;
+Archive::wait_promoted($edge_standby);
+ok(wait_for { -e "$edge_wal/00000002.history" }, 'it is promoted');
+my ($switch) = PostgreSQL::Test::Utils::slurp_file($edge_standby->data_dir . '/pg_wal/00000002.history') =~ m{^1\t(\S+)}m;
+like($switch, qr/00000$/, 'at the start of a segment');
+Archive::destroy($edge_standby);
+$edge->safe_psql('postgres', 'INSERT INTO fact VALUES (2)');
+$edge->safe_psql('postgres', 'SELECT pg_switch_wal()');
+Archive::wait_archived($edge);
+File::Path::remove_tree("$edge_wal/00000002");
+my $edge_branch = Archive::restore('edge_branch', $edge, 'b', $edge_store);
+is(Dbops::value($edge_branch, 'SELECT max(id) FROM fact'), 1, 'along the new timeline: nothing from behind the switch');
+like(PostgreSQL::Test::Utils::slurp_file($edge_branch->data_dir . '/pg_wal/00000003.history'), qr/^2\t\Q$switch\E\t/m, 'which ended where it began');
+$edge_branch->stop;
+
+# A server that is restored in its own place, with the WAL in pg_wal that it had not shipped: that is kept and replayed.
+$edge->safe_psql('postgres', "ALTER SYSTEM SET dbops.stream_interval = '100ms'");
+$edge->reload;
+$edge->safe_psql('postgres', 'INSERT INTO fact VALUES (3)');
+ok(defined Archive::wait_durable($edge), 'a part of the segment is in the archive');
+rename $edge_store->{directory}, "$edge_store->{directory}.away";
+$edge->safe_psql('postgres', 'INSERT INTO fact VALUES (4)');
+my $unshipped = Dbops::value($edge, 'SELECT pg_walfile_name(pg_current_wal_lsn())');
+Archive::crash($edge);
+rename "$edge_store->{directory}.away", $edge_store->{directory};
+my $own = Archive::restore('own', $edge, 'b', $edge_store, conf => "recovery_target_timeline = '1'", start => 0);
+File::Copy::copy($edge->data_dir . "/pg_wal/$unshipped", $own->data_dir . "/pg_wal/$unshipped");
+$own->start;
+Archive::wait_promoted($own);
+is(Dbops::value($own, 'SELECT max(id) FROM fact'), 4, 'WAL in pg_wal that goes on behind what was shipped is kept');
+$own->stop;
 done_testing();

@@ -157,5 +157,28 @@ TEST_F(LocalSegmentTest, AHeaderOfASwitchMayLieOnTwoPages) {
   EXPECT_EQ(look(3), LocalSegment::complete);
 }
 
+TEST_F(LocalSegmentTest, HasWhatWasStreamedOrMore) {
+  const Bytes whole = wal(3, size_.bytes());
+  const auto has = [&](std::size_t local, std::size_t streamed, std::size_t other = 0) {
+    Bytes bytes = whole;
+    std::fill(bytes.begin() + std::ptrdiff_t(local), bytes.end(), std::byte(0));
+    if (other != 0) bytes[other] ^= std::byte(1);
+    write(3, bytes);
+    bytes = whole;
+    std::fill(bytes.begin() + std::ptrdiff_t(streamed), bytes.end(), std::byte(0));
+    RestoreFile padded(directory_.path() / "got");
+    padded.write(bytes);
+    return local_segment_has(directory_.path(), *parse_wal_file_name(name(3)), padded);
+  };
+  for (const std::size_t streamed : {std::size_t(0), std::size_t(8192), std::size_t(1 << 19)}) {
+    EXPECT_TRUE(has(size_.bytes(), streamed));
+    EXPECT_TRUE(has(streamed, streamed));
+  }
+  EXPECT_FALSE(has(8192, 16384));
+  EXPECT_FALSE(has(8192, 1 << 20));
+  EXPECT_FALSE(has(size_.bytes(), 1 << 19, 5000)) << "of another history";
+  EXPECT_TRUE(has(size_.bytes(), 1 << 19, (1 << 19) + 5000)) << "behind what was streamed";
+}
+
 } // namespace
 } // namespace dbops::core

@@ -143,7 +143,11 @@ TEST_F(TimelineSwitchTest, ASwitchAtTheStartOfASegment) {
   branch(2, 0);
   put_file(name(1), content(1));
   EXPECT_EQ(fetch(name(2)), WalFetchResult::padded);
-  EXPECT_EQ(got_, Bytes(size_.bytes()));
+  EXPECT_EQ(got_, Bytes(size_.bytes())) << "not the parent's, which is behind the switch";
+  put_chunk(2, 20000, 30000);
+  EXPECT_EQ(fetch(name(2)), WalFetchResult::gap) << "the start of what was streamed is missing";
+  put_chunk(2, 0, 20000);
+  EXPECT_EQ(fetch(name(2)), WalFetchResult::padded);
 }
 
 TEST_F(TimelineSwitchTest, LaterWalOfTheTimelineMakesItAGap) {

@@ -12,6 +12,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -65,6 +66,11 @@ void check_content(const WalFileName& file, const core::RestoreFile& out, std::u
   core::check_segment(out.start(512), out.written(), identifier, file.segment);
 }
 
+// Of a timeline that begins with this segment and has nothing of it yet.
+bool is_padding_only(const core::RestoreFile& out) {
+  return std::ranges::all_of(out.start(512), [](std::byte byte) { return byte == std::byte(0); });
+}
+
 core::milliseconds milliseconds_of(double seconds) {
   return core::milliseconds(std::int64_t(seconds * 1000));
 }
@@ -104,6 +110,8 @@ class WalGet {
   std::string spool_key_;
   std::optional<core::Spool> spool_;
   bool whole_ = false; // as it was archived: there may be more behind it
+  fs::path pg_wal_;    // of the recovery that asks
+  LocalSegment local_ = LocalSegment::none;
 };
 
 void WalGet::open_spool() {
@@ -202,9 +210,9 @@ int WalGet::fetch() {
   core::ArchiveReader archive(in_their_order(readers), stores.clock(), stores.random(),
                               [&](const core::RepositoryFailure& failure) { note(failure, readers); });
   // Of a segment that is only begun here nobody can say that recovery does not end in it; a standby asks again.
-  const auto local =
-      core::look_at_local_segment(fs::path(command_.target).parent_path(), file_, cluster_.system_identifier);
-  const bool is_local = local == LocalSegment::complete || (local == LocalSegment::begun && is_standby());
+  pg_wal_ = fs::path(command_.target).parent_path();
+  local_ = core::look_at_local_segment(pg_wal_, file_, cluster_.system_identifier);
+  const bool is_local = local_ == LocalSegment::complete || (local_ == LocalSegment::begun && is_standby());
   const core::RecoveryPatience patience{.outage = milliseconds_of(command_.retry_time),
                                         .gap = is_local ? core::milliseconds(0) : milliseconds_of(command_.gap_time)};
   // For a transfer that was begun in time, a minute more.
@@ -233,9 +241,16 @@ int WalGet::end_of(WalFetchResult result) {
   switch (result) {
   case WalFetchResult::whole:
     whole_ = file_.kind == WalFileKind::segment;
-    [[fallthrough]];
-  case WalFetchResult::padded:
     check_content(file_, out_, cluster_.system_identifier);
+    return commit();
+  case WalFetchResult::padded:
+    if (!is_padding_only(out_)) check_content(file_, out_, cluster_.system_identifier);
+    // PostgreSQL would replace it by ours, and with it what was never shipped.
+    if (local_ != LocalSegment::none && core::local_segment_has(pg_wal_, file_, out_)) {
+      if (!is_standby())
+        say(file_.name, "pg_wal has all that the archive has of this segment; PostgreSQL takes its own");
+      return restore_absent;
+    }
     return commit();
   case WalFetchResult::absent:
     return restore_absent;

@@ -4,6 +4,7 @@
 #include "core/base/file.h"
 #include "core/wal/page_header.h"
 
+#include <algorithm>
 #include <cstring>
 #include <fcntl.h>
 
@@ -136,6 +137,26 @@ LocalSegment look_at_local_segment(const fs::path& directory, const WalFileName&
     return found;
   }
   return found;
+}
+
+bool local_segment_has(const fs::path& directory, const WalFileName& segment, const RestoreFile& padded) noexcept {
+  try {
+    const auto file = File::open_if_exists(directory / segment.name, O_RDONLY);
+    if (!file || file->size() != padded.written()) return false;
+    bool same = true; // up to here; behind that there may be padding only
+    Bytes local(1 << 20);
+    for (std::uint64_t offset = 0; offset < padded.written(); offset += local.size()) {
+      const Bytes wanted = padded.read(offset, local.size());
+      local.resize(wanted.size());
+      if (same && file->read_at(offset, local) != wanted.size()) return false;
+      const auto differs = same ? std::ranges::mismatch(wanted, local).in1 : wanted.begin();
+      same = differs == wanted.end();
+      if (std::any_of(differs, wanted.end(), [](std::byte byte) { return byte != std::byte(0); })) return false;
+    }
+    return true;
+  } catch (const std::exception&) {
+    return false;
+  }
 }
 
 } // namespace dbops::core

@@ -1,6 +1,7 @@
 // A WAL segment that lies in pg_wal of the data directory that is being recovered.
 #pragma once
 
+#include "core/wal/restore_file.h"
 #include "core/wal/segment.h"
 
 #include <filesystem>
@@ -18,5 +19,9 @@ enum class LocalSegment {
 // that cannot be read proves nothing.
 LocalSegment look_at_local_segment(const std::filesystem::path& directory, const WalFileName& segment,
                                    std::uint64_t system_identifier) noexcept;
+
+// Whether the file in pg_wal begins with all that a padded segment has in front of its padding. Never throws.
+bool local_segment_has(const std::filesystem::path& directory, const WalFileName& segment,
+                       const RestoreFile& padded) noexcept;
 
 } // namespace dbops::core

@@ -100,9 +100,9 @@ void RestoreFile::write(ByteView bytes) {
   written_ += bytes.size();
 }
 
-Bytes RestoreFile::start(std::size_t length) const {
+Bytes RestoreFile::read(std::uint64_t offset, std::size_t length) const {
   Bytes bytes(length);
-  bytes.resize(locally([&] { return file_.read_at(0, bytes); }));
+  bytes.resize(locally([&] { return file_.read_at(offset, bytes); }));
   return bytes;
 }
 

@@ -31,8 +31,9 @@ class RestoreFile {
   void restart();
   void write(ByteView bytes);
   [[nodiscard]] std::uint64_t written() const noexcept { return written_; }
-  // The first bytes, at most `length`.
-  [[nodiscard]] Bytes start(std::size_t length) const;
+  // What was written there, at most `length` bytes.
+  [[nodiscard]] Bytes read(std::uint64_t offset, std::size_t length) const;
+  [[nodiscard]] Bytes start(std::size_t length) const { return read(0, length); }
   // Takes a finished file instead of what was written. False, and nothing has changed: it is not there, or on another
   // file system.
   bool adopt(const std::filesystem::path& finished);

@@ -253,7 +253,8 @@ WalFetch WalReader::fetch_tail(const WalFileName& segment, const ByteSink& sink,
   const Beginning beginning = find_beginning(segment, limit, context);
   const std::uint32_t covered = beginning.plan.covered;
   const bool nothing = covered == 0 && !beginning.inherited;
-  const bool hole = covered < limit && ((nothing && beginning.has_chunks) || has_later_wal(segment, context));
+  const bool lost_start = covered == 0 && beginning.has_chunks;
+  const bool hole = covered < limit && (lost_start || has_later_wal(segment, context));
   if (hole && (at_hole == AtHole::report || !may_end_at(segment, covered, context))) return {WalFetchResult::gap};
   if (nothing) return {WalFetchResult::absent};
   if (!size) return {WalFetchResult::gap}; // it was there a moment ago, and is not now

@@ -13,7 +13,9 @@ namespace dbops::core {
 
 enum class WalFetchResult {
   whole,  // the file as it was archived
-  padded, // the last segment of its timeline: what was streamed of it, and zeros up to the segment size
+  padded, // the last segment of its timeline: what was streamed of it, and zeros up to the segment size. Nothing but
+          // zeros when its timeline begins right at its start and nothing of it was shipped: without the file PostgreSQL
+          // would go on with the parent's segment of that number, which is behind the switch.
   absent, // the store says authoritatively that it has nothing of the file, nor anything later on its timeline
   gap,    // not there or not whole, although later WAL of its timeline is: recovery must not end here unnoticed
 };
