@@ -206,6 +206,28 @@ SELECT rule AS r FROM dbops.retain('parts', 'day', '25 days', '@daily', partitio
 CALL run_rule(:r);
 SELECT (SELECT count(*) FROM parts_9), (SELECT count(*) FROM pg_inherits WHERE inhrelid = 'parts_9'::regclass);
 
+SELECT dbops.unretain(:r) = :r;
+-- no more of them than the maximum
+CREATE TABLE many (id integer, day date) PARTITION BY RANGE (day);
+CREATE TABLE many_1 PARTITION OF many FOR VALUES FROM ('2001-01-01') TO ('2001-02-01');
+CREATE TABLE many_2 PARTITION OF many FOR VALUES FROM ('2001-02-01') TO ('2001-03-01');
+CREATE TABLE many_3 PARTITION OF many FOR VALUES FROM ('2001-03-01') TO ('2001-04-01');
+INSERT INTO many SELECT i, date '2001-01-01' + i % 90 FROM generate_series(0, 89) i;
+ANALYZE many;
+SELECT rule AS r FROM dbops.retain('many', 'day', '1 year', '@daily', max_rows => 60) \gset
+SELECT dbops.run_retention(:r) AS job \gset
+\set VERBOSITY terse
+CALL dbops.run(:job);
+\set VERBOSITY default
+SELECT count(*), count(DISTINCT tableoid) FROM many;
+SELECT last_error FROM dbops.jobs WHERE job_id = :job;
+SELECT dbops.confirm_retention(:r) = :r;
+CALL dbops.run(:job);
+SELECT count(*) FROM many;
+DROP TABLE many;
+SELECT dbops.unretain(:r) = :r;
+SELECT rule AS r FROM dbops.retain('parts', 'day', '25 days', '@daily', max_share => NULL) \gset
+
 -- Privileges
 CREATE ROLE keeper;
 CREATE ROLE other;

@@ -330,9 +330,11 @@ Plan prepare(Request& request) {
   for (const Table& table : plan.tables)
     query("EXPLAIN (COSTS OFF) SELECT " + (spec.order == Order::key ? key_text(table) : "ctid") + " FROM ONLY " +
           table.name);
+  // Partitions that have expired are to be dropped without having been read.
+  const bool sampled = !checked.condition_is_volatile && (spec.age_column.empty() || plan.tables.size() == 1);
   for (std::size_t i = 0; i < plan.tables.size(); ++i) {
     if (!left_out.contains(plan.tables[i].oid))
-      plan.matching += estimate_matching(plan.tables[i], spec, !checked.condition_is_volatile && i < sampled_tables);
+      plan.matching += estimate_matching(plan.tables[i], spec, sampled && i < sampled_tables);
     if (i == 0) plan.width = row_width(plan.tables[i]);
   }
   plan.cumulative = checked.cumulative;

@@ -69,16 +69,19 @@ class Removal {
     if (extension_oid() == InvalidOid || read_state(job_.id) != core::JobState::running) return Step::stopped;
     const std::string objection = objection_of_rule(spec_.rule, job_.owner, spec_.cutoff);
     if (!objection.empty()) return Step::none; // the deletion of rows says so
+    commit_without_waiting();                  // the detach, which comes later in the WAL, waits
     for (const PartitionBounds& partition : partitions_of(job_.target, spec_.age_column)) {
-      if (partition.detaching || seen_.contains(partition.oid) || !is_expired(partition)) continue;
+      if (partition.detaching || seen_.contains(partition.oid)) continue;
+      if (!is_expired(partition)) break; // nor are those that come after it
       seen_.insert(partition.oid);
       chosen_ = {partition, estimate(partition.oid)};
       const std::string why = obstacle(partition.oid, InvalidOid);
       record(chosen_, why.empty() ? "detaching" : "kept", why);
       if (!why.empty()) return Step::left;
-      if (spec_.max_rows && removed_rows() + chosen_.rows > *spec_.max_rows) {
+      // With this one, which is recorded already.
+      if (const std::int64_t rows = removed_rows(); spec_.max_rows && rows > *spec_.max_rows) {
         note(partition.oid, "kept", "beyond the maximum of a run");
-        stop_and_ask(job_.id, spec_, removed_rows() + chosen_.rows);
+        stop_and_ask(job_.id, spec_, rows);
         return Step::stopped;
       }
       return Step::found;
@@ -193,7 +196,10 @@ class Removal {
     const std::string table = session_.transaction([this] { return qualified_name(job_.target); });
     run_top_level("ALTER TABLE " + table + " DETACH PARTITION " + candidate.bounds.name + " CONCURRENTLY",
                   {{"lock_timeout", detach_timeout}, {"search_path", "pg_catalog, pg_temp"}});
-    session_.transaction([&] { note(candidate.bounds.oid, "detached", ""); });
+    session_.transaction([&] {
+      commit_without_waiting();
+      note(candidate.bounds.oid, "detached", "");
+    });
   }
 
   // With a default partition PostgreSQL detaches only under a lock on the whole table: for a moment, in one

@@ -12,13 +12,16 @@ namespace dbops::server::lifecycle {
 
 namespace {
 
-// Below that the number of rows is counted, above the catalog is asked.
+// A table of fewer blocks than that is counted: it may never have been analyzed.
 constexpr std::uint32_t counted_blocks = 1'000;
 
 double rows_of(const std::vector<backfill::Table>& tables, Oid owner) {
+  std::uint64_t blocks = 0;
+  for (const backfill::Table& table : tables)
+    blocks += table.blocks;
   double rows = 0;
   for (const backfill::Table& table : tables) {
-    if (table.blocks >= counted_blocks) {
+    if (blocks >= counted_blocks) {
       rows += table.rows;
       continue;
     }
