@@ -185,16 +185,18 @@ is(Dbops::wait_job($node, $job), 'succeeded', 'in a worker');
 is(Dbops::value($node, "SELECT string_agg(DISTINCT session, ',') FROM open.attempt"), 'mal', 'the session is his own as well');
 nothing_gained('in a worker');
 workers_setting(0);
-for my $role ($me, 'bob')
+$node->safe_psql('postgres', 'CREATE ROLE boss LOGIN; GRANT mal TO boss');
+for my $role ($me, 'boss')
 {
 	$job = as('mal', q{SELECT dbops.backfill('mals', 'n = n + 1')});
+	like(Dbops::refusal($node, "CALL dbops.run($job)", role => 'bob'), qr/^42501:/, 'an admin steers the job, and may not run it in his session');
 	is(Dbops::refusal($node, "CALL dbops.run($job)", role => $role), '', "$role runs his job");
 	nothing_gained("run by $role");
 }
 # What waits for the end of the transaction would run with the rights of the session.
 as('mal', q{DROP TRIGGER escape ON open.mals;
 	CREATE CONSTRAINT TRIGGER escape AFTER UPDATE ON open.mals DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION open.escape();});
-for my $role ($me, 'bob')
+for my $role ($me, 'boss')
 {
 	$job = as('mal', q{SELECT dbops.backfill('mals', 'n = n + 1')});
 	is(Dbops::refusal($node, "CALL dbops.run($job)", role => $role), '', "$role runs his job with a deferred trigger");
@@ -246,8 +248,8 @@ for my $arguments (q{', 'n = 1', strategy => 'key}, q{', 'n = 2', 'n IS NOT NULL
 is(Dbops::value($node, 'SELECT DISTINCT n FROM open.mals2'), 5, 'the data are as they should be');
 is(Dbops::value($node, "SELECT count(*), string_agg(DISTINCT what || ' as ' || who, '; ') FROM open.called"), '0|', 'none of them was called');
 workers_setting(0);
-$node->safe_psql('postgres', "ALTER ROLE $me SET search_path = evil, pg_catalog, open; ALTER ROLE bob SET search_path = evil, pg_catalog, open");
-for my $role ($me, 'bob')
+$node->safe_psql('postgres', "ALTER ROLE $me SET search_path = evil, pg_catalog, open; ALTER ROLE boss SET search_path = evil, pg_catalog, open");
+for my $role ($me, 'boss')
 {
 	$node->safe_psql('postgres', 'SET search_path = pg_catalog; TRUNCATE open.called');
 	$job = as('mal', q{SELECT dbops.backfill('open.mals', 'n = 3')});
@@ -268,10 +270,10 @@ $node->safe_psql('planted', 'DROP SCHEMA dbops CASCADE; CREATE EXTENSION dbops')
 is(Dbops::value($node, q{SELECT count(*) FROM pg_extension WHERE extname = 'dbops'}, 'planted'), 1, 'and works when that is gone');
 like(Dbops::refusal($node, 'CREATE TABLE dbops.mine ()', role => 'mal', database => 'planted'), qr/^42501:/, 'nobody else makes anything in it');
 
-# --- the roles of dbops itself renamed or dropped ------------------------------------------------------------------------------------
+# --- the roles of dbops itself renamed ------------------------------------------------------------------------------------
 workers_setting(0);
 my $anns = as('ann', q{SELECT dbops.backfill('open.anns', 'n = n + 1')});
-$node->safe_psql('postgres', 'ALTER ROLE dbops_monitor RENAME TO watchers; DROP ROLE dbops_admin');
+$node->safe_psql('postgres', 'ALTER ROLE dbops_monitor RENAME TO watchers; ALTER ROLE dbops_admin RENAME TO rulers');
 for my $view (qw(jobs job_runs job_events job_errors progress))
 {
 	is(Dbops::refusal($node, "SELECT * FROM dbops.$view", role => 'ann'), '', "dbops.$view works without them");
