@@ -7,7 +7,7 @@
 # unprivileged user. All that runs lives in a temporary directory that is removed at the end; what a failed test leaves to
 # look at is kept in build/test-results.
 #
-# Environment: PG_CONFIG; CXX; JOBS (default: all processors); FUZZ_SECONDS (10 for each fuzzer); TAP_JOBS (2 files at
+# Environment: PG_CONFIG; CXX; JOBS (default: all processors); FUZZ_SECONDS (10 for each fuzzer); TAP_JOBS (3 files at
 # once), TAP_TIMEOUT (900 s a file); DBOPS_STAGE (a `make install DESTDIR=` to use instead of building one).
 set -euo pipefail
 
@@ -140,23 +140,33 @@ sanitizers() {
 
 fuzz() {
   note "fuzzers, $FUZZ_SECONDS s each"
-  local name names status corpus
+  local name names running=0
   names=$(find "$ROOT/test/fuzz" -name '*_fuzz.cpp' -printf '%f\n' | sed 's/\.cpp$//' | LC_ALL=C sort)
   command -v clang++ >/dev/null || { echo "skipped: no clang++"; return 0; }
   if ! sanitized_build "$names"; then
     one 1 "build of the fuzzers"
     return 0
   fi
+  mkdir -p "$RESULTS"
   for name in $names; do
-    mkdir -p "$WORK/fuzz/$name" "$RESULTS"
-    corpus=$ROOT/test/fuzz/corpus/$name
-    [ -d "$corpus" ] || corpus=
-    status=0
-    "$ROOT/build/fuzz/$name" -max_total_time="$FUZZ_SECONDS" -timeout=5 -artifact_prefix="$RESULTS/$name-" \
-      "$WORK/fuzz/$name" ${corpus:+"$corpus"} >"$WORK/$name.log" 2>&1 || status=$?
-    [ $status -eq 0 ] || tail -n 60 "$WORK/$name.log"
-    one $status "$name: $(sed -n 's/^Done \([0-9]*\) runs.*/\1 runs/p' "$WORK/$name.log")"
+    if [ $running -ge "$JOBS" ]; then
+      wait -n || true
+      running=$((running - 1))
+    fi
+    fuzz_one "$name" &
+    running=$((running + 1))
   done
+  wait
+}
+
+fuzz_one() { # fuzz_one NAME
+  local name=$1 status=0 corpus=$ROOT/test/fuzz/corpus/$1
+  mkdir -p "$WORK/fuzz/$name"
+  [ -d "$corpus" ] || corpus=
+  "$ROOT/build/fuzz/$name" -max_total_time="$FUZZ_SECONDS" -timeout=5 -artifact_prefix="$RESULTS/$name-" \
+    "$WORK/fuzz/$name" ${corpus:+"$corpus"} >"$WORK/$name.log" 2>&1 || status=$?
+  [ $status -eq 0 ] || tail -n 60 "$WORK/$name.log"
+  one $status "$name: $(sed -n 's/^Done \([0-9]*\) runs.*/\1 runs/p' "$WORK/$name.log")"
 }
 
 # --- servers ------------------------------------------------------------------------------------------------------
@@ -295,7 +305,7 @@ tap() {
   cat "$ROOT/test/server.conf" "$WORK/place.conf" >"$WORK/source/test/server.conf"
   chmod -R a+rX "$WORK/source"
   for name in $tests; do
-    if [ $running -ge "${TAP_JOBS:-2}" ]; then
+    if [ $running -ge "${TAP_JOBS:-3}" ]; then
       wait -n || true
       running=$((running - 1))
     fi
