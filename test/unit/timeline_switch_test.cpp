@@ -71,10 +71,11 @@ class TimelineSwitchTest : public testing::Test {
     history_ += std::to_string(timeline - 1) + "\t" + to_string(size_.start_of(3) + offset) + "\tpromoted\n";
     put_file(*parse_wal_file_name(hex_field(timeline, 8) + ".history"), as_bytes(history_));
   }
-  WalFetchResult fetch(const WalFileName& file) {
+  WalFetchResult fetch(const WalFileName& file, AtHole at_hole = AtHole::report) {
     got_.clear();
     return WalReader(store_, test_system_identifier, nullptr, size_)
-        .fetch(file, [this](ByteView piece) { append(got_, piece); }, {})
+        .fetch(
+            file, [this](ByteView piece) { append(got_, piece); }, {}, at_hole)
         .result;
   }
 
@@ -155,6 +156,42 @@ TEST_F(TimelineSwitchTest, LaterWalOfTheTimelineMakesItAGap) {
   put_file(name(1), content(1));
   put_file(name(2, 4), content(1, 4));
   EXPECT_EQ(fetch(name(2)), WalFetchResult::gap);
+}
+
+// The primary died before it had archived what its standby had received, and that was promoted.
+TEST_F(TimelineSwitchTest, ATimelineThatGoesOnFromALaterPointMakesItAGap) {
+  put_file(name(1, 1), content(1, 1));
+  EXPECT_EQ(fetch(name(1, 2)), WalFetchResult::absent);
+  branch(2, 50000);
+  put_chunk(1, 0, 30000);
+  for (const AtHole at_hole : {AtHole::report, AtHole::end}) {
+    EXPECT_EQ(fetch(name(1, 2), at_hole), WalFetchResult::gap);
+    EXPECT_EQ(fetch(name(1), at_hole), WalFetchResult::gap);
+    EXPECT_EQ(fetch(name(1, 4), at_hole), WalFetchResult::absent) << "it is behind the switch";
+  }
+  put_chunk(1, 30000, 50000);
+  EXPECT_EQ(fetch(name(1)), WalFetchResult::padded) << "all that timeline 2 has of it is there";
+  EXPECT_EQ(got_, beginning(1, 50000));
+}
+
+TEST_F(TimelineSwitchTest, ASwitchAtTheEndOfASegmentNeedsAllOfIt) {
+  history_ = "1\t" + to_string(size_.start_of(4)) + "\tpromoted\n";
+  put_file(*parse_wal_file_name("00000002.history"), as_bytes(history_));
+  put_chunk(1, 0, 30000);
+  EXPECT_EQ(fetch(name(1)), WalFetchResult::gap);
+  put_chunk(1, 30000, 1 << 20);
+  EXPECT_EQ(fetch(name(1)), WalFetchResult::whole);
+}
+
+TEST_F(TimelineSwitchTest, AnOldTimelineEndsWithItsPartialSegment) {
+  branch(2, 50000);
+  put_chunk(1, 0, 30000);
+  put_file(*parse_wal_file_name(name(1).segment + ".partial"), content(1));
+  EXPECT_EQ(fetch(name(1)), WalFetchResult::padded);
+  EXPECT_EQ(got_, beginning(1, 50000)) << "as far as timeline 2 vouches for it";
+  put_chunk(1, 30000, 60000);
+  EXPECT_EQ(fetch(name(1)), WalFetchResult::padded);
+  EXPECT_EQ(got_, beginning(1, 60000)) << "the old primary went on";
 }
 
 } // namespace

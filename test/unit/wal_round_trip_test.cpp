@@ -43,6 +43,12 @@ class WalRoundTrip : public testing::TestWithParam<bool> {
     const Bytes bytes = make_segment({1, number}, size_);
     writer().put_chunk(file_name(number), {from, to}, ByteView(bytes).subspan(from, to - from), {});
   }
+  // All that is in the store is older by so much.
+  void let_pass(std::chrono::minutes time) {
+    clock_.advance(time);
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(directory_.path() / "store"))
+      if (entry.is_regular_file()) last_write_time(entry, entry.last_write_time() - time);
+  }
   WalFileName file_name(SegmentNumber number) const { return *parse_wal_file_name(segment_name({1, number}, size_)); }
   // To the end before a hole, as the last resort of wal-get.
   WalFetchResult fetch_to_end(const WalFileName& name) {
@@ -200,6 +206,19 @@ TEST_P(WalRoundTrip, AHoleThatACrashLeavesIsAnEnd) {
     put_segment(number);
   EXPECT_EQ(fetch_to_end(file_name(6)), WalFetchResult::absent);
   EXPECT_EQ(fetch_to_end(file_name(4)), WalFetchResult::gap) << "more than were under way at one time";
+}
+
+// It would have been stored long before the last ones: it was, and somebody has removed it.
+TEST_P(WalRoundTrip, AHoleIsNoEndWhenItIsOld) {
+  put_chunk(4, 0, 8192);
+  put_segment(5);
+  let_pass(std::chrono::minutes(2));
+  put_segment(6);
+  EXPECT_EQ(fetch_to_end(file_name(4)), WalFetchResult::padded);
+  let_pass(std::chrono::minutes(2));
+  put_chunk(7, 0, 8192);
+  EXPECT_EQ(fetch_to_end(file_name(4)), WalFetchResult::gap);
+  EXPECT_EQ(fetch_to_end(file_name(7)), WalFetchResult::padded) << "no hole";
 }
 
 TEST_P(WalRoundTrip, AHoleIsNoEndWhenAnotherTimelineGoesOnBehindIt) {

@@ -29,6 +29,12 @@ TimelineId timeline_of(const WalFileName& file) {
   return TimelineId(value);
 }
 
+// A name that a segment of this size cannot have counts as the first one.
+Lsn start_of(const WalFileName& segment, SegmentSize size) {
+  const auto id = parse_segment_name(segment.segment, size);
+  return id ? size.start_of(id->number) : 0;
+}
+
 } // namespace
 
 WalReader::WalReader(ObjectStore& store, std::uint64_t system_identifier, const KeyRing* keys,
@@ -121,27 +127,38 @@ bool WalReader::has_later_wal(const WalFileName& segment, const CallContext& con
   return false;
 }
 
-bool WalReader::may_end_at(const WalFileName& segment, std::uint32_t covered, const CallContext& context) {
-  const auto id = segment_size_ ? parse_segment_name(segment.segment, *segment_size_) : std::nullopt;
-  if (!id) return false;
-  const Lsn end = segment_size_->start_of(id->number) + covered;
+// How far the timeline reached, by the histories of those that branched off from it or from its descendants.
+WalReader::Reach WalReader::reach_of(TimelineId timeline, const CallContext& context) {
+  Reach reach;
   for (const TimelineId other : list_timelines(store_, system_identifier_, context)) {
-    if (other <= id->timeline) continue;
+    if (other <= timeline) continue;
     const auto history = history_of(other, context);
-    const auto goes_on = [&](const TimelineSwitch& ancestor) {
-      return ancestor.timeline == id->timeline && ancestor.end > end;
-    };
-    if (!history || std::ranges::any_of(*history, goes_on)) return false;
+    reach.all_known &= history.has_value();
+    if (!history) continue;
+    for (const TimelineSwitch& ancestor : *history)
+      if (ancestor.timeline == timeline) reach.end = std::max(reach.end, ancestor.end);
   }
+  return reach;
+}
+
+// Whether what is behind the segment looks like uploads that had overtaken it when the server died: they are few, and
+// none was there long before the last one, or the segment would have been stored meanwhile. Then it was, and is lost.
+bool WalReader::is_overtaken(const WalFileName& segment, std::uint64_t segment_size, const CallContext& context) {
+  const auto patience = overtaking_time * int(std::max<std::uint64_t>(1, segment_size / usual_segment_size));
   const std::string root = cluster_prefix(system_identifier_);
   ListRequest request = behind(segment);
   std::size_t whole = 0;
+  std::optional<WallTime> first, last;
   do {
     ListPage page = store_.list(request, context);
-    for (const ObjectInfo& object : page.objects)
-      if (const auto key = parse_wal_key(std::string_view(object.key).substr(root.size()));
-          key && !key->chunk && key->file.kind == WalFileKind::segment && ++whole > segments_in_flight)
-        return false;
+    for (const ObjectInfo& object : page.objects) {
+      const auto key = parse_wal_key(std::string_view(object.key).substr(root.size()));
+      if (!key || (!key->chunk && key->file.kind == WalFileKind::backup)) continue;
+      first = std::min(first.value_or(object.modified), object.modified);
+      last = std::max(last.value_or(object.modified), object.modified);
+      whole += key->file.kind == WalFileKind::segment && !key->chunk ? 1 : 0;
+      if (whole > segments_in_flight || *last - *first > patience) return false;
+    }
     request.continuation = std::move(page.continuation);
   } while (!request.continuation.empty());
   return true;
@@ -252,15 +269,29 @@ WalFetch WalReader::fetch_tail(const WalFileName& segment, const ByteSink& sink,
   const auto limit = std::uint32_t(size ? size->bytes() : max_file_size);
   const Beginning beginning = find_beginning(segment, limit, context);
   const std::uint32_t covered = beginning.plan.covered;
-  const bool nothing = covered == 0 && !beginning.inherited;
+  const Lsn start = size ? start_of(segment, *size) : 0;
+  const Reach reach = size && covered < limit ? reach_of(timeline_of(segment), context) : Reach{.all_known = false};
   const bool lost_start = covered == 0 && beginning.has_chunks;
   const bool hole = covered < limit && (lost_start || has_later_wal(segment, context));
-  if (hole && (at_hole == AtHole::report || !may_end_at(segment, covered, context))) return {WalFetchResult::gap};
-  if (nothing) return {WalFetchResult::absent};
+  if (hole && (at_hole == AtHole::report || !reach.all_known || !is_overtaken(segment, limit, context)))
+    return {WalFetchResult::gap};
+  if (size && reach.end > start + covered) return fetch_partial(segment, reach.end - start, *size, sink, context);
+  if (covered == 0 && !beginning.inherited) return {WalFetchResult::absent};
   if (!size) return {WalFetchResult::gap}; // it was there a moment ago, and is not now
   if (send_beginning(segment, beginning, sink, context) < covered) return {WalFetchResult::gap};
   pad(limit - covered, sink);
   return {covered == limit ? WalFetchResult::whole : WalFetchResult::padded, covered};
+}
+
+// Another timeline goes on from behind what was streamed: its server had more, and stored that as the partial segment,
+// or has not come to it yet.
+WalFetch WalReader::fetch_partial(const WalFileName& segment, std::uint64_t reach, SegmentSize size,
+                                  const ByteSink& sink, const CallContext& context) {
+  const auto partial = parse_wal_file_name(segment.segment + ".partial");
+  if (reach >= size.bytes() || !fetch_limited(*partial, std::uint32_t(reach), sink, context))
+    return {WalFetchResult::gap};
+  pad(size.bytes() - reach, sink);
+  return {WalFetchResult::padded, reach};
 }
 
 WalFetch WalReader::fetch(const WalFileName& file, const ByteSink& sink, const CallContext& context, AtHole at_hole) {

@@ -14,10 +14,11 @@ namespace dbops::core {
 enum class WalFetchResult {
   whole,  // the file as it was archived
   padded, // the last segment of its timeline: what was streamed of it, and zeros up to the segment size. Nothing but
-          // zeros when its timeline begins right at its start and nothing of it was shipped: without the file PostgreSQL
-          // would go on with the parent's segment of that number, which is behind the switch.
+          // zeros when its timeline begins right at its start and nothing of it was shipped: without the file
+          // PostgreSQL would go on with the parent's segment of that number, which is behind the switch.
   absent, // the store says authoritatively that it has nothing of the file, nor anything later on its timeline
-  gap,    // not there or not whole, although later WAL of its timeline is: recovery must not end here unnoticed
+  gap, // not there or not whole, although later WAL of its timeline is, or a timeline that goes on from a later point
+       // of it: recovery must not end here unnoticed
 };
 
 struct WalFetch {
@@ -29,13 +30,18 @@ struct WalFetch {
 enum class AtHole {
   report, // gap
   // When it is what a crash leaves of uploads that overtook each other: there are at most `segments_in_flight` segments
-  // behind it, and no other timeline goes on from a later point of this one. Nobody can replay what is behind it, so
-  // WAL ends here: padded or absent.
+  // behind it, stored within `overtaking_time`, and no other timeline goes on from a later point of this one. Nobody
+  // can replay what is behind it, so WAL ends here: padded or absent.
   end,
 };
 
 // Whole segments of a timeline that a server may have stored before an earlier one: more than its look-ahead.
 constexpr std::size_t segments_in_flight = 256;
+
+// Between the first and the last thing that was stored behind a segment on its way: dbops.upload_timeout by default,
+// and a minute for the pause before the next try. For a segment of 16 MiB; larger ones take longer.
+constexpr auto overtaking_time = std::chrono::minutes(3);
+constexpr std::uint64_t usual_segment_size = 16 << 20;
 
 class WalReader {
  public:
@@ -61,9 +67,6 @@ class WalReader {
   // Whether there is WAL of the same timeline behind the segment.
   bool has_later_wal(const WalFileName& segment, const CallContext& context);
 
-  // Whether recovery may end `covered` bytes into the segment, as AtHole::end says.
-  bool may_end_at(const WalFileName& segment, std::uint32_t covered, const CallContext& context);
-
   // For messages; without secrets.
   [[nodiscard]] std::string describe() const { return store_.describe(); }
 
@@ -79,6 +82,10 @@ class WalReader {
     RestorePlan plan; // its own chunks, behind that; `covered` counts both
     bool has_chunks = false;
   };
+  struct Reach {
+    Lsn end = 0;           // 0: no timeline branched off
+    bool all_known = true; // every later timeline has its history in the store
+  };
   bool fetch_object(const std::string& name, ObjectKind kind, std::uint64_t limit, const ByteSink& sink,
                     const CallContext& context);
   bool read_object(const std::string& key, ObjectDecoder& decoder, const CallContext& context);
@@ -92,6 +99,10 @@ class WalReader {
   std::uint64_t send_start(const WalFileName& segment, std::uint32_t limit, const ByteSink& sink,
                            const CallContext& context);
   WalFetch fetch_tail(const WalFileName& segment, const ByteSink& sink, const CallContext& context, AtHole at_hole);
+  WalFetch fetch_partial(const WalFileName& segment, std::uint64_t reach, SegmentSize size, const ByteSink& sink,
+                         const CallContext& context);
+  Reach reach_of(TimelineId timeline, const CallContext& context);
+  bool is_overtaken(const WalFileName& segment, std::uint64_t segment_size, const CallContext& context);
   std::optional<std::vector<TimelineSwitch>> history_of(TimelineId timeline, const CallContext& context);
   ListRequest behind(const WalFileName& segment) const;
   void require_repository(const CallContext& context);
