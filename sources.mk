@@ -3,6 +3,28 @@
 
 # Core that the server module links. No PostgreSQL header may be reachable from it.
 CORE_SOURCES = \
+	src/core/backup/backup_lock.cpp \
+	src/core/backup/backup_run.cpp \
+	src/core/backup/backup_wal.cpp \
+	src/core/backup/backup_worker.cpp \
+	src/core/backup/base_files.cpp \
+	src/core/backup/block.cpp \
+	src/core/backup/block_index.cpp \
+	src/core/backup/catalogue.cpp \
+	src/core/backup/catalogue_cache.cpp \
+	src/core/backup/control_file.cpp \
+	src/core/backup/damaged_packs.cpp \
+	src/core/backup/evidence.cpp \
+	src/core/backup/file_list_writer.cpp \
+	src/core/backup/file_rules.cpp \
+	src/core/backup/file_walk.cpp \
+	src/core/backup/manifest.cpp \
+	src/core/backup/manifest_store.cpp \
+	src/core/backup/pack.cpp \
+	src/core/backup/pack_reader.cpp \
+	src/core/backup/page_checksum.cpp \
+	src/core/backup/recovery_window.cpp \
+	src/core/backup/region_map.cpp \
 	src/core/base/bytes.cpp \
 	src/core/base/clock.cpp \
 	src/core/base/error.cpp \
@@ -13,6 +35,7 @@ CORE_SOURCES = \
 	src/core/base/signal_mask.cpp \
 	src/core/base/thread_pool.cpp \
 	src/core/codec/zstd.cpp \
+	src/core/codec/zstd_frame.cpp \
 	src/core/crypto/aead.cpp \
 	src/core/crypto/hash.cpp \
 	src/core/crypto/key_file.cpp \
@@ -56,6 +79,7 @@ CORE_SOURCES = \
 	src/core/wal/archive_pipeline.cpp \
 	src/core/wal/catalogue.cpp \
 	src/core/wal/chunk_schedule.cpp \
+	src/core/wal/cluster_identity.cpp \
 	src/core/wal/fence.cpp \
 	src/core/wal/instance.cpp \
 	src/core/wal/layout.cpp \
@@ -64,6 +88,7 @@ CORE_SOURCES = \
 	src/core/wal/object_format.cpp \
 	src/core/wal/offsite_backlog.cpp \
 	src/core/wal/page_header.cpp \
+	src/core/wal/ranged_object.cpp \
 	src/core/wal/ready_files.cpp \
 	src/core/wal/repository.cpp \
 	src/core/wal/restore_plan.cpp \
@@ -76,31 +101,15 @@ CORE_SOURCES = \
 
 # Core that only the command line and the tests link.
 CORE_TOOL_SOURCES = \
-	src/core/backup/backup_run.cpp \
-	src/core/backup/backup_worker.cpp \
-	src/core/backup/base_files.cpp \
-	src/core/backup/block.cpp \
-	src/core/backup/block_index.cpp \
-	src/core/backup/catalogue.cpp \
-	src/core/backup/control_file.cpp \
-	src/core/backup/damaged_packs.cpp \
+	src/core/backup/dump.cpp \
 	src/core/backup/expire.cpp \
-	src/core/backup/file_list_writer.cpp \
-	src/core/backup/file_rules.cpp \
-	src/core/backup/file_walk.cpp \
-	src/core/backup/manifest.cpp \
-	src/core/backup/manifest_store.cpp \
-	src/core/backup/pack.cpp \
-	src/core/backup/pack_reader.cpp \
-	src/core/backup/page_checksum.cpp \
-	src/core/backup/region_map.cpp \
+	src/core/backup/expire_dumps.cpp \
 	src/core/backup/restore_directory.cpp \
 	src/core/backup/restore_run.cpp \
 	src/core/backup/restore_worker.cpp \
 	src/core/backup/retention.cpp \
 	src/core/backup/verify.cpp \
 	src/core/backup/wal_coverage.cpp \
-	src/core/codec/zstd_frame.cpp \
 	src/core/store/memory_store.cpp \
 	src/core/text/bar.cpp \
 	src/core/text/change_filter.cpp \
@@ -111,10 +120,8 @@ CORE_TOOL_SOURCES = \
 	src/core/text/quantity.cpp \
 	src/core/text/table.cpp \
 	src/core/wal/archive_reader.cpp \
-	src/core/wal/cluster_identity.cpp \
 	src/core/wal/local_segment.cpp \
 	src/core/wal/prefetcher.cpp \
-	src/core/wal/ranged_object.cpp \
 	src/core/wal/restore_file.cpp \
 	src/core/wal/spool.cpp \
 	src/core/wal/wal_fetch.cpp
@@ -174,6 +181,10 @@ SERVER_SOURCES = \
 	src/server/lifecycle/retain.cpp \
 	src/server/lifecycle/retention_rule.cpp \
 	src/server/lifecycle/retention_run.cpp \
+	src/server/backup/create.cpp \
+	src/server/backup/spec.cpp \
+	src/server/backup/views.cpp \
+	src/server/backup/work.cpp \
 	src/server/schedule/capture.cpp \
 	src/server/schedule/command.cpp \
 	src/server/schedule/create.cpp \
@@ -210,6 +221,7 @@ CLI_SOURCES = \
 	src/cli/commands/backup.cpp \
 	src/cli/commands/check.cpp \
 	src/cli/commands/drill.cpp \
+	src/cli/commands/dump.cpp \
 	src/cli/commands/expire.cpp \
 	src/cli/commands/jobs.cpp \
 	src/cli/commands/list.cpp \
@@ -248,5 +260,6 @@ SCHEMA_SOURCES = \
 	src/schema/lifecycle.sql \
 	src/schema/soft_delete.sql \
 	src/schema/archive.sql \
+	src/schema/backup.sql \
 	src/schema/migration.sql \
 	src/schema/lint.sql

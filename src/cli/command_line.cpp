@@ -272,6 +272,17 @@ server; the same command goes on from there.
 The server recovers to the target when it is started. Its archive_mode is off then, in postgresql.auto.conf, until you
 remove that line.)";
 
+std::string check_level(const std::string& text) {
+  int number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const bool valid = error == std::errc() && end == text.data() + text.size() && number >= 1 && number <= 19;
+  return valid ? "" : "\"" + text + "\" is not a number from 1 to 19";
+}
+
+std::string check_annotation(const std::string& text) {
+  return text.find('=') == std::string::npos ? "\"" + text + "\" is not NAME=VALUE" : "";
+}
+
 std::string check_threads(const std::string& text) {
   int number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
@@ -283,17 +294,16 @@ CLI::App* add_backup(CLI::App& app, BackupCommand& command) {
   CLI::App* backup = app.add_subcommand("backup", "Back up the server into the store");
   backup->add_option("-D,--pgdata", command.data_directory, "data directory; default: as the server says")
       ->type_name("DIRECTORY");
+  backup->add_flag("--full", command.full, "store all blocks again, whatever earlier backups have");
   backup->add_option("-l,--label", command.label, "kept with the backup")->type_name("TEXT");
   backup->add_option("--annotation", command.annotations, "kept with the backup; may be given several times")
       ->type_name("NAME=VALUE")
       ->allow_extra_args(false)
-      ->check([](const std::string& text) {
-        return text.find('=') == std::string::npos ? "\"" + text + "\" is not NAME=VALUE" : "";
-      });
+      ->check(check_annotation);
   backup->add_option("-j,--jobs", command.jobs, "threads; default 2")->type_name("NUMBER")->check(check_threads);
   backup->add_option("--compression-level", command.compression_level, "of zstd, 1 to 19; default 3")
       ->type_name("NUMBER")
-      ->check([](const std::string& text) { return check_threads(text); });
+      ->check(check_level);
   backup->add_option("--max-rate", command.max_rate, "bytes read a second, e.g. 50MB; default: no limit")
       ->type_name("SIZE")
       ->check(
@@ -332,6 +342,8 @@ CLI::App* add_restore(CLI::App& app, RestoreCommand& command) {
   restore->add_option("--tablespace", command.tablespaces, "another place for a tablespace; may be given several times")
       ->type_name("OID=PATH")
       ->allow_extra_args(false);
+  restore->add_option("--bindir", command.programs, "of the server; refused unless it is of the same major version")
+      ->type_name("DIRECTORY");
   restore->add_flag("--keep-archiving", command.keep_archiving, "leave archive_mode as it was in the source");
   restore->add_option("-j,--jobs", command.jobs, "threads; default 2")->type_name("NUMBER")->check(check_threads);
   add_store_options(*restore, command.stores);
@@ -416,10 +428,76 @@ CLI::App* add_drill(CLI::App& app, DrillCommand& command) {
   return drill;
 }
 
+CLI::App* add_dump(CLI::App& app, DumpCommand& command) {
+  CLI::App* dump = app.add_subcommand("dump", "Put what pg_dump says of a database into the store");
+  dump->add_option("-F,--format", command.format, "custom (default), streamed; or directory, by way of --scratch")
+      ->type_name("FORMAT")
+      ->check([](const std::string& text) {
+        return text == "custom" || text == "directory" ? "" : "\"" + text + "\" is neither custom nor directory";
+      });
+  dump->add_option("-t,--table", command.tables, "as of pg_dump; may be given several times")
+      ->type_name("PATTERN")
+      ->allow_extra_args(false);
+  dump->add_option("-n,--schema", command.schemas, "as of pg_dump; may be given several times")
+      ->type_name("PATTERN")
+      ->allow_extra_args(false);
+  dump->add_option("-l,--label", command.label, "kept with the dump")->type_name("TEXT");
+  dump->add_option("--annotation", command.annotations, "kept with the dump; may be given several times")
+      ->type_name("NAME=VALUE")
+      ->allow_extra_args(false)
+      ->check(check_annotation);
+  dump->add_option("-j,--jobs", command.jobs, "threads, and connections of format directory; default 2")
+      ->type_name("NUMBER")
+      ->check(check_threads);
+  dump->add_option("--compression-level", command.compression_level, "of zstd, 1 to 19; default 3")
+      ->type_name("NUMBER")
+      ->check(check_level);
+  dump->add_option("--scratch", command.scratch, "where format directory is collected; default /tmp")
+      ->type_name("DIRECTORY");
+  dump->add_option("--bindir", command.programs, "of pg_dump; default: by PATH")->type_name("DIRECTORY");
+  dump->add_flag("--json", command.json, "the result as a JSON object");
+  add_store_options(*dump, command.stores);
+  dump->footer(
+      "There is a dump when the command ends with 0, and none otherwise. \"dbops expire\" removes dumps by the same\n"
+      "rules as backups, each database by itself; \"dbops verify\" looks at them too.");
+  return dump;
+}
+
+CLI::App* add_undump(CLI::App& app, UndumpCommand& command) {
+  CLI::App* undump = app.add_subcommand("undump", "Restore a dump by pg_restore");
+  undump->add_option("DUMP", command.dump, "default: the newest")->type_name("");
+  undump->add_option("--database", command.database, "the newest of that database")->type_name("NAME");
+  undump->add_option("-t,--table", command.tables, "that table only; may be given several times")
+      ->type_name("TABLE")
+      ->allow_extra_args(false);
+  undump->add_option("-n,--schema", command.schemas, "that schema only; may be given several times")
+      ->type_name("SCHEMA")
+      ->allow_extra_args(false);
+  undump->add_flag("-c,--clean", command.clean, "drop what is to be restored first");
+  undump->add_flag("-C,--create", command.create, "create the database; --dbname is one to connect to");
+  undump->add_flag("-a,--data-only", command.data_only, "rows, no definitions");
+  undump->add_option("-j,--jobs", command.jobs, "connections; default 1")->type_name("NUMBER")->check(check_threads);
+  undump->add_option("-o,--output", command.output, "write what pg_dump wrote, and restore nothing")->type_name("PATH");
+  undump->add_option("--scratch", command.scratch, "where a dump is put that cannot be streamed; default /tmp")
+      ->type_name("DIRECTORY");
+  undump->add_option("--bindir", command.programs, "of pg_restore; default: by PATH")->type_name("DIRECTORY");
+  add_store_options(*undump, command.stores);
+  undump->footer("All or nothing, in one transaction, unless --create or --jobs is given.");
+  return undump;
+}
+
+CLI::App* add_dumps(CLI::App& app, DumpsCommand& command) {
+  CLI::App* dumps = app.add_subcommand("dumps", "List dumps");
+  dumps->add_flag("--json", command.json, "an array of JSON objects");
+  add_store_options(*dumps, command.stores);
+  return dumps;
+}
+
 // Than wal-get.
-constexpr std::array<std::string_view, 22> other_commands{
-    "watch",   "jobs",   "pause",  "resume", "cancel", "retry",   "errors", "check",    "wal-list", "backup", "restore",
-    "list",    "expire", "verify", "drill",  "lint",   "migrate", "info",   "validate", "undo",     "repair", "baseline"};
+constexpr std::array<std::string_view, 25> other_commands{
+    "watch",  "jobs",    "pause", "resume",   "cancel", "retry",  "errors",  "check",  "wal-list",
+    "backup", "restore", "dump",  "undump",   "dumps",  "list",   "expire",  "verify", "drill",
+    "lint",   "migrate", "info",  "validate", "undo",   "repair", "baseline"};
 
 } // namespace
 
@@ -451,6 +529,9 @@ std::variant<CommandLine, int> parse_command_line(int count, const char* const* 
   ExpireCommand expire;
   VerifyCommand verify;
   DrillCommand drill;
+  DumpCommand dump;
+  UndumpCommand undump;
+  DumpsCommand dumps;
   WalPrefetchCommand wal_prefetch;
   WalListCommand wal_list;
   CheckCommand check;
@@ -475,6 +556,9 @@ std::variant<CommandLine, int> parse_command_line(int count, const char* const* 
   add_expire(app, expire)->final_callback([&] { line.command = expire; });
   add_verify(app, verify)->final_callback([&] { line.command = verify; });
   add_drill(app, drill)->final_callback([&] { line.command = drill; });
+  add_dump(app, dump)->final_callback([&] { line.command = dump; });
+  add_undump(app, undump)->final_callback([&] { line.command = undump; });
+  add_dumps(app, dumps)->final_callback([&] { line.command = dumps; });
   for (CLI::App* command : app.get_subcommands({}))
     command->fallthrough();
 

@@ -4,6 +4,7 @@
 #include "cli/commands/backup.h"
 #include "cli/commands/check.h"
 #include "cli/commands/drill.h"
+#include "cli/commands/dump.h"
 #include "cli/commands/expire.h"
 #include "cli/commands/jobs.h"
 #include "cli/commands/lint.h"
@@ -24,7 +25,7 @@ struct CommandLine {
   ConnectionSettings connection;
   std::variant<WatchCommand, JobsCommand, ErrorsCommand, SteerCommand, CheckCommand, WalGetCommand, WalListCommand,
                WalPrefetchCommand, MigrationCommand, LintCommand, BackupCommand, RestoreCommand, ListCommand,
-               ExpireCommand, VerifyCommand, DrillCommand>
+               ExpireCommand, VerifyCommand, DrillCommand, DumpCommand, UndumpCommand, DumpsCommand>
       command;
 };
 

@@ -2,7 +2,7 @@
 
 CREATE TABLE dbops.job (
   job_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  kind text NOT NULL CHECK (kind IN ('backfill', 'batch_delete', 'retain', 'schedule')),
+  kind text NOT NULL CHECK (kind IN ('backfill', 'batch_delete', 'retain', 'schedule', 'backup')),
   target_oid oid NOT NULL,
   target_name text NOT NULL,               -- as it was when the job was made; for people
   owner_oid oid NOT NULL,                  -- runs as this role; by OID, so that a new role of the same name inherits nothing
@@ -281,7 +281,8 @@ CREATE VIEW dbops.progress WITH (security_barrier) AS
          s.busy_ms / 1000.0 AS busy_seconds, s.workers,
          dbops.family_dead_tuples(j.target_oid) AS dead_tuples,
          CASE WHEN j.spec ? 'bytes_before' AND EXISTS (SELECT FROM pg_catalog.pg_class k WHERE k.oid = j.target_oid)
-              THEN dbops.family_size(j.target_oid) - (j.spec ->> 'bytes_before')::bigint END AS bytes_grown
+              THEN dbops.family_size(j.target_oid) - (j.spec ->> 'bytes_before')::bigint END AS bytes_grown,
+         CASE WHEN j.kind = 'backup' THEN 'bytes' ELSE 'rows' END AS unit
   FROM dbops.job j
   LEFT JOIN dbops.job_cursor c USING (job_id)
   LEFT JOIN LATERAL (
@@ -300,7 +301,7 @@ CREATE VIEW dbops.progress WITH (security_barrier) AS
   WHERE dbops.may_see(j.owner_oid);
 
 COMMENT ON VIEW dbops.progress IS
-  'One row a job: rows done of how many, rate, ETA, what it waits for and since when, batch times (p50, p99), hindrances, growth of the table.';
+  'One row a job: rows done of how many (unit: or bytes, of a backup), rate, ETA, what it waits for and since when, batch times (p50, p99), hindrances, growth of the table.';
 
 GRANT SELECT ON dbops.jobs, dbops.job_runs, dbops.job_events, dbops.job_errors, dbops.progress TO PUBLIC;
 

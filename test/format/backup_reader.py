@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Restores the files of a backup, written from docs/format.md alone; beside reader.py, which reads WAL.
 
-backup_reader.py [--keys FILE] ROOT SYSTEM_IDENTIFIER LABEL DIRECTORY
+backup_reader.py [--keys FILE] [--dump] ROOT SYSTEM_IDENTIFIER LABEL DIRECTORY
 
-Symbolic links are not followed: what is in a tablespace is written below DIRECTORY/pg_tblspc/<oid>.
+With --dump, the files of a dump. Symbolic links are not followed: what is in a tablespace is written below DIRECTORY/pg_tblspc/<oid>.
 """
 import argparse
 import hashlib
@@ -18,7 +18,8 @@ from reader import check
 
 BLOCK, REGION = 8192, 32 << 20
 ZERO = 0xFFFFFFFF
-reader.KINDS.update(pack=6, files=7, packs=8, head=9)
+PIECE = 16 << 20
+reader.KINDS.update(pack=6, files=7, packs=8, head=9, piece=11, dump=12)
 
 
 class Fields:
@@ -127,6 +128,23 @@ class Backups(reader.Repository):
             (target / "tablespace_map").write_text(head["tablespace_map"])
         (target / "global/pg_control").write_bytes(bytes.fromhex(head["control_file"]))
 
+    def restore_dump(self, label, target):
+        prefix = f"dump/{label}/"
+        head = json.loads(self.read(prefix + "manifest", "dump"))
+        check(head["dbops_dump"] == 1 and head["label"] == label, "head")
+        digests, number = b"", 0
+        for file in head["files"]:
+            check(file["first_piece"] == number and "/" not in file["name"], "a file")
+            size = int(file["size"])
+            with (target / file["name"]).open("wb") as out:
+                for at in range(0, size, PIECE):
+                    piece = self.read(f"{prefix}pieces/{number:08X}.zst", "piece")
+                    check(len(piece) == min(PIECE, size - at), "size of a piece")
+                    digests += hashlib.sha256(piece).digest()
+                    out.write(piece)
+                    number += 1
+        check(hashlib.sha256(digests).hexdigest() == head["content"], "content")
+
     def entry(self, fields, target, last):
         kind = fields.number("B")
         path = fields.take(fields.number("H")).decode()
@@ -154,6 +172,7 @@ class Backups(reader.Repository):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--keys")
+    parser.add_argument("--dump", action="store_true")
     parser.add_argument("root")
     parser.add_argument("system_identifier")
     parser.add_argument("label")
@@ -162,7 +181,8 @@ def main():
     keys = reader.read_keys(args.keys) if args.keys else {}
     try:
         args.directory.mkdir()
-        Backups(args.root, args.system_identifier, keys).restore(args.label, args.directory)
+        backups = Backups(args.root, args.system_identifier, keys)
+        (backups.restore_dump if args.dump else backups.restore)(args.label, args.directory)
     except (reader.Damaged, OSError, KeyError, IndexError, struct.error, zstandard.ZstdError) as error:
         print(f"backup_reader.py: {error!r}", file=sys.stderr)
         return 2

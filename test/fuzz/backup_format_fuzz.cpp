@@ -1,4 +1,6 @@
 // Manifests, maps and frames come from a store that others can write to: no byte of them is trusted.
+#include "core/backup/dump.h"
+#include "core/backup/evidence.h"
 #include "core/backup/manifest.h"
 #include "core/backup/region_map.h"
 #include "core/base/error.h"
@@ -41,6 +43,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (decode_frame(bytes, decoder).size() > max_frame_size) __builtin_trap();
   });
   survives([&] { decode_head(as_text(bytes)); });
+  survives([&] {
+    for (const DumpFile& file : decode_dump_head(as_text(bytes)).files)
+      if (file.name.empty() || file.name.find('/') != std::string::npos) __builtin_trap();
+  });
+  survives([&] { decode_drill(as_text(bytes)); });
+  survives([&] { decode_verification(as_text(bytes)); });
   survives([&] { parse_pack_key(as_text(bytes)); });
   return 0;
 }

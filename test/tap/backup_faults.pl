@@ -94,6 +94,22 @@ is($run->{status}, 2, 'a time before all backups is refused');
 like($run->{err}, qr/reaches from/, 'saying from when on there is something');
 ok(!-e "$letters/new", 'and nothing is made');
 
+# --- for another major version ------------------------------------------------------------------------------------------
+mkdir "$letters/bin" or die;
+append_to_file("$letters/bin/postgres", qq{#!/bin/sh\necho "postgres (PostgreSQL) 99.1"\n});
+chmod 0755, "$letters/bin/postgres";
+$run = Backup::dbops('restore', '-D', "$letters/new", '--bindir', "$letters/bin", Backup::store_options($store));
+is($run->{status}, 2, 'a server of another major version is refused');
+like($run->{err}, qr/is of PostgreSQL \d+, and .* is 99/, 'it says so');
+ok(!-e "$letters/new", 'and nothing is made');
+{
+	local $ENV{PATH} = "$letters/bin:$ENV{PATH}";
+	$run = Backup::dbops('restore', '-D', "$letters/new", Backup::store_options($store));
+	is($run->{status}, 0, 'one that is in PATH');
+	like($run->{err}, qr/WARNING: .*99/, 'is a warning');
+	File::Path::remove_tree("$letters/new");
+}
+
 # --- a corrupt page in the server -----------------------------------------------------------------------------------------
 my $path = Dbops::value($node, q{SELECT pg_relation_filepath('account')});
 $node->stop;

@@ -94,9 +94,8 @@ class BackupRoundTrip : public testing::TestWithParam<bool> {
   BackupHead backup() {
     clock_.advance(std::chrono::hours(24));
     const BackupRepository where = repository();
-    BackupOptions options;
-    options.threads = threads_;
-    BackupRun run(where, options,
+    options_.threads = threads_;
+    BackupRun run(where, options_,
                   [&](const LogMessage& message) {
                     const std::lock_guard lock(mutex_);
                     messages_ += message.text + "\n";
@@ -164,6 +163,7 @@ class BackupRoundTrip : public testing::TestWithParam<bool> {
   std::mutex mutex_;
   std::string messages_;
   unsigned threads_ = 2;
+  BackupOptions options_;
 };
 
 TEST_P(BackupRoundTrip, WholeAndIncremental) {
@@ -397,6 +397,152 @@ TEST_P(BackupRoundTrip, ABackupThatRunsKeepsItsPacks) {
   expire(where, {.last = 1}, false, {}, {});
   restore(head, root_.path() / "to");
   EXPECT_TRUE(contents(root_.path() / "to") == expected());
+}
+
+// Two servers that both believe to be the primary, and an expiry between: what is finished is whole.
+TEST_P(BackupRoundTrip, TwoAtATimeAreBothWholeOrRefused) {
+  backup();
+  const BackupRepository where = repository();
+  const BackupStart start{.data_directory = data_, .server_version = 150020, .page_checksums = true, .lsn = 0x1000028};
+  const BackupStop stop{.lsn = 0x1000130,
+                        .timeline = 1,
+                        .time = clock_.wall,
+                        .backup_label = "START WAL LOCATION\n",
+                        .tablespace_map = ""};
+  clock_.advance(std::chrono::hours(1));
+  BackupRun early(where, {}, {}, {}), refused(where, {}, {}, {});
+  clock_.advance(std::chrono::hours(1));
+  BackupRun late(where, {}, {}, {});
+  late.copy(start, {});
+  refused.copy(start, {});
+  const auto state = expected();
+  for (const char* name : {"base/5/16384", "base/5/16390"})
+    fs::remove(data_ / name);
+  early.copy(start, {});
+  early.finish(stop, {});
+  expire(where, {.last = 1}, false, {}, {});
+  const BackupHead head = late.finish(stop, {});
+  restore(head, root_.path() / "late");
+  EXPECT_TRUE(contents(root_.path() / "late") == state);
+  EXPECT_THROW(refused.finish(stop, {}), Error) << "expiry has seen a later one";
+  expire(where, {.last = 1}, false, {}, {});
+  restore(head, root_.path() / "again");
+  EXPECT_TRUE(contents(root_.path() / "again") == state);
+}
+
+TEST_P(BackupRoundTrip, FullStoresAllAgain) {
+  const BackupHead first = backup();
+  options_.full = true;
+  const BackupHead second = backup();
+  EXPECT_EQ(second.base, "");
+  EXPECT_EQ(second.new_blocks, first.new_blocks);
+  const BackupRepository where = repository();
+  EXPECT_GT(expire(where, {.last = 1}, false, {}, {}).packs, 0U) << "nothing of the first is used";
+  restore(second, root_.path() / "to");
+  EXPECT_TRUE(contents(root_.path() / "to") == expected());
+}
+
+// The store fails, or this process dies, before or after each single operation.
+TEST_P(BackupRoundTrip, ABackupMayFailAnywhere) {
+  fs::remove(data_ / "base/5/16390");
+  bool ended = false;
+  for (int fails_at = 0; !ended; ++fails_at) {
+    for (const std::string& key : keys(""))
+      store_.remove(key, {});
+    if (fails_at % 2 == 1) backup(); // one to compare with, or none
+    change("base/5/16384", unsigned(fails_at) % 200, 5000U + unsigned(fails_at));
+    std::atomic<int> operations{0};
+    store_.set_hook([&](MemoryStore::Operation, const std::string&, bool) {
+      if (operations++ == fails_at / 2) throw Error(ErrorKind::unavailable, "killed");
+    });
+    ended = true;
+    try {
+      backup();
+    } catch (const Error&) {
+      ended = false;
+    }
+    store_.set_hook({});
+    const BackupHead head = backup();
+    const BackupRepository where = repository();
+    VerifyProgress progress;
+    for (const Damage& damage : verify(where, {.deep = true}, progress, {}, {}).damage)
+      EXPECT_NE(damage.what.find("WAL is missing"), std::string::npos) << fails_at << " " << damage.what;
+    fs::remove_all(root_.path() / "to");
+    restore(head, root_.path() / "to");
+    ASSERT_TRUE(contents(root_.path() / "to") == expected()) << fails_at;
+    ASSERT_LT(fails_at, 400);
+  }
+}
+
+TEST_P(BackupRoundTrip, ARestoreMayFailAnywhere) {
+  fs::remove(data_ / "base/5/16390");
+  const BackupHead head = backup();
+  const fs::path to = root_.path() / "to";
+  bool ended = false;
+  for (int fails_at = 0; !ended; ++fails_at) {
+    std::atomic<int> operations{0};
+    store_.set_hook([&](MemoryStore::Operation, const std::string&, bool) {
+      if (operations++ == fails_at) throw Error(ErrorKind::unavailable, "killed");
+    });
+    ended = true;
+    try {
+      restore(head, to);
+    } catch (const Error&) {
+      ended = false;
+      EXPECT_FALSE(fs::exists(to / "global/pg_control")) << fails_at;
+    }
+    store_.set_hook({});
+    if (fails_at % 3 == 0) {
+      if (!ended) restore(head, to);
+      ASSERT_TRUE(contents(to) == expected()) << fails_at;
+      fs::remove_all(to);
+    }
+    ASSERT_LT(fails_at, 400);
+  }
+}
+
+TEST_P(BackupRoundTrip, ObjectsThatAreCutShortOrSwappedAreNoticed) {
+  backup();
+  change("base/5/16384", 1, 99);
+  const BackupHead head = backup();
+  const BackupRepository where = repository();
+  const auto noticed = [&] {
+    VerifyProgress progress;
+    bool found = false;
+    for (const Damage& damage : verify(where, {.deep = true}, progress, {}, {}).damage)
+      found = found || damage.what.find("WAL is missing") == std::string::npos;
+    for (const PackId& id : damaged_packs(where, {}))
+      store_.remove(where.key(damaged_key(id)), {});
+    return found;
+  };
+  ASSERT_FALSE(noticed());
+  for (const char* part : {"backup/", "pack/"}) {
+    std::vector<std::string> all;
+    for (const std::string& key : keys(part))
+      if (key.find("/begun") == std::string::npos) all.push_back(key);
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      const Bytes mine = store_.get(all[i], {}, {}).value();
+      for (const std::size_t length : {std::size_t(0), mine.size() / 2, mine.size() - 1}) {
+        store_.overwrite(all[i], Bytes(mine.begin(), mine.begin() + std::ptrdiff_t(length)));
+        EXPECT_TRUE(noticed()) << all[i] << " cut to " << length;
+      }
+      const std::string& other = all[(i + 1) % all.size()];
+      if (other == all[i]) continue;
+      store_.overwrite(all[i], store_.get(other, {}, {}).value());
+      EXPECT_TRUE(noticed()) << all[i] << " is " << other;
+      EXPECT_ANY_THROW({
+        for (const CatalogueEntry& entry : read_catalogue(where, 1, {})) {
+          if (!entry.head) throw Error(ErrorKind::corrupt, entry.problem);
+          fs::remove_all(root_.path() / "to");
+          restore(*entry.head, root_.path() / "to");
+        }
+      }) << all[i];
+      store_.overwrite(all[i], mine);
+    }
+  }
+  EXPECT_FALSE(noticed());
+  restore(head, root_.path() / "good");
+  EXPECT_TRUE(contents(root_.path() / "good") == expected());
 }
 
 TEST_P(BackupRoundTrip, LabelsAscendWhenTheClockIsSetBack) {

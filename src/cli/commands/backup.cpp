@@ -6,18 +6,16 @@
 #include "cli/repository.h"
 #include "cli/signals.h"
 #include "cli/terminal.h"
+#include "core/backup/backup_lock.h"
 #include "core/backup/backup_run.h"
+#include "core/backup/backup_wal.h"
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/wal/cluster_identity.h"
-#include "core/wal/layout.h"
+#include "core/wal/instance.h"
 
 #include <fmt/format.h>
 
-#include <fcntl.h>
-#include <sys/file.h>
-
-#include <cerrno>
 #include <charconv>
 #include <cstdio>
 
@@ -69,25 +67,16 @@ Server look_at(Connection& connection, const BackupCommand& command) {
   return server;
 }
 
-// One backup of a data directory at a time, as long as the file is open. The lock of the data directory itself belongs
-// to instance_identity(), which the archiver calls: to hold it would stop the archiving that the backup waits for.
-core::File lock_of(const std::filesystem::path& data_directory) {
-  const std::filesystem::path path = data_directory / "base";
-  core::File directory = core::File::open(path, O_RDONLY | O_DIRECTORY);
-  if (::flock(directory.descriptor(), LOCK_EX | LOCK_NB) == 0) return directory;
-  if (errno != EWOULDBLOCK) throw core::system_error(errno, "could not lock \"" + path.string() + "\"");
-  throw Error(ErrorKind::conflict, "another backup of this server is running", "Wait for it, or interrupt it.");
-}
-
 class Backup {
  public:
   Backup(const BackupCommand& command, Connection& connection, Server server)
       : command_(command), connection_(connection), server_(std::move(server)),
-        lock_(lock_of(server_.start.data_directory)),
+        lock_(core::lock_for_backup(server_.start.data_directory)),
         repository_(command.stores, server_.system_identifier, command.compression_level) {}
 
   core::BackupHead run() {
-    core::BackupOptions options{.threads = command_.jobs,
+    core::BackupOptions options{.full = command_.full,
+                                .threads = command_.jobs,
                                 .bytes_per_second = command_.max_rate.empty() ? 0 : *parse_size(command_.max_rate),
                                 .user_label = command_.label,
                                 .annotations = {}};
@@ -138,24 +127,17 @@ class Backup {
 
   // A backup without the WAL from its start to its stop cannot be restored.
   void wait_for_wal(const core::BackupStop& stop, const std::stop_token& token) {
-    const auto identity = core::read_cluster_identity(server_.start.data_directory);
-    const core::SegmentSize size = identity->segment_size.value();
-    const core::SteadyTime deadline =
+    const auto size = core::read_cluster_identity(server_.start.data_directory)->segment_size.value();
+    const core::CallContext context{.stop = token, .deadline = {}};
+    const auto give_up =
         repository_.clock().steady_now() + core::milliseconds(std::int64_t(command_.archive_timeout * 1000));
-    const core::SegmentNumber last = size.segment_of(stop.lsn - 1);
-    for (core::SegmentNumber number = size.segment_of(server_.start.lsn); number <= last;) {
-      const std::string name = core::segment_name({stop.timeline, number}, size);
-      const std::string key = repository_.get().key(core::wal_file_key(*core::parse_wal_file_name(name)));
-      if (repository_.store().head(key, {.stop = token, .deadline = {}})) {
-        ++number;
-        continue;
-      }
-      if (token.stop_requested()) throw Error(ErrorKind::cancelled, "the backup was cancelled");
-      if (repository_.clock().steady_now() > deadline)
-        throw Error(ErrorKind::unavailable, "WAL segment " + name + " did not reach the store in time",
-                    "pg_stat_archiver and the server's log tell why. The next backup uses what this one has stored.");
-      repository_.clock().sleep_for(core::milliseconds(200), token);
-    }
+    core::wait_for_backup_wal(
+        repository_.get(),
+        {.start = server_.start.lsn, .stop = stop.lsn, .timeline = stop.timeline, .segment_size = size},
+        repository_.clock(), give_up, context);
+    // A data directory that is mounted elsewhere does not tell.
+    if (const auto instance = core::known_instance_identity(server_.start.data_directory))
+      core::require_own_wal(repository_.get(), stop.timeline, {.instance = *instance, .description = {}}, context);
   }
 
   void show(const core::BackupProgress& progress) const {

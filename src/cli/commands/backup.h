@@ -13,6 +13,7 @@ namespace dbops::cli {
 struct BackupCommand {
   StoreSettings stores;
   std::string data_directory; // empty: as the server says
+  bool full = false;          // all blocks again
   std::string label;
   std::vector<std::string> annotations; // NAME=VALUE
   unsigned jobs = 2;

@@ -3,18 +3,17 @@
 #include "cli/background.h"
 #include "cli/commands/restore.h"
 #include "cli/exit_status.h"
-#include "cli/json.h"
 #include "cli/program.h"
 #include "cli/repository.h"
 #include "cli/signals.h"
 #include "cli/terminal.h"
 #include "core/backup/catalogue.h"
+#include "core/backup/evidence.h"
 #include "core/base/error.h"
 #include "core/base/file.h"
 
 #include <fmt/format.h>
 
-#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -28,11 +27,6 @@ namespace {
 namespace fs = std::filesystem;
 using core::Error;
 using core::ErrorKind;
-
-struct Phase {
-  std::string name;
-  double seconds = 0;
-};
 
 class Drill {
  public:
@@ -60,27 +54,16 @@ class Drill {
       phase("amcheck", [&] { amcheck(); });
       if (!command_.check_sql.empty()) phase("checks", [&] { checks(); });
       finish_server();
+      record_.succeeded = true;
     } catch (const std::exception& error) {
-      failure_ = error.what();
+      record_.failure = error.what();
       keep_evidence();
       throw;
     }
     keep_evidence();
   }
 
-  [[nodiscard]] Json evidence() const {
-    Json object = {{"backup", label_},
-                   {"target_time", command_.target_time ? Json(*command_.target_time) : Json()},
-                   {"at", core::iso8601_basic(started_)},
-                   {"succeeded", failure_.empty()},
-                   {"rto_seconds", rto_},
-                   {"recovered_to", recovered_to_},
-                   {"phases", Json::object()}};
-    for (const Phase& phase : phases_)
-      object["phases"][phase.name] = phase.seconds;
-    if (!failure_.empty()) object["failure"] = failure_;
-    return object;
-  }
+  [[nodiscard]] const core::DrillRecord& record() const noexcept { return record_; }
 
  private:
   [[nodiscard]] std::string data() const { return (place_ / "data").string(); }
@@ -95,7 +78,7 @@ class Drill {
     fmt::print(stderr, "dbops drill: {}\n", name);
     const core::SteadyTime begin = repository_.clock().steady_now();
     work();
-    phases_.push_back({name, std::chrono::duration<double>(repository_.clock().steady_now() - begin).count()});
+    record_.phases.emplace_back(name, std::chrono::duration<double>(repository_.clock().steady_now() - begin).count());
   }
 
   // The end of it, for a message.
@@ -113,15 +96,16 @@ class Drill {
   }
 
   void fetch() {
-    started_ = repository_.clock().wall_now();
+    record_.at = repository_.clock().wall_now();
     RestoreCommand restore;
     restore.stores = command_.stores;
     restore.data_directory = data();
     restore.backup = command_.backup;
     restore.target_time = command_.target_time;
     restore.jobs = command_.jobs;
+    restore.programs = command_.programs;
     core::RestoreProgress progress;
-    label_ = restore_files(restore, place_ / "tablespaces", progress, stop_).label;
+    record_.backup = restore_files(restore, place_ / "tablespaces", progress, stop_).label;
   }
 
   // Settings on the command line go before all files; nobody else can reach the server.
@@ -140,11 +124,11 @@ class Drill {
           (place_ / "server.log").string(), "-o", options, "start"},
          "starting the restored server");
     Connection connection = connect();
-    rto_ = std::chrono::duration<double>(repository_.clock().wall_now() - started_).count();
+    record_.rto_seconds = std::chrono::duration<double>(repository_.clock().wall_now() - record_.at).count();
     const Result result = connection.execute(
         "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.pg_current_wal_insert_lsn()::pg_catalog.text");
     if (result.boolean(0, 0)) throw Error(ErrorKind::io, "the restored server is still in recovery");
-    recovered_to_ = result.text(0, 1);
+    record_.recovered_to = result.text(0, 1);
   }
 
   // Without hot standby, the first moment that it answers is the end of recovery.
@@ -187,29 +171,21 @@ class Drill {
     running_ = false;
   }
 
-  void keep_evidence() const {
-    std::array<std::byte, 4> unique{}; // two drills may begin in one second
-    repository_.get().random.fill(unique);
-    const std::string name = "drill/" + core::iso8601_basic(started_) + "-" + core::to_hex(unique) + ".json";
-    repository_.get().put(name, core::ObjectKind::backup_event, core::as_bytes(evidence().dump(1)), {});
-  }
+  void keep_evidence() const { core::put_drill(repository_.get(), record_, {}); }
 
   const DrillCommand& command_;
   Repository repository_;
   fs::path place_;
   std::stop_token stop_;
   bool running_ = false;
-  std::string label_, failure_, recovered_to_;
-  core::WallTime started_{};
-  double rto_ = 0;
-  std::vector<Phase> phases_;
+  core::DrillRecord record_;
 };
 
-void print(const Json& evidence) {
-  std::string text = fmt::format("backup {}: recovered to {} in {:.1f} s\n", evidence["backup"].get<std::string>(),
-                                 evidence["recovered_to"].get<std::string>(), evidence["rto_seconds"].get<double>());
-  for (const auto& [name, seconds] : evidence["phases"].items())
-    text += fmt::format("  {:<10}{:.1f} s\n", name, seconds.get<double>());
+void print(const core::DrillRecord& record) {
+  std::string text =
+      fmt::format("backup {}: recovered to {} in {:.1f} s\n", record.backup, record.recovered_to, record.rto_seconds);
+  for (const auto& [name, seconds] : record.phases)
+    text += fmt::format("  {:<10}{:.1f} s\n", name, seconds);
   write_to_standard_output(text);
 }
 
@@ -220,9 +196,9 @@ int run(const DrillCommand& command) {
     Drill drill(command);
     run_in_background([&](const std::stop_token& stop) { drill.run(stop); }, std::chrono::seconds(3600), [] {});
     if (command.json)
-      write_to_standard_output(dumped(drill.evidence()) + "\n");
+      write_to_standard_output(core::encode_drill(drill.record()) + "\n");
     else
-      print(drill.evidence());
+      print(drill.record());
     return exit_success;
   } catch (const Interrupted& signal) {
     fmt::print(stderr, "dbops drill: interrupted\n");

@@ -7,6 +7,7 @@
 #include "cli/signals.h"
 #include "cli/terminal.h"
 #include "core/backup/expire.h"
+#include "core/backup/expire_dumps.h"
 #include "core/base/error.h"
 
 #include <fmt/format.h>
@@ -19,22 +20,41 @@ namespace dbops::cli {
 
 namespace {
 
-void print_json(const core::ExpireResult& result, bool dry_run) {
+void print_json(const core::ExpireResult& result, const core::ExpiredDumps& dumps, bool dry_run) {
   Json object = {{"dry_run", dry_run}, {"backups", Json::array()}};
   for (const core::RetentionDecision& decision : result.plan.decisions)
     object["backups"].push_back({{"label", decision.label}, {"keep", decision.keep()}, {"reasons", decision.reasons}});
+  object["dumps"] = Json::array();
+  for (const core::DumpDecision& decision : dumps.decisions)
+    object["dumps"].push_back({{"label", decision.label},
+                               {"database", decision.database},
+                               {"keep", !decision.reasons.empty()},
+                               {"reasons", decision.reasons}});
   object["wal_from"] = core::to_string(result.plan.wal_from);
-  object["removed"] = {
-      {"backups", result.backups},       {"unfinished", result.unfinished},   {"packs", result.packs},
-      {"pack_bytes", result.pack_bytes}, {"wal_objects", result.wal_objects}, {"wal_bytes", result.wal_bytes}};
+  object["removed"] = {{"backups", result.backups},
+                       {"unfinished", result.unfinished},
+                       {"packs", result.packs},
+                       {"pack_bytes", result.pack_bytes},
+                       {"wal_objects", result.wal_objects},
+                       {"wal_bytes", result.wal_bytes},
+                       {"dumps", dumps.dumps},
+                       {"unfinished_dumps", dumps.unfinished},
+                       {"dump_bytes", dumps.bytes}};
   write_to_standard_output(dumped(object) + "\n");
 }
 
-void print_text(const core::ExpireResult& result, bool dry_run) {
+void print_text(const core::ExpireResult& result, const core::ExpiredDumps& dumps, bool dry_run) {
   std::string text;
   for (const core::RetentionDecision& decision : result.plan.decisions)
     text += decision.keep() ? fmt::format("keep    {}  {}\n", decision.label, fmt::join(decision.reasons, ", "))
                             : fmt::format("remove  {}  no rule keeps it\n", decision.label);
+  for (const core::DumpDecision& decision : dumps.decisions)
+    text += fmt::format(
+        "{:<8}dump {} of \"{}\"  {}\n", decision.reasons.empty() ? "remove" : "keep", decision.label, decision.database,
+        decision.reasons.empty() ? "no rule keeps it" : fmt::format("{}", fmt::join(decision.reasons, ", ")));
+  if (dumps.dumps + dumps.unfinished > 0)
+    text += fmt::format("{}: {} dumps ({}), {} unfinished ones\n", dry_run ? "would be removed" : "removed",
+                        dumps.dumps, size_text(dumps.bytes), dumps.unfinished);
   text += fmt::format("{}: {} backups, {} unfinished ones, {} packs ({}), {} objects of WAL before {} ({})\n",
                       dry_run ? "would be removed" : "removed", result.backups, result.unfinished, result.packs,
                       size_text(result.pack_bytes), result.wal_objects, core::to_string(result.plan.wal_from),
@@ -72,10 +92,13 @@ int run(const ExpireCommand& command) {
                       "Give --keep-last, --keep-daily, --keep-weekly, --keep-monthly, --keep-yearly or --pitr-window.");
   Repository repository(command.stores, {});
   core::ExpireResult result;
+  core::ExpiredDumps dumps;
   try {
     run_in_background(
         [&](const std::stop_token& stop) {
-          result = core::expire(repository.get(), rules, command.dry_run, {}, {.stop = stop, .deadline = {}});
+          const core::CallContext context{.stop = stop, .deadline = {}};
+          result = core::expire(repository.get(), rules, command.dry_run, {}, context);
+          dumps = core::expire_dumps(repository.get(), rules, command.dry_run, {}, context);
         },
         std::chrono::seconds(10), [] { fmt::print(stderr, "dbops expire: at work\n"); });
   } catch (const Interrupted& signal) {
@@ -83,9 +106,9 @@ int run(const ExpireCommand& command) {
     return signal.exit_status();
   }
   if (command.json)
-    print_json(result, command.dry_run);
+    print_json(result, dumps, command.dry_run);
   else
-    print_text(result, command.dry_run);
+    print_text(result, dumps, command.dry_run);
   return exit_success;
 }
 

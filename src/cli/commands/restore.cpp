@@ -2,6 +2,7 @@
 
 #include "cli/background.h"
 #include "cli/exit_status.h"
+#include "cli/program.h"
 #include "cli/repository.h"
 #include "cli/signals.h"
 #include "cli/terminal.h"
@@ -142,17 +143,41 @@ std::map<std::uint32_t, std::string> tablespaces_of(const RestoreCommand& comman
   return places;
 }
 
-const core::BackupHead& chosen(const RestoreCommand& command, const std::vector<core::CatalogueEntry>& catalogue,
-                               const RecoveryTarget& target) {
-  if (command.backup.empty()) return core::choose_backup(catalogue, target);
+const core::BackupHead& chosen(const RestoreCommand& command, const core::BackupRepository& repository,
+                               const std::vector<core::CatalogueEntry>& catalogue, const RecoveryTarget& target,
+                               const core::CallContext& context) {
+  const auto fits = [&](const core::BackupHead& head) {
+    return core::is_on_history(repository, head, target, context);
+  };
+  if (command.backup.empty()) return core::choose_backup(catalogue, target, fits);
   for (const core::CatalogueEntry& entry : catalogue)
     if (entry.label == command.backup) {
-      if (entry.head) return *entry.head;
+      if (entry.head && fits(*entry.head)) return *entry.head;
+      if (entry.head)
+        throw Error(ErrorKind::configuration,
+                    fmt::format("timeline {} was left before backup {} was complete, so recovery cannot follow it",
+                                entry.head->timeline, entry.label),
+                    "Give --timeline current, or another backup.");
       throw Error(ErrorKind::configuration,
                   "backup " + command.backup + (entry.problem.empty() ? " was not finished" : ": " + entry.problem));
     }
   throw Error(ErrorKind::configuration, "the store has no backup " + command.backup,
               "\"dbops list\" shows what is there.");
+}
+
+// A server of another major version does not start from it. One that is only found by PATH may be another one than the
+// one that is to be started.
+void check_major(const RestoreCommand& command, const core::BackupHead& head) {
+  const std::string name = command.programs.empty() ? "postgres" : (fs::path(command.programs) / "postgres").string();
+  const auto line = version_line(name);
+  if (!line && !command.programs.empty()) throw Error(ErrorKind::configuration, "\"" + name + "\" cannot be run");
+  const auto major = line ? major_version(*line) : std::nullopt;
+  if (!major || *major == head.server_version / 10000) return;
+  const std::string message = fmt::format("backup {} is of PostgreSQL {}, and \"{}\" is {}", head.label,
+                                          head.server_version / 10000, name, *major);
+  if (!command.programs.empty())
+    throw Error(ErrorKind::configuration, message, "Use the programs of the same major version.");
+  say("WARNING: " + message + ", which cannot start from it");
 }
 
 } // namespace
@@ -162,7 +187,8 @@ core::BackupHead restore_files(const RestoreCommand& command, const fs::path& al
   const RecoveryTarget target = target_of(command);
   Repository repository(command.stores, {});
   const auto catalogue = core::read_catalogue(repository.get(), 8, {.stop = stop, .deadline = {}});
-  const core::BackupHead& head = chosen(command, catalogue, target);
+  const core::BackupHead& head = chosen(command, repository.get(), catalogue, target, {.stop = stop, .deadline = {}});
+  check_major(command, head);
   core::check_wal_coverage(repository.get(), head, target, {.stop = stop, .deadline = {}});
   core::RestoreOptions options{.data_directory = fs::absolute(command.data_directory).lexically_normal(),
                                .delta = command.delta,

@@ -23,6 +23,7 @@ struct RestoreCommand {
   std::string target_action = "promote";
   bool standby = false, delta = false, keep_archiving = false;
   std::vector<std::string> tablespaces; // OID=PATH
+  std::string programs; // directory of the server's programs, whose major version is compared; empty: by PATH
   unsigned jobs = 2;
 };
 

@@ -35,11 +35,8 @@ int run(const VerifyCommand& command) {
     return signal.exit_status();
   }
   if (command.json) {
-    Json object = {{"backups", result.backups},
-                   {"packs", result.packs},
-                   {"bytes", progress.bytes.load()},
-                   {"deep", command.deep},
-                   {"damage", Json::array()}};
+    Json object = {{"backups", result.backups},      {"packs", result.packs}, {"dumps", result.dumps},
+                   {"bytes", progress.bytes.load()}, {"deep", command.deep},  {"damage", Json::array()}};
     for (const core::Damage& damage : result.damage)
       object["damage"].push_back({{"backup", damage.backup}, {"what", damage.what}});
     write_to_standard_output(dumped(object) + "\n");
@@ -47,8 +44,8 @@ int run(const VerifyCommand& command) {
     std::string text;
     for (const core::Damage& damage : result.damage)
       text += fmt::format("{}: {}\n", damage.backup, damage.what);
-    write_to_standard_output(text + fmt::format("{} backups, {} packs{}: {}\n", result.backups, result.packs,
-                                                command.deep ? " read" : " looked at",
+    write_to_standard_output(text + fmt::format("{} backups, {} packs, {} dumps{}: {}\n", result.backups, result.packs,
+                                                result.dumps, command.deep ? " read" : " looked at",
                                                 result.damage.empty() ? "all is well" : "DAMAGED"));
   }
   return result.damage.empty() ? exit_success : exit_job;

@@ -26,6 +26,7 @@ constexpr std::size_t queue_limit = 64;         // regions that wait for a threa
 constexpr std::size_t pending_limit = 20000;    // files whose results are not complete
 constexpr std::size_t waiting_parts_limit = 16; // parts of the list of files, before packs are closed for their sake
 constexpr unsigned ticket_bits = 20;            // regions of a file
+constexpr milliseconds hold_pause(100);         // between two looks whether a backup that is held may go on
 
 // Lets through so many bytes a second, from all threads together.
 class Throttle {
@@ -101,9 +102,10 @@ struct BackupRun::State {
   std::deque<Pending> pending;
   std::uint64_t first_pending = 0; // number of the first one
   std::stop_source stop;
+  std::atomic<bool> held{false};
 
   State(const BackupRepository& where, BackupOptions what, LogSink sink, const CallContext& context)
-      : repository(where), options(std::move(what)), log(std::move(sink)), bases(where, context),
+      : repository(where), options(std::move(what)), log(std::move(sink)), bases(where, options.full, context),
         pack_reader(where.store, where.system_identifier, where.keys), maps(pack_reader, map_frames_kept),
         index(index_slots), throttle(options.bytes_per_second, clock), shared{.store = where.store,
                                                                               .clock = where.clock,
@@ -123,6 +125,7 @@ struct BackupRun::State {
   void complete(Pending& file);
   void fail(std::exception_ptr error) noexcept;
   void rethrow_failure();
+  void require_alone(const CallContext& context);
   std::vector<PackInfo> packs_in_store(const CallContext& context);
 };
 
@@ -359,6 +362,8 @@ void BackupRun::State::copy(const BackupStart& start, const CallContext& context
   shared.was_read = [this](std::uint64_t bytes) {
     progress.bytes_read += bytes;
     throttle.pass(bytes, stop.get_token());
+    while (held && !stop.stop_requested())
+      clock.sleep_for(hold_pause, stop.get_token());
   };
   make_lanes();
   const Bytes control = read_control_file(start.data_directory);
@@ -400,6 +405,17 @@ void BackupRun::State::copy(const BackupStart& start, const CallContext& context
     throw Error(ErrorKind::configuration, "data directory \"" + start.data_directory.string() +
                                               "\" is of system identifier " +
                                               std::to_string(identity->system_identifier));
+}
+
+void BackupRun::State::require_alone(const CallContext& context) {
+  const std::vector<std::string> labels = list_backup_labels(repository, context);
+  for (const std::string& label : labels)
+    if (label > head.label && repository.store.head(repository.key(backup_head_key(label)), context))
+      throw Error(ErrorKind::conflict, "backup " + label + " was begun and finished while this one ran",
+                  "Take one backup of a repository at a time: another server may be taking them too.");
+  if (!repository.store.head(repository.key(backup_begun_key(head.label)), context))
+    throw Error(ErrorKind::conflict, "expiry has taken this backup for aborted, and removed it",
+                "Start the backup again.");
 }
 
 // The packs that the backup refers to, sorted. Throws Error(not_found) when one of them is gone: somebody has removed
@@ -449,6 +465,10 @@ const BackupProgress& BackupRun::progress() const noexcept {
   return state_->progress;
 }
 
+void BackupRun::hold(bool on) noexcept {
+  state_->held = on;
+}
+
 void BackupRun::copy(const BackupStart& start, const CallContext& context) {
   state_->copy(start, context);
 }
@@ -460,6 +480,7 @@ BackupHead BackupRun::finish(const BackupStop& stop, const CallContext& context)
   head.timeline = stop.timeline;
   head.backup_label = stop.backup_label;
   head.tablespace_map = stop.tablespace_map;
+  state.require_alone(context);
   const std::vector<PackInfo> packs = state.packs_in_store(context);
   head.stored_bytes = 0;
   for (const PackInfo& pack : packs)
@@ -472,6 +493,7 @@ BackupHead BackupRun::finish(const BackupStop& stop, const CallContext& context)
   head.new_bytes = state.progress.new_bytes + written;
   head.finished = stop.time;
   state.repository.put(backup_head_key(head.label), ObjectKind::backup_head, as_bytes(encode_head(head)), context);
+  state.require_alone(context); // somebody may have come between
   return head;
 }
 

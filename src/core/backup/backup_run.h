@@ -10,6 +10,7 @@
 namespace dbops::core {
 
 struct BackupOptions {
+  bool full = false; // compare with no earlier backup: all blocks are stored again
   unsigned threads = 2;
   std::uint64_t bytes_per_second = 0; // read from the data directory; 0: no limit
   std::string user_label;
@@ -51,9 +52,14 @@ class BackupRun {
   [[nodiscard]] const std::string& base() const noexcept;
   [[nodiscard]] const BackupProgress& progress() const noexcept;
 
+  // Stops reading until it is let go on: when others are to have the machine. From any thread.
+  void hold(bool on) noexcept;
+
   // Between start and stop. Returns when all blocks, but not the manifest, are durable.
   void copy(const BackupStart& start, const CallContext& context);
-  // After the stop, and after all WAL from start to stop is in the repository: makes it a backup.
+  // After the stop, and after all WAL from start to stop is in the repository: makes it a backup. Throws
+  // Error(conflict) when another one of this repository was finished meanwhile, from another machine: expiry takes this
+  // one for aborted then.
   BackupHead finish(const BackupStop& stop, const CallContext& context);
 
  private:

@@ -10,7 +10,8 @@ constexpr std::size_t most_aborted = 3; // of backups that were aborted one afte
 
 } // namespace
 
-BaseFiles::BaseFiles(const BackupRepository& repository, const CallContext& context) {
+BaseFiles::BaseFiles(const BackupRepository& repository, bool none, const CallContext& context) {
+  if (none) return;
   const std::vector<std::string> labels = list_backup_labels(repository, context);
   for (auto label = labels.rbegin(); label != labels.rend() && !head_; ++label) {
     try {

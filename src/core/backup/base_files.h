@@ -12,8 +12,8 @@ namespace dbops::core {
 // the backup that was aborted last, before the last whole one, so that its work is not done again.
 class BaseFiles {
  public:
-  // Finds what is there. repository must outlive it.
-  BaseFiles(const BackupRepository& repository, const CallContext& context);
+  // Finds what is there; with `none`, nothing. repository must outlive it.
+  BaseFiles(const BackupRepository& repository, bool none, const CallContext& context);
 
   // The last whole backup; absent: there is none.
   [[nodiscard]] const std::optional<BackupHead>& head() const noexcept { return head_; }

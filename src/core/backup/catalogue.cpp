@@ -9,25 +9,6 @@ namespace dbops::core {
 
 namespace {
 
-CatalogueEntry read_entry(const BackupRepository& repository, const std::string& label, const CallContext& context) {
-  CatalogueEntry entry{label, {}, {}};
-  try {
-    entry.head = read_head(repository, label, context);
-  } catch (const Error& error) {
-    switch (error.kind()) {
-    case ErrorKind::corrupt:
-    case ErrorKind::key_missing:
-    case ErrorKind::key_wrong:
-    case ErrorKind::configuration:
-      entry.problem = error.what();
-      break;
-    default:
-      throw;
-    }
-  }
-  return entry;
-}
-
 // The value of a setting, quoted for a configuration file.
 std::string setting_value(std::string_view value) {
   std::string text = "'";
@@ -64,6 +45,26 @@ bool leads_to(const BackupHead& head, const RecoveryTarget& target) {
 
 } // namespace
 
+CatalogueEntry read_catalogue_entry(const BackupRepository& repository, const std::string& label,
+                                    const CallContext& context) {
+  CatalogueEntry entry{label, {}, {}};
+  try {
+    entry.head = read_head(repository, label, context);
+  } catch (const Error& error) {
+    switch (error.kind()) {
+    case ErrorKind::corrupt:
+    case ErrorKind::key_missing:
+    case ErrorKind::key_wrong:
+    case ErrorKind::configuration:
+      entry.problem = error.what();
+      break;
+    default:
+      throw;
+    }
+  }
+  return entry;
+}
+
 std::vector<CatalogueEntry> read_catalogue(const BackupRepository& repository, unsigned threads,
                                            const CallContext& context) {
   const std::vector<std::string> labels = list_backup_labels(repository, context);
@@ -74,21 +75,31 @@ std::vector<CatalogueEntry> read_catalogue(const BackupRepository& repository, u
   reading.reserve(labels.size());
   for (const std::string& label : labels)
     reading.push_back(
-        pool.submit([&, label](const std::stop_token&) { return read_entry(repository, label, context); }));
+        pool.submit([&, label](const std::stop_token&) { return read_catalogue_entry(repository, label, context); }));
   for (auto& entry : reading)
     entries.push_back(entry.get());
   return entries;
 }
 
-const BackupHead& choose_backup(const std::vector<CatalogueEntry>& catalogue, const RecoveryTarget& target) {
+const BackupHead& choose_backup(const std::vector<CatalogueEntry>& catalogue, const RecoveryTarget& target,
+                                const std::function<bool(const BackupHead&)>& fits) {
   const BackupHead* oldest = nullptr;
   for (const CatalogueEntry& entry : catalogue)
     if (entry.head && oldest == nullptr) oldest = &*entry.head;
   if (oldest == nullptr)
     throw Error(ErrorKind::configuration, "the store has no backup of this cluster",
                 "\"dbops list\" shows what is there.");
-  for (auto entry = catalogue.rbegin(); entry != catalogue.rend(); ++entry)
-    if (entry->head && leads_to(*entry->head, target)) return *entry->head;
+  const BackupHead* elsewhere = nullptr;
+  for (auto entry = catalogue.rbegin(); entry != catalogue.rend(); ++entry) {
+    if (!entry->head || !leads_to(*entry->head, target)) continue;
+    if (!fits || fits(*entry->head)) return *entry->head;
+    elsewhere = &*entry->head;
+  }
+  if (elsewhere != nullptr)
+    throw Error(ErrorKind::configuration,
+                "no backup lies on the history of the timeline that is to be recovered: that of " + elsewhere->label +
+                    " was left before it was complete",
+                "Give --timeline current, or the number of another one: \"dbops list\" shows those of the backups.");
   throw Error(ErrorKind::configuration, "no backup was complete at the recovery target \"" + target.value + "\"",
               "The first one reaches from " + iso8601_basic(oldest->finished) + ", LSN " + to_string(oldest->stop_lsn) +
                   ", on.");

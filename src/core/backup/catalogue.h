@@ -15,6 +15,9 @@ struct CatalogueEntry {
   std::string problem;            // why it is not readable; empty: it was not finished
 };
 
+CatalogueEntry read_catalogue_entry(const BackupRepository& repository, const std::string& label,
+                                    const CallContext& context);
+
 // All that was begun, ascending. threads: how many manifests are read at a time.
 std::vector<CatalogueEntry> read_catalogue(const BackupRepository& repository, unsigned threads,
                                            const CallContext& context);
@@ -30,9 +33,10 @@ struct RecoveryTarget {
   bool standby = false;
 };
 
-// The newest backup that was complete before the target. Throws Error(configuration) when all are later, saying from
-// when on recovery is possible.
-const BackupHead& choose_backup(const std::vector<CatalogueEntry>& catalogue, const RecoveryTarget& target);
+// The newest backup that was complete before the target, and that `fits` (which is asked for no others; may be empty).
+// Throws Error(configuration) when there is none, saying from when on recovery is possible.
+const BackupHead& choose_backup(const std::vector<CatalogueEntry>& catalogue, const RecoveryTarget& target,
+                                const std::function<bool(const BackupHead&)>& fits = {});
 
 // Lines for postgresql.auto.conf. comment: one line.
 std::string recovery_settings(const RecoveryTarget& target, const std::string& restore_command,

@@ -6,6 +6,7 @@
 #include "core/wal/layout.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <set>
 
 namespace dbops::core {
@@ -88,13 +89,26 @@ class Expiry {
     return packs;
   }
 
+  // The backup that an unfinished one compares with.
+  std::string base_of(const std::string& label) const {
+    const auto begun = repository_.get(backup_begun_key(label), ObjectKind::backup_event, max_head_size, context_);
+    if (!begun) return {};
+    const auto json = nlohmann::json::parse(as_text(*begun), nullptr, false);
+    return json.is_object() ? json.value("base", std::string()) : std::string();
+  }
+
   std::set<PackId> packs_to_remove() const {
     std::set<PackId> needed, known;
     bool open = false;
-    for (const CatalogueEntry& entry : catalogue_) {
-      open = open || is_open(entry);
-      if (entry.head) (expired_.contains(entry.label) ? known : needed).merge(packs_of(entry));
-    }
+    std::set<std::string> compared; // what a running backup compares with: it refers to the same packs
+    for (const CatalogueEntry& entry : catalogue_)
+      if (is_open(entry)) {
+        open = true;
+        compared.insert(base_of(entry.label));
+      }
+    for (const CatalogueEntry& entry : catalogue_)
+      if (entry.head)
+        (expired_.contains(entry.label) && !compared.contains(entry.label) ? known : needed).merge(packs_of(entry));
     std::set<PackId> dropped;
     for (const PackInfo& pack : packs_)
       if (!needed.contains(pack.id) && (!open || known.contains(pack.id))) dropped.insert(pack.id);

@@ -1,6 +1,8 @@
 #include "core/backup/verify.h"
 
 #include "core/backup/damaged_packs.h"
+#include "core/backup/dump.h"
+#include "core/backup/evidence.h"
 #include "core/backup/file_rules.h"
 #include "core/backup/pack_reader.h"
 #include "core/backup/region_map.h"
@@ -37,10 +39,16 @@ class Verification {
       guarded(entry.label, [&] { check_lists(heads_.back()); });
       guarded(entry.label, [&] { check_wal_coverage(repository_, heads_.back(), consistent_, context_); });
     }
-    if (!options_.label.empty() && heads_.empty() && result_.damage.empty())
-      throw Error(ErrorKind::configuration, "the store has no finished backup " + options_.label);
+    check_dumps();
+    if (!options_.label.empty() && heads_.empty() && result_.dumps == 0 && result_.damage.empty())
+      throw Error(ErrorKind::configuration, "the store has no finished backup or dump " + options_.label);
     find_damaged_packs();
     if (!damaged_.empty()) name_damage();
+    forget_removed();
+    for (const BackupHead& head : heads_)
+      if (std::ranges::find(result_.damage, head.label, &Damage::backup) == result_.damage.end())
+        result_.whole.push_back(head.label);
+    keep_record();
     return std::move(result_);
   }
 
@@ -48,6 +56,16 @@ class Verification {
   void report(const std::string& backup, const std::string& what) {
     if (log_) log_({LogLevel::warning, "backup " + backup + ": " + what});
     result_.damage.push_back({backup, what});
+  }
+
+  void keep_record() {
+    try {
+      put_verification(repository_, {.at = repository_.clock.wall_now(), .deep = options_.deep, .whole = result_.whole},
+                       context_);
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::access_denied) throw;
+      if (log_) log_({LogLevel::warning, std::string("the result is not kept: ") + error.what()});
+    }
   }
 
   // What the check throws because of damage is a finding; all else ends the verification.
@@ -75,10 +93,50 @@ class Verification {
       throw Error(ErrorKind::corrupt, "its lists are not those that it was made with");
   }
 
+  void check_dumps() {
+    for (const DumpEntry& entry : read_dumps(repository_, 8, context_)) {
+      if (!options_.label.empty() && entry.label != options_.label) continue;
+      stop_if_wanted();
+      if (!entry.problem.empty()) report(entry.label, "the manifest of the dump: " + entry.problem);
+      if (!entry.head) continue;
+      ++result_.dumps;
+      for (const std::string& what :
+           damage_of_dump(repository_, *entry.head, options_.deep, options_.threads, context_))
+        report(entry.label, "dump of database \"" + entry.head->database + "\": " + what);
+    }
+  }
+
+  [[nodiscard]] bool is_there(const std::string& name) const {
+    return repository_.store.head(repository_.key(name), context_).has_value();
+  }
+
+  // What expiry has removed meanwhile is no damage.
+  void forget_removed() {
+    std::erase_if(heads_, [this](const BackupHead& head) { return !is_there(backup_head_key(head.label)); });
+    std::erase_if(result_.damage, [this](const Damage& damage) {
+      return !is_there(backup_head_key(damage.backup)) && !is_there(dump_head_key(damage.backup));
+    });
+  }
+
+  [[nodiscard]] std::set<PackId> packs_needed() {
+    std::set<PackId> needed;
+    for (const BackupHead& head : heads_)
+      guarded(head.label, [&] {
+        std::vector<Digest> digests;
+        for (const PackInfo& pack : read_pack_list(repository_, head, digests, context_))
+          needed.insert(pack.id);
+      });
+    return needed;
+  }
+
   void find_damaged_packs() {
     const std::vector<PackInfo> packs(packs_.begin(), packs_.end());
-    for (const PackInfo& pack : missing_packs(repository_, packs, context_))
-      damaged_[pack.id] = "missing, or of another size";
+    if (const auto missing = missing_packs(repository_, packs, context_); !missing.empty()) {
+      forget_removed();
+      const std::set<PackId> needed = packs_needed();
+      for (const PackInfo& pack : missing)
+        if (needed.contains(pack.id)) damaged_[pack.id] = "missing, or of another size";
+    }
     result_.packs = packs.size();
     progress_.packs_total = packs.size();
     if (options_.deep) read_packs(packs);

@@ -9,7 +9,7 @@
 namespace dbops::core {
 
 struct VerifyOptions {
-  std::string label = {}; // empty: all backups
+  std::string label = {}; // empty: all backups and dumps
   bool deep = false;      // read, decrypt and hash every object; otherwise: that they are there, with the right size
   unsigned threads = 2;
 };
@@ -24,13 +24,15 @@ struct Damage {
 };
 
 struct VerifyResult {
-  std::uint64_t backups = 0, packs = 0, bytes = 0;
+  std::uint64_t backups = 0, packs = 0, dumps = 0;
   std::vector<Damage> damage;
+  std::vector<std::string> whole; // labels of the backups that nothing is wrong with
 };
 
-// Of each backup: its manifest, its lists, its packs, and WAL from its start to its stop. Packs that are damaged or
-// missing are noted in the store ("damaged/<id>"): the next backup does not use them, and stores their blocks again.
-// Throws what ObjectStore throws.
+// Of each backup: its manifest, its lists, its packs, and WAL from its start to its stop; of each dump, its pieces.
+// Packs that are damaged or missing are noted in the store ("damaged/<id>"): the next backup does not use them, and
+// stores their blocks again. The result is kept in the store as well ("verify/<time>-<random>.json"), if it may be
+// written to. Throws what ObjectStore throws.
 VerifyResult verify(const BackupRepository& repository, const VerifyOptions& options, VerifyProgress& progress,
                     const LogSink& log, const CallContext& context);
 

@@ -2,10 +2,19 @@
 
 #include "core/base/error.h"
 #include "core/wal/catalogue.h"
+#include "core/wal/layout.h"
+#include "core/wal/timeline_history.h"
 
 #include <algorithm>
+#include <charconv>
 
 namespace dbops::core {
+
+namespace {
+
+constexpr std::uint64_t largest_history = 1 << 20; // bytes
+
+} // namespace
 
 WalCoverage wal_coverage(const BackupRepository& repository, const BackupHead& head, const CallContext& context) {
   const SegmentSize size(head.wal_segment_size);
@@ -56,6 +65,37 @@ void check_wal_coverage(const BackupRepository& repository, const BackupHead& he
                 "WAL is missing between " + to_string(coverage.until) + " and " + to_string(coverage.later_from) +
                     ", where the store has more of it",
                 reachable + " Give --target-lsn within it, or use a later backup.");
+}
+
+bool is_on_history(const BackupRepository& repository, const BackupHead& head, const RecoveryTarget& target,
+                   const CallContext& context) {
+  if (target.timeline == "current") return true;
+  if (target.timeline.empty() && target.kind == RecoveryTarget::Kind::immediate) return true;
+  const auto history_of = [&](TimelineId timeline) {
+    const auto file = parse_wal_file_name(hex_field(timeline, 8) + ".history");
+    return repository.get(wal_file_key(*file), ObjectKind::wal_history, largest_history, context);
+  };
+  TimelineId wanted = head.timeline;
+  std::optional<Bytes> history;
+  if (target.timeline.empty() || target.timeline == "latest") {
+    // As PostgreSQL looks for it (findNewestTimeLine).
+    while (auto next = history_of(wanted + 1)) {
+      ++wanted;
+      history = std::move(next);
+    }
+  } else {
+    const auto [end, error] =
+        std::from_chars(target.timeline.data(), target.timeline.data() + target.timeline.size(), wanted);
+    if (error != std::errc() || end != target.timeline.data() + target.timeline.size())
+      throw Error(ErrorKind::configuration, "\"" + target.timeline + "\" is no timeline",
+                  "latest, current or a number.");
+    if (wanted != head.timeline) history = history_of(wanted);
+  }
+  if (wanted == head.timeline) return true;
+  if (!history) return false;
+  for (const TimelineSwitch& left : parse_timeline_history(as_text(*history), wanted))
+    if (left.timeline == head.timeline) return left.end >= head.stop_lsn;
+  return false;
 }
 
 } // namespace dbops::core

@@ -23,4 +23,9 @@ WalCoverage wal_coverage(const BackupRepository& repository, const BackupHead& h
 void check_wal_coverage(const BackupRepository& repository, const BackupHead& head, const RecoveryTarget& target,
                         const CallContext& context);
 
+// Whether recovery from the backup can follow the target's timeline: another one may have left the backup's own before
+// the backup was complete. Throws what ObjectStore throws, and Error(corrupt) for a history file.
+bool is_on_history(const BackupRepository& repository, const BackupHead& head, const RecoveryTarget& target,
+                   const CallContext& context);
+
 } // namespace dbops::core

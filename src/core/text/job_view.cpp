@@ -26,15 +26,23 @@ double fraction(const JobProgress& job) {
 
 // "1,234 rows", "1,234 of about 5,000 rows" while it is not known how many there will have been.
 std::string rows_text(const JobProgress& job) {
+  if (job.kind == "backup") {
+    if (is_finished(job) || !job.rows_total) return byte_size(job.rows_done);
+    return byte_size(job.rows_done) + " of about " + byte_size(std::max(job.rows_done, *job.rows_total));
+  }
   if (is_finished(job) || !job.rows_total) return grouped(job.rows_done) + " rows";
   return fmt::format("{} of about {} rows", grouped(job.rows_done), grouped(std::max(job.rows_done, *job.rows_total)));
 }
 
+std::string one_rate(const JobProgress& job, double rate) {
+  return job.kind == "backup" ? byte_size(static_cast<std::int64_t>(rate)) + "/s" : row_rate(rate);
+}
+
 // The rate now, or over the whole run where there is no now.
 std::string rate_text(const JobProgress& job) {
-  if (job.state == "running") return job.rows_per_second ? row_rate(*job.rows_per_second) : std::string();
+  if (job.state == "running") return job.rows_per_second ? one_rate(job, *job.rows_per_second) : std::string();
   if (!is_finished(job) || !job.run_time || job.run_time->count() <= 0) return {};
-  return row_rate(static_cast<double>(job.rows_done) / job.run_time->count());
+  return one_rate(job, static_cast<double>(job.rows_done) / job.run_time->count());
 }
 
 std::string batches_text(const JobProgress& job) {

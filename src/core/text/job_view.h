@@ -14,7 +14,7 @@ namespace dbops::core {
 // What dbops.jobs and dbops.progress say of a job. Texts are as the server gave them, not terminal_text() yet.
 struct JobProgress {
   std::int64_t job_id = 0;
-  std::string kind;   // backfill, batch_delete
+  std::string kind;   // backfill, batch_delete, backup (whose rows are bytes)
   std::string target; // table
   std::string label;
   std::string state; // a later server may have states that core::JobState does not

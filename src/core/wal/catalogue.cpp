@@ -3,6 +3,7 @@
 #include "core/base/bytes.h"
 #include "core/wal/restore_plan.h"
 
+#include <algorithm>
 #include <charconv>
 #include <optional>
 #include <set>
@@ -40,25 +41,27 @@ class TimelineReader {
     if (key.chunk)
       take_chunk(id->number, *key.chunk, object);
     else if (key.file.kind == WalFileKind::segment)
-      take_segment(id->number);
+      take_segment(id->number, object);
   }
 
   // Ends the segment whose chunks are being collected.
   void flush() {
     if (!chunks_.empty())
       contents_.streamed.push_back(
-          {collecting_, plan_chunks(std::move(chunks_), std::uint32_t(size_.bytes())).covered});
+          {collecting_, plan_chunks(std::move(chunks_), std::uint32_t(size_.bytes())).covered, stored_});
     chunks_.clear();
+    stored_ = {};
   }
 
  private:
-  void take_segment(SegmentNumber number) {
+  void take_segment(SegmentNumber number, const ObjectInfo& object) {
     flush();
     auto& ranges = contents_.ranges;
     if (!ranges.empty() && ranges.back().last + 1 == number)
       ranges.back().last = number;
     else
       ranges.push_back({number, number});
+    ranges.back().stored = object.modified;
   }
 
   void take_chunk(SegmentNumber number, const ChunkRange& chunk, const ObjectInfo& object) {
@@ -69,6 +72,7 @@ class TimelineReader {
     if (number != collecting_) flush();
     collecting_ = number;
     chunks_.push_back(chunk);
+    stored_ = std::max(stored_, object.modified);
   }
 
   TimelineContents& contents_;
@@ -76,6 +80,7 @@ class TimelineReader {
   const std::function<void(const ObjectInfo&)>& redundant_;
   SegmentNumber collecting_ = 0;
   std::vector<ChunkRange> chunks_;
+  WallTime stored_; // the last of them
 };
 
 } // namespace

@@ -13,19 +13,21 @@ namespace dbops::core {
 // Segments without a gap between them.
 struct SegmentRange {
   SegmentNumber first = 0, last = 0;
+  WallTime stored = {}; // the last one, by the store's clock
 };
 
 // The beginning of the segment behind the last range that was streamed.
 struct StreamedTail {
   SegmentNumber segment = 0;
   std::uint32_t covered = 0; // contiguous bytes from its start
+  WallTime stored = {};      // the last chunk, by the store's clock
 };
 
 struct TimelineContents {
   TimelineId timeline = 0;
   bool has_history = false;
-  std::vector<SegmentRange> ranges;   // ascending; what lies between two is missing
-  std::vector<StreamedTail> streamed; // segments of which there are only chunks, ascending
+  std::vector<SegmentRange> ranges = {};   // ascending; what lies between two is missing
+  std::vector<StreamedTail> streamed = {}; // segments of which there are only chunks, ascending
   std::uint64_t objects = 0, bytes = 0;
 };
 

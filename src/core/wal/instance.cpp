@@ -96,4 +96,9 @@ std::string instance_identity(const fs::path& data_directory, Random& random) {
   return identity.empty() ? write_identity(data_directory, path, random) : identity;
 }
 
+std::optional<std::string> known_instance_identity(const fs::path& data_directory) {
+  std::string identity = read_identity(data_directory, data_directory / "dbops.instance");
+  return identity.empty() ? std::nullopt : std::optional(std::move(identity));
+}
+
 } // namespace dbops::core

@@ -4,6 +4,7 @@
 #include "core/base/random.h"
 
 #include <filesystem>
+#include <optional>
 #include <string>
 
 namespace dbops::core {
@@ -15,5 +16,8 @@ namespace dbops::core {
 // rsync, a snapshot that another machine mounted, pg_rewind), a new identity is chosen and written durably. Processes
 // of one cluster may call this at the same time. Throws Error.
 std::string instance_identity(const std::filesystem::path& data_directory, Random& random);
+
+// The same, and nothing is written. Absent: the data directory has none, or one of another place.
+std::optional<std::string> known_instance_identity(const std::filesystem::path& data_directory);
 
 } // namespace dbops::core

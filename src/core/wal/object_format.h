@@ -25,6 +25,8 @@ enum class ObjectKind : std::uint8_t {
   backup_packs = 8,  // a part of a backup's list of packs
   backup_head = 9,   // what makes a backup one
   backup_event = 10, // what happened to a backup: begun, pinned, verified, ...
+  dump_piece = 11,   // of what pg_dump wrote
+  dump_head = 12,    // what makes a dump one
 };
 
 enum class Codec : std::uint8_t { none = 0, zstd = 1 };

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "server/backfill/work.h"
+#include "server/backup/work.h"
 #include "server/compat.h"
 #include "server/engine/control.h"
 #include "server/engine/shared.h"
@@ -211,6 +212,7 @@ bool extension_unchanged(Session& session, Oid extension) {
 SliceBody slice_body(const std::string& kind) {
   if (kind == "backfill" || kind == "batch_delete") return backfill::work;
   if (kind == "retain") return lifecycle::work_on_retention;
+  if (kind == "backup") return backup::work;
   return nullptr;
 }
 

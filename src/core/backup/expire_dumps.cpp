@@ -1,0 +1,113 @@
+#include "core/backup/expire_dumps.h"
+
+#include "core/base/error.h"
+
+#include <algorithm>
+
+namespace dbops::core {
+
+namespace {
+
+constexpr auto longest_dump = std::chrono::hours(7 * 24); // one that is not finished by then was aborted
+
+class Expiry {
+ public:
+  Expiry(const BackupRepository& repository, bool dry_run, const LogSink& log, const CallContext& context)
+      : repository_(repository), dry_run_(dry_run), log_(log), context_(context) {}
+
+  ExpiredDumps run(const RetentionRules& rules) {
+    const std::vector<DumpEntry> dumps = read_dumps(repository_, 8, context_);
+    decide(dumps, rules);
+    for (const DumpDecision& decision : result_.decisions)
+      if (decision.reasons.empty()) {
+        ++result_.dumps;
+        result_.bytes += remove(decision.label);
+      }
+    for (const std::string& label : aborted(dumps)) {
+      ++result_.unfinished;
+      remove(label);
+    }
+    return std::move(result_);
+  }
+
+ private:
+  void decide(const std::vector<DumpEntry>& dumps, const RetentionRules& rules) {
+    struct Group {
+      std::vector<RetentionBackup> backups;
+    };
+    std::map<std::tuple<std::string, std::vector<std::string>, std::vector<std::string>>, Group> groups;
+    for (const DumpEntry& entry : dumps) {
+      if (entry.head)
+        groups[{entry.head->database, entry.head->tables, entry.head->schemas}].backups.push_back(
+            {entry.label, entry.head->finished, 0, 0, false});
+      else if (!entry.problem.empty())
+        result_.decisions.push_back({entry.label, "", {"not readable"}});
+    }
+    for (const auto& [key, group] : groups)
+      for (RetentionDecision& decision : plan_retention(group.backups, rules, repository_.clock.wall_now()).decisions)
+        result_.decisions.push_back({decision.label, std::get<0>(key), std::move(decision.reasons)});
+    std::ranges::sort(result_.decisions, {}, &DumpDecision::label);
+  }
+
+  // Told by the store's clock alone, so that no other one can remove what is under way.
+  std::vector<std::string> aborted(const std::vector<DumpEntry>& dumps) const {
+    std::optional<WallTime> newest;
+    for (const DumpEntry& entry : dumps)
+      if (entry.head)
+        if (const auto head = repository_.store.head(repository_.key(dump_head_key(entry.label)), context_))
+          newest = std::max(newest.value_or(head->modified), head->modified);
+    std::vector<std::string> labels;
+    if (!newest) return labels;
+    for (const DumpEntry& entry : dumps) {
+      if (entry.head || !entry.problem.empty()) continue;
+      const auto begun = repository_.store.head(repository_.key(dump_begun_key(entry.label)), context_);
+      // Without "begun" it is the rest of one whose removal was interrupted.
+      if (!begun || begun->modified + longest_dump < *newest) labels.push_back(entry.label);
+    }
+    return labels;
+  }
+
+  // The manifest first, so that no half of a dump looks like one; "begun" last, so that the rest is found again.
+  std::uint64_t remove(const std::string& label) {
+    std::uint64_t bytes = 0;
+    remove_object(repository_.key(dump_head_key(label)));
+    std::vector<std::string> keys;
+    ListRequest request;
+    request.prefix = repository_.key(dump_prefix(label));
+    do {
+      ListPage page = repository_.store.list(request, context_);
+      for (const ObjectInfo& object : page.objects) {
+        keys.push_back(object.key);
+        bytes += object.size;
+      }
+      request.continuation = std::move(page.continuation);
+    } while (!request.continuation.empty());
+    const std::string begun = repository_.key(dump_begun_key(label));
+    std::erase(keys, begun);
+    for (const std::string& key : keys)
+      remove_object(key);
+    remove_object(begun);
+    return bytes;
+  }
+
+  void remove_object(const std::string& key) {
+    if (context_.stop.stop_requested()) throw Error(ErrorKind::cancelled, "expiry was cancelled");
+    if (log_) log_({LogLevel::debug, (dry_run_ ? "would remove " : "removes ") + key});
+    if (!dry_run_) repository_.store.remove(key, context_);
+  }
+
+  const BackupRepository& repository_;
+  bool dry_run_;
+  const LogSink& log_;
+  const CallContext& context_;
+  ExpiredDumps result_;
+};
+
+} // namespace
+
+ExpiredDumps expire_dumps(const BackupRepository& repository, const RetentionRules& rules, bool dry_run,
+                          const LogSink& log, const CallContext& context) {
+  return Expiry(repository, dry_run, log, context).run(rules);
+}
+
+} // namespace dbops::core

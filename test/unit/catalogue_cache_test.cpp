@@ -1,0 +1,116 @@
+// What is read once is not read again, and what has gone is not shown.
+#include "core/backup/catalogue_cache.h"
+
+#include "core/base/error.h"
+#include "core/store/memory_store.h"
+#include "fake_time_and_random.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+
+namespace dbops::core {
+namespace {
+
+class CatalogueCacheTest : public testing::Test {
+ protected:
+  CatalogueCacheTest() : store_(clock_) {
+    store_.set_hook([this](MemoryStore::Operation operation, const std::string&, bool after) {
+      if (operation == MemoryStore::Operation::get && !after) ++reads_;
+    });
+  }
+  [[nodiscard]] BackupRepository repository() {
+    return {
+        .store = store_, .clock = clock_, .random = random_, .system_identifier = 1, .keys = nullptr, .origin = "t"};
+  }
+  std::string add_backup(int number, bool finished = true) {
+    BackupHead head;
+    head.label = iso8601_basic(WallTime(std::chrono::seconds(1700000000 + number)));
+    head.system_identifier = 1;
+    head.wal_segment_size = 16 << 20;
+    head.control_file = Bytes(8192);
+    const BackupRepository where = repository();
+    where.put(backup_begun_key(head.label), ObjectKind::backup_event, as_bytes("{}"), {});
+    if (finished) where.put(backup_head_key(head.label), ObjectKind::backup_head, as_bytes(encode_head(head)), {});
+    return head.label;
+  }
+
+  FakeClock clock_;
+  SeededRandom random_;
+  MemoryStore store_;
+  CatalogueCache cache_;
+  std::atomic<int> reads_{0};
+};
+
+TEST_F(CatalogueCacheTest, AThousandBackupsAreReadOnce) {
+  std::vector<std::string> labels;
+  for (int i = 0; i < 1000; ++i)
+    labels.push_back(add_backup(i));
+  const BackupRepository where = repository();
+  const auto first = cache_.backups(where, 8, {});
+  ASSERT_EQ(first.size(), 1000U);
+  EXPECT_EQ(reads_, 1000);
+  labels.push_back(add_backup(2000));
+  const auto second = cache_.backups(where, 8, {});
+  ASSERT_EQ(second.size(), labels.size());
+  for (std::size_t i = 0; i < labels.size(); ++i) {
+    EXPECT_EQ(second[i].label, labels[i]);
+    ASSERT_TRUE(second[i].head.has_value());
+    EXPECT_EQ(second[i].head->label, labels[i]);
+  }
+  EXPECT_EQ(reads_, 1001);
+}
+
+TEST_F(CatalogueCacheTest, WhatIsNotFinishedIsLookedAtAgainAndWhatHasGoneIsForgotten) {
+  const std::string gone = add_backup(1), open = add_backup(2, false);
+  const BackupRepository where = repository();
+  EXPECT_FALSE(cache_.backups(where, 2, {}).at(1).head.has_value());
+  BackupHead head;
+  head.label = open;
+  head.system_identifier = 1;
+  head.wal_segment_size = 16 << 20;
+  where.put(backup_head_key(open), ObjectKind::backup_head, as_bytes(encode_head(head)), {});
+  store_.remove(where.key(backup_head_key(gone)), {});
+  store_.remove(where.key(backup_begun_key(gone)), {});
+  const auto entries = cache_.backups(where, 2, {});
+  ASSERT_EQ(entries.size(), 1U);
+  EXPECT_EQ(entries[0].label, open);
+  EXPECT_TRUE(entries[0].head.has_value());
+}
+
+TEST_F(CatalogueCacheTest, RecordsOfDrillsAndVerificationsComeBackAsTheyWere) {
+  const BackupRepository where = repository();
+  const WallTime at(std::chrono::seconds(1700000000));
+  put_drill(where,
+            {.at = at,
+             .backup = "20261121T143000Z",
+             .target_time = "2026-11-21 15:00",
+             .succeeded = true,
+             .rto_seconds = 12.5,
+             .recovered_to = "0/3000060",
+             .phases = {{"fetch", 2.5}, {"recovery", 10}},
+             .failure = ""},
+            {});
+  put_drill(where, {.at = at + std::chrono::seconds(1), .backup = "", .failure = "it \"failed\""}, {});
+  put_verification(where, {.at = at, .deep = true, .whole = {"20261121T143000Z"}}, {});
+  where.put("drill/20261121T143000Z-00000000.json", ObjectKind::backup_event, as_bytes("not JSON"), {});
+  for (int i = 0; i < 2; ++i) {
+    const auto drills = cache_.drills(where, 4, {});
+    ASSERT_EQ(drills.size(), 2U) << "one cannot be read";
+    EXPECT_EQ(drills[0].at, at);
+    EXPECT_EQ(drills[0].target_time, "2026-11-21 15:00");
+    EXPECT_TRUE(drills[0].succeeded);
+    EXPECT_EQ(drills[0].rto_seconds, 12.5);
+    EXPECT_EQ(drills[0].phases.at(1).second, 10);
+    EXPECT_EQ(drills[1].failure, "it \"failed\"");
+    EXPECT_FALSE(drills[1].target_time.has_value());
+    const auto verifications = cache_.verifications(where, 4, {});
+    ASSERT_EQ(verifications.size(), 1U);
+    EXPECT_TRUE(verifications[0].deep);
+    EXPECT_EQ(verifications[0].whole.at(0), "20261121T143000Z");
+  }
+  EXPECT_EQ(reads_, 4);
+}
+
+} // namespace
+} // namespace dbops::core
