@@ -319,7 +319,7 @@ std::optional<Key> BatchRunner::nth_key(const Table& table, const Key& after, co
 }
 
 std::optional<Key> BatchRunner::last_key(const Table& table) {
-  return first_key(select(last_key_statement(table, spec_.by_age ? spec_.condition : ""), {}));
+  return first_key(select(last_key_statement(table, spec_), {}));
 }
 
 std::optional<BatchRunner::Middle> BatchRunner::middle(const Table& table, const Unit& unit) {

@@ -31,7 +31,9 @@ std::string key_row(const Table& table) {
 // Collects parameters and writes conditions over them.
 class Range {
  public:
-  explicit Range(const Table& table) : table_(table) {}
+  explicit Range(const Table& table) : table_(table) {
+    if (!table.key.present.empty()) add(table.key.present);
+  }
 
   Range& after() { return compare(table_.key.after); }
   Range& upto() { return compare(table_.key.upto); }
@@ -190,13 +192,17 @@ Statement nth_key_statement(const Table& table, bool bounded_below, bool bounded
   return {text, range.types(), false};
 }
 
-Statement last_key_statement(const Table& table, const std::string& condition) {
+Statement last_key_statement(const Table& table, const Spec& spec) {
   std::string order;
   for (const KeyColumn& column : table.key.columns)
     order += (order.empty() ? "" : ", ") + column.name + " DESC";
-  const std::string where = condition.empty() ? "" : " WHERE " + in_parentheses(condition);
-  return {
-      "SELECT " + key_list(table) + " FROM ONLY " + table.name + where + " ORDER BY " + order + " LIMIT 1", {}, false};
+  std::string where = table.key.present;
+  if (spec.by_age) where += (where.empty() ? "" : " AND ") + in_parentheses(spec.condition);
+  if (!where.empty()) where.insert(0, " WHERE ");
+  return {"SELECT " + key_list(table) + " FROM ONLY " + named_table(table.name, spec) + where + " ORDER BY " + order +
+              " LIMIT 1",
+          {},
+          false};
 }
 
 // One statement, so that the count and the middle are of one snapshot.

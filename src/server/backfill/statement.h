@@ -40,7 +40,7 @@ std::string unreferred(const std::string& alias, const std::vector<lifecycle::De
 // fewer.
 Statement nth_key_statement(const Table& table, bool bounded_below, bool bounded_above);
 // Of the rows that match `condition`, where there is one.
-Statement last_key_statement(const Table& table, const std::string& condition);
+Statement last_key_statement(const Table& table, const Spec& spec);
 // The key columns of the row in the middle of the range, and how many rows there are; no row when there is one or none.
 Statement middle_statement(const Table& table, const RangeShape& shape);
 // The key columns of the first row in a range, or its ctid where there is no key.

@@ -249,19 +249,23 @@ std::optional<Table> describe_table_by(Oid oid, const std::string& column) {
   std::optional<Table> table = describe_table(oid, {});
   if (!table || !table->key.usable()) return table;
   TableKey key;
-  const Rows found =
-      ask_catalog("SELECT a.atttypid, a.attnum, f.oid, a.attcollation FROM pg_attribute a JOIN pg_index i ON "
-                  "i.indrelid = a.attrelid AND"
-                  " i.indkey[0] = a.attnum JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam"
-                  " JOIN pg_opclass o ON o.oid = i.indclass[0] JOIN pg_opfamily f ON f.oid = o.opcfamily"
-                  " WHERE a.attrelid = $1::oid AND quote_ident(a.attname) = $2 AND m.amname = 'btree' AND i.indisvalid "
-                  "AND i.indisready"
-                  " AND i.indpred IS NULL AND o.opcdefault AND i.indcollation[0] = a.attcollation LIMIT 1",
-                  {to_text(oid), column});
+  const Rows found = ask_catalog(
+      "SELECT a.atttypid, a.attnum, f.oid, a.attcollation, i.indpred IS NOT NULL FROM pg_attribute a JOIN pg_index i "
+      "ON "
+      "i.indrelid = a.attrelid AND"
+      " i.indkey[0] = a.attnum JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam"
+      " JOIN pg_opclass o ON o.oid = i.indclass[0] JOIN pg_opfamily f ON f.oid = o.opcfamily"
+      " WHERE a.attrelid = $1::oid AND quote_ident(a.attname) = $2 AND m.amname = 'btree' AND i.indisvalid "
+      "AND i.indisready"
+      " AND (i.indpred IS NULL OR pg_get_expr(i.indpred, i.indrelid) = '(' || $2 || ' IS NOT NULL)')"
+      " AND o.opcdefault AND i.indcollation[0] = a.attcollation ORDER BY i.indpred IS NULL, i.indnkeyatts DESC "
+      "LIMIT 1",
+      {to_text(oid), column});
   // One operator name stands for the whole row comparison; those of the types that have an age are PostgreSQL's own.
   if (!found.empty() && table->key.after == "OPERATOR(pg_catalog.>)" && table->key.upto == "OPERATOR(pg_catalog.<=)") {
     key = table->key;
     key.columns.insert(key.columns.begin(), {column, static_cast<Oid>(found.integer(0, 0)), false});
+    if (found.boolean(0, 4)) key.present = column + " IS NOT NULL";
     key.identity = found.text(0, 1) + ":" + found.text(0, 2) + ":" + found.text(0, 3) + " " + key.identity;
   }
   table->key = key;

@@ -20,6 +20,7 @@ struct TableKey {
   // Columns by number, with operator family and collation: equal when the order of the rows is the same. An integer
   // column that becomes a bigint keeps it.
   std::string identity;
+  std::string present; // "deleted_at IS NOT NULL": the index has these rows alone; statements have to say so
   [[nodiscard]] bool usable() const noexcept { return !columns.empty(); }
   [[nodiscard]] bool hashable() const noexcept;
 };
@@ -43,7 +44,7 @@ struct Table {
 std::optional<Table> describe_table(Oid relation, const std::vector<std::string>& assigned_columns);
 // The same, with a key that begins with that column (quoted) and goes on with the table's own, for walking over rows
 // that match a bound of it: the column may have NULLs, which are not met. Not usable without a btree index on it in
-// ascending or descending order of the type.
+// ascending or descending order of the type, complete or of the rows where it IS NOT NULL.
 std::optional<Table> describe_table_by(Oid relation, const std::string& column);
 
 // The table itself, or all that inherits from it, by OID; partitioned parents, which hold no rows, left out.

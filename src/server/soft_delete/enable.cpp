@@ -172,12 +172,18 @@ std::string id_index_name(Oid target) {
   return "dbops_deletion_" + to_text(target);
 }
 
+// By which deletions are restored and purged: in this order, deletion by deletion, row by row.
+std::string id_index_definition(Oid target) {
+  std::string columns = "deletion_id";
+  for (const KeyColumn& column : primary_key(target))
+    columns += ", " + column.name;
+  return "CREATE INDEX @ ON " + qualified_name(target) + " (" + columns + ") WHERE deletion_id IS NOT NULL";
+}
+
 // What has to be built, as {name, definition with @ for the name}.
 std::vector<std::pair<std::string, std::string>> to_build(Oid target, const json& indexes, const std::string& which) {
   std::vector<std::pair<std::string, std::string>> list;
-  if (which == "build")
-    list.emplace_back(id_index_name(target),
-                      "CREATE INDEX @ ON " + qualified_name(target) + " (deletion_id) WHERE deletion_id IS NOT NULL");
+  if (which == "build") list.emplace_back(id_index_name(target), id_index_definition(target));
   for (const json& index : indexes)
     list.emplace_back(index.at("new").get<std::string>(), index.at(which).get<std::string>());
   return list;

@@ -7,6 +7,8 @@
 #include <algorithm>
 
 #include "server/arguments.h"
+#include "server/backfill/create.h"
+#include "server/backfill/input.h"
 #include "server/engine/run.h"
 #include "server/guc.h"
 #include "server/soft_delete/deletion.h"
@@ -62,13 +64,18 @@ std::vector<Rule> tables_to_purge(const Rule& root) {
 }
 
 // A row that is referred to stays: by a live row, by one that is held, or by one of a deletion whose time has not come.
+// Scalar subqueries, so that the batch stays a walk by its index and asks for each of its rows: as a join the planner
+// would put all deletions, or all of a child table, first.
 std::string condition_of(const Rule& rule) {
   const std::string alias = quote_name(call_pg([&rule] { return get_rel_name(rule.table); }));
-  std::string text = alias + ".deletion_id OPERATOR(pg_catalog.=) ANY (SELECT d.deletion_id FROM dbops.purging d)";
+  const Rows ids = bookkeep("SELECT min(deletion_id), max(deletion_id) FROM dbops.purging");
+  std::string text = alias + ".deletion_id OPERATOR(pg_catalog.>=) " + ids.text(0, 0) + " AND " + alias +
+                     ".deletion_id OPERATOR(pg_catalog.<=) " + ids.text(0, 1) +
+                     " AND (SELECT true FROM dbops.purging d WHERE d.deletion_id OPERATOR(pg_catalog.=) " + alias +
+                     ".deletion_id)";
   for (const ForeignKey& key : foreign_keys_to(rule.table)) {
     if (key.on_delete == 'n' || key.on_delete == 'd') continue;
-    text +=
-        " AND NOT EXISTS (SELECT FROM " + key.child_name + " AS dbops_child WHERE " + key.join(alias, "dbops_child");
+    text += " AND (SELECT true FROM " + key.child_name + " AS dbops_child WHERE " + key.join(alias, "dbops_child");
     // A row that refers to itself does not keep itself.
     if (key.child_root == rule.table) {
       text += " AND NOT (";
@@ -77,7 +84,7 @@ std::string condition_of(const Rule& rule) {
                 "." + rule.key[i].name;
       text += ")";
     }
-    text += ")";
+    text += " LIMIT 1) IS NULL";
   }
   return text;
 }
@@ -87,17 +94,48 @@ bool any_left(const Rule& rule) {
               .empty();
 }
 
+// Every partition has the index that enabling has made.
+bool has_walk(const Rule& rule) {
+  for (const Oid member : backfill::family(rule.table))
+    if (const auto table = backfill::describe_table_by(member, "deletion_id"); !table || !table->key.usable())
+      return false;
+  return true;
+}
+
+backfill::DeleteRequest delete_request(const Rule& rule, const Request& request) {
+  backfill::DeleteRequest wish;
+  wish.target = rule.table;
+  wish.owner = backfill::role_for(rule.table, role_name(rule.owner));
+  wish.kind = "batch_delete";
+  wish.spec.erase = true;
+  wish.spec.condition = condition_of(rule);
+  wish.spec.timezone = "UTC";
+  wish.spec.nice_ratio = request.nice_ratio;
+  wish.spec.max_errors = 1'000'000;
+  // The defaults of dbops.batch_delete.
+  wish.spec.limits.max_replica_lag = 10;
+  wish.spec.limits.max_archive_backlog = 100;
+  wish.spec.limits.max_lock_waiters = 0;
+  if (has_walk(rule)) {
+    wish.spec.age_column = "deletion_id";
+    wish.spec.by_age = true;
+    wish.spec.one_pass = true;
+  }
+  const int nest_level = enter_settings({{"search_path", rule.schema + ", pg_temp"}});
+  wish.spec.settings = backfill::session_settings();
+  leave_settings(nest_level);
+  return wish;
+}
+
 // Its own session's, not a worker's: not before tomorrow, which CALL dbops.run() does not ask about.
 std::int64_t make_job(const Rule& rule, const Request& request) {
-  const Rows job =
-      run_in_schema(rule,
-                    "SELECT dbops.batch_delete($1::oid, $2, nice_ratio => $3::float8, max_errors => 1000000,"
-                    " run_as => $4::name, label => $5)",
-                    {to_text(rule.table), condition_of(rule), std::to_string(request.nice_ratio), role_name(rule.owner),
-                     "purge of " + label(rule.table)});
-  bookkeep("UPDATE dbops.job SET not_before = clock_timestamp() + interval '1 day' WHERE job_id = $1::bigint",
-           {job.text(0, 0)});
-  return job.integer(0, 0);
+  backfill::DeleteRequest wish = delete_request(rule, request);
+  const backfill::DeletePlan plan = backfill::plan_delete(wish);
+  const std::int64_t job = backfill::make_delete_job(wish, plan);
+  bookkeep(
+      "UPDATE dbops.job SET not_before = clock_timestamp() + interval '1 day', label = $2 WHERE job_id = $1::bigint",
+      {to_text(job), "purge of " + label(rule.table)});
+  return job;
 }
 
 std::int64_t rows_of_job(std::int64_t job) {

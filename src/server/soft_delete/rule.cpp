@@ -87,13 +87,6 @@ Rows run(const std::string& sql, const std::vector<Value>& parameters) {
   return result;
 }
 
-Rows run_in_schema(const Rule& rule, const std::string& sql, const std::vector<Value>& parameters) {
-  const int nest_level = enter_settings(in_schema_of(rule));
-  Rows result = query(sql, parameters);
-  leave_settings(nest_level);
-  return result;
-}
-
 Rows run_as_extension(const std::string& sql, const std::vector<Value>& parameters) {
   return as_role(extension_owner(), SECURITY_LOCAL_USERID_CHANGE, [&] { return run(sql, parameters); });
 }

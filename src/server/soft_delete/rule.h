@@ -44,9 +44,6 @@ struct ForeignKey {
 
 // Statements made for one table: as the current user, with a pinned search_path; their plans are not kept.
 Rows run(const std::string& sql, const std::vector<Value>& parameters = {});
-// The same with the schema of the table as search_path: what a job keeps for its batches, and so for the table's
-// triggers.
-Rows run_in_schema(const Rule& rule, const std::string& sql, const std::vector<Value>& parameters = {});
 // As run(), as the extension's owner, for reading and locking rows: no function of a user is called, as only superusers
 // make the operators of an index.
 Rows run_as_extension(const std::string& sql, const std::vector<Value>& parameters = {});
