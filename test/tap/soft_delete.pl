@@ -140,6 +140,27 @@ $old = sql("SELECT dbops.soft_delete('shop.item', 6)");
 sql("CALL dbops.purge('shop.item', older_than => '0')");
 is(sql("SELECT state FROM dbops.soft_deletions WHERE deletion_id = $old"), 'purged', 'earlier than the grace period, when older_than says so');
 
+# --- legal holds --------------------------------------------------------------------------------------------------------------------------
+sql(q{INSERT INTO shop.item (id, name) VALUES (20, 'held'), (21, 'free'); INSERT INTO shop.part VALUES (20, 20), (21, 21), (22, 20)});
+my $hold = sql(q{SELECT dbops.hold('shop.part', 'id = 20', 'case 7')});
+my ($held, $free) = map { sql("SELECT dbops.soft_delete('shop.item', $_)") } 20, 21;
+age($_, '40 days') for $held, $free;
+sql("CALL dbops.purge('shop.item')");
+is(sql('SELECT string_agg(id::text, \',\' ORDER BY id) FROM shop.part WHERE id BETWEEN 20 AND 22') . '|' . sql('SELECT string_agg(id::text, \',\') FROM shop.item WHERE id IN (20, 21)'), '20|20', 'a held row stays, and what it refers to');
+is(sql("SELECT string_agg(state, ' ' ORDER BY deletion_id) FROM dbops.soft_deletions WHERE deletion_id IN ($held, $free)"), 'purging purged', 'and its deletion is not over');
+sql("SELECT dbops.release($hold, 'over')");
+sql("CALL dbops.purge('shop.item')");
+is(sql("SELECT state FROM dbops.soft_deletions WHERE deletion_id = $held") . sql('SELECT count(*) FROM shop.item WHERE id = 20'), 'purged0', 'released, it goes');
+sql(q{INSERT INTO stone VALUES (30), (31); DELETE FROM stone WHERE id = 30});
+age(sql('SELECT max(deletion_id) FROM dbops.soft_deletion'), '31 days');
+$hold = sql(q{SELECT dbops.hold('stone', 'id >= 30', 'case 8')});
+sql("CALL dbops.purge('stone')");
+is(sql("SELECT image FROM dbops.deleted_row WHERE target = 'stone'::regclass"), '{"id": "30"}', 'a tombstone of a held row stays');
+like(refused("SELECT dbops.soft_delete('stone', 31)"), qr/^23001:/, 'no held row becomes one');
+sql("SELECT dbops.release($hold, 'over')");
+sql("CALL dbops.purge('stone')");
+is(sql("SELECT count(*) FROM dbops.deleted_row WHERE target = 'stone'::regclass"), 0, 'released, it goes');
+
 # --- dump and restore ---------------------------------------------------------------------------------------------------------------
 my $kept = sql("SELECT dbops.soft_delete('shop.item', 7)");
 sql(q{INSERT INTO stone VALUES (1); DELETE FROM stone});

@@ -11,6 +11,7 @@
 #include "server/backfill/input.h"
 #include "server/engine/run.h"
 #include "server/guc.h"
+#include "server/lifecycle/holds.h"
 #include "server/soft_delete/deletion.h"
 
 extern "C" {
@@ -156,19 +157,41 @@ std::int64_t delete_rows(Session& session, const std::vector<Rule>& tables, cons
   return rows;
 }
 
+// What is kept of rows of that table; those that a hold would keep as rows stay.
+std::string unheld_image(Oid table) {
+  if (lifecycle::nothing_is_held()) return {};
+  const std::string name = qualified_name(table);
+  if (name.empty()) return {}; // the table is gone, and its holds with it
+  return " AND NOT dbops.is_held(" + to_text(table) + ", jsonb_populate_record(NULL::" + name + ", r.image))";
+}
+
+std::int64_t delete_tombstones_of(const Rule& root, Oid table) {
+  lifecycle::begin_deleting();
+  const int nest_level = enter_settings(canonical_text());
+  const Rows deleted = run_as_extension(
+      "DELETE FROM dbops.deleted_row WHERE row_id IN (SELECT r.row_id FROM dbops.deleted_row r"
+      " JOIN dbops.soft_deletion d USING (deletion_id) WHERE d.target = $1::oid AND d.state = 'purging'"
+      " AND r.target = $2::oid" +
+          unheld_image(table) + " LIMIT $3::bigint)",
+      {to_text(root.table), to_text(table), to_text(deletions_at_once)});
+  leave_settings(nest_level);
+  return static_cast<std::int64_t>(deleted.processed);
+}
+
 std::int64_t delete_tombstones(Session& session, const Rule& root) {
+  const Rows tables = session.transaction([&root] {
+    return bookkeep(
+        "SELECT DISTINCT r.target::oid FROM dbops.deleted_row r JOIN dbops.soft_deletion d USING (deletion_id)"
+        " WHERE d.target = $1::oid AND d.state = 'purging'",
+        {to_text(root.table)});
+  });
   std::int64_t rows = 0;
-  for (;;) {
-    const auto deleted = static_cast<std::int64_t>(session.transaction([&root] {
-      return bookkeep("DELETE FROM dbops.deleted_row WHERE row_id IN (SELECT r.row_id FROM dbops.deleted_row r"
-                      " JOIN dbops.soft_deletion d USING (deletion_id) WHERE d.target = $1::oid AND d.state = 'purging'"
-                      " LIMIT $2::bigint)",
-                      {to_text(root.table), to_text(deletions_at_once)})
-          .processed;
-    }));
-    rows += deleted;
-    if (deleted < deletions_at_once) return rows;
+  for (std::size_t i = 0; i < tables.size(); ++i) {
+    const Oid table = static_cast<Oid>(tables.integer(i, 0));
+    for (std::int64_t deleted = deletions_at_once; deleted == deletions_at_once; rows += deleted)
+      deleted = session.transaction([&] { return delete_tombstones_of(root, table); });
   }
+  return rows;
 }
 
 // Deletions of which nothing is left; returns how many keep rows.

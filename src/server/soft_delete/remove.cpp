@@ -8,6 +8,7 @@
 #include <deque>
 #include <map>
 
+#include "server/lifecycle/holds.h"
 #include "server/soft_delete/deletion.h"
 
 extern "C" {
@@ -242,6 +243,7 @@ class Cascade {
 
   // A real DELETE: foreign keys, unique keys and triggers do as ever, and the trigger of the table keeps the row.
   static std::int64_t erase(const Rule& rule, const Keys& keys) {
+    lifecycle::begin_deleting(); // a row that is held stays: 23001
     const Rows deleted =
         run_as_owner(rule, "DELETE FROM " + rule.name + " AS c" + join_keys(rule, 1, "USING"), keys.arrays);
     return static_cast<std::int64_t>(deleted.processed);
