@@ -163,7 +163,7 @@ is(sql("SELECT count(*) FROM dbops.deleted_row WHERE target = 'stone'::regclass"
 
 # --- dump and restore ---------------------------------------------------------------------------------------------------------------
 my $kept = sql("SELECT dbops.soft_delete('shop.item', 7)");
-sql(q{INSERT INTO stone VALUES (1); DELETE FROM stone});
+sql(q{INSERT INTO stone VALUES (1); DELETE FROM stone WHERE id = 1});
 my $stone = sql('SELECT max(deletion_id) FROM dbops.soft_deletion');
 my $dump = $node->backup_dir . '/dump.sql';
 $node->command_ok([ 'pg_dump', '-d', $node->connstr('postgres'), '-f', $dump ], 'pg_dump');
