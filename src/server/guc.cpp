@@ -95,8 +95,10 @@ void define_archive() {
                           nullptr, nullptr, nullptr);
   DefineCustomIntVariable("dbops.compression_level", "Level of zstd for what is archived.", nullptr, &compression_level, 3, 1, 19,
                           PGC_SIGHUP, GUC_SUPERUSER_ONLY, nullptr, nullptr, nullptr);
-  DefineCustomIntVariable("dbops.upload_timeout", "Longest time for one file, retries included.",
-                          "After it the file has failed, and is tried again later.", &upload_timeout, 120'000, 1'000, 3'600'000,
+  DefineCustomIntVariable("dbops.upload_timeout", "Longest time for one file of up to 16 MB, retries included.",
+                          "After it the file has failed, and is tried again later. For larger WAL segments it is as much "
+                          "longer as they are larger.",
+                          &upload_timeout, 120'000, 1'000, 3'600'000,
                           PGC_SIGHUP, GUC_UNIT_MS | GUC_SUPERUSER_ONLY, nullptr, nullptr, nullptr);
   DefineCustomIntVariable("dbops.archive_shutdown_timeout", "Longest time that archiving holds up a shutdown.",
                           "Files that are left are archived after the next start.", &archive_shutdown_timeout, 30'000, 0,

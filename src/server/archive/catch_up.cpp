@@ -35,7 +35,8 @@ CatchUp::Result CatchUp::run(const Settings& settings, const Cluster& cluster, c
   try {
     const RepositoryAccess from = open_repository(settings.store, settings, cluster);
     const RepositoryAccess to = open_repository(settings.offsite_store, settings, cluster);
-    const core::CallContext context{.stop = stop, .deadline = thread_clock().steady_now() + settings.upload_timeout};
+    const core::CallContext context{
+        .stop = stop, .deadline = thread_clock().steady_now() + settings.upload_timeout * int(objects_in_a_step)};
     to.fence->require_repository(context);
     core::RepositoryCopier copier(*from.store, *to.store, cluster.system_identifier);
     result.step = copier.copy(backlog.position, objects_in_a_step, context);

@@ -1,13 +1,20 @@
 #include "server/archive/settings.h"
 
+#include <algorithm>
 #include <sys/stat.h>
 
 #include "server/guc.h"
 #include "server/pg.h"
 
+extern "C" {
+#include "access/xlog.h"
+}
+
 namespace dbops::server::archive {
 
 namespace {
+
+constexpr int usual_segment_size = 16 << 20; // bytes; dbops.upload_timeout is for this
 
 FileStamp stamp_of(const std::string& path) {
   struct stat status {};
@@ -33,7 +40,8 @@ Settings current_settings() {
   settings.key_stamp = stamp_of(settings.key_file);
   settings.workers = guc::archive_workers;
   settings.compression_level = guc::compression_level;
-  settings.upload_timeout = core::milliseconds(guc::upload_timeout);
+  settings.upload_timeout =
+      core::milliseconds(guc::upload_timeout) * std::max(1, wal_segment_size / usual_segment_size);
   return settings;
 }
 

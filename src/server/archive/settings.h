@@ -20,7 +20,7 @@ struct Settings {
   std::string credentials_file, key_file;
   FileStamp credentials_stamp, key_stamp;
   int workers = 0, compression_level = 0;
-  core::milliseconds upload_timeout{};
+  core::milliseconds upload_timeout{}; // for a file of wal_segment_size
   friend bool operator==(const Settings&, const Settings&) = default;
 };
 
