@@ -273,7 +273,8 @@ WalFetch WalReader::fetch_tail(const WalFileName& segment, const ByteSink& sink,
   const Reach reach = size && covered < limit ? reach_of(timeline_of(segment), context) : Reach{.all_known = false};
   const bool lost_start = covered == 0 && beginning.has_chunks;
   const bool hole = covered < limit && (lost_start || has_later_wal(segment, context));
-  if (hole && (at_hole == AtHole::report || !reach.all_known || !is_overtaken(segment, limit, context)))
+  if (hole &&
+      (at_hole == AtHole::report || !segment_size_ || !reach.all_known || !is_overtaken(segment, limit, context)))
     return {WalFetchResult::gap};
   if (size && reach.end > start + covered) return fetch_partial(segment, reach.end - start, *size, sink, context);
   if (covered == 0 && !beginning.inherited) return {WalFetchResult::absent};

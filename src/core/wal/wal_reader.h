@@ -31,7 +31,7 @@ enum class AtHole {
   report, // gap
   // When it is what a crash leaves of uploads that overtook each other: there are at most `segments_in_flight` segments
   // behind it, stored within `overtaking_time`, and no other timeline goes on from a later point of this one. Nobody
-  // can replay what is behind it, so WAL ends here: padded or absent.
+  // can replay what is behind it, so WAL ends here: padded or absent. For a reader that was given the segment size.
   end,
 };
 
