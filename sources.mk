@@ -82,6 +82,7 @@ CORE_SOURCES = \
 	src/core/wal/cluster_identity.cpp \
 	src/core/wal/fence.cpp \
 	src/core/wal/instance.cpp \
+	src/core/wal/known_repositories.cpp \
 	src/core/wal/layout.cpp \
 	src/core/wal/object_decoder.cpp \
 	src/core/wal/object_encoder.cpp \

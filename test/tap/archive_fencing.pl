@@ -89,6 +89,37 @@ sub copy_of
 	return $clone;
 }
 
+# A file system that is not mounted leaves an empty directory: nothing is acknowledged to it.
+{
+	my $store = Archive::store('file');
+	my $node = Archive::primary('unmounted', $store, conf => $conf);
+	$node->safe_psql('postgres', 'CREATE TABLE t (v text)');
+	is_archived($node, switch_wal($node, 'before'), 'a store in a directory');
+	$node->stop;
+	my $away = "$store->{directory}.away";
+	rename $store->{directory}, $away or die;
+	mkdir $store->{directory} or die;
+	$node->start;
+	my $waiting = switch_wal($node, 'unmounted');
+	state_is($node, "last_error ~ 'has held WAL of this cluster'", 'a store that is empty all of a sudden is refused');
+	ok(!archived($node, $waiting), 'and nothing is acknowledged');
+	is(join(' ', glob "$store->{directory}/*"), '', 'nor written');
+	rmdir $store->{directory} or die;
+	rename $away, $store->{directory} or die;
+	switch_wal($node, 'again'); # wakes the archiver
+	is_archived($node, $waiting, 'when it is back');
+	rename $store->{directory}, $away or die;
+	mkdir $store->{directory} or die;
+	$node->restart;
+	$waiting = switch_wal($node, 'emptied');
+	state_is($node, "last_error ~ 'has held WAL of this cluster'", 'it is emptied on purpose');
+	Dbops::value($node, 'SELECT dbops.take_over_archive()');
+	switch_wal($node, 'again');
+	is_archived($node, $waiting, 'and that is said');
+	$node->stop;
+	File::Path::remove_tree($away);
+}
+
 for my $kind (@kinds)
 {
 	my $store = Archive::store($kind);

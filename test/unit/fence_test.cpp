@@ -2,8 +2,10 @@
 
 #include "core/base/error.h"
 #include "core/base/file.h"
+#include "core/store/file_store.h"
 #include "core/store/memory_store.h"
 #include "core/wal/instance.h"
+#include "core/wal/layout.h"
 #include "core/wal/offsite_backlog.h"
 #include "core/wal/ready_files.h"
 #include "core/wal/wal_writer.h"
@@ -55,6 +57,73 @@ TEST(TimelineFence, LooksAgainOnlyNowAndThen) {
   for (int i = 0; i < 100; ++i)
     fence.require_ours(1, {});
   EXPECT_EQ(requests, 0);
+}
+
+// Such as the directory that a file system is to be mounted on.
+TEST(TimelineFence, AStoreThatHasLostItsRepositoryIsRefused) {
+  FakeClock clock;
+  TemporaryDirectory place;
+  MemoryStore store(clock), empty(clock);
+  const auto fence = [&](MemoryStore& of) {
+    auto made = std::make_unique<TimelineFence>(of, test_system_identifier, Owner{"a", "host=a"}, clock);
+    made->remember_in(place.path());
+    return made;
+  };
+  fence(store)->require_ours(1, {});
+  fence(store)->require_ours(1, {});
+  try {
+    fence(empty)->require_ours(1, {}); // both stores have one name
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::configuration);
+    EXPECT_NE(std::string(error.what()).find("memory has held WAL"), std::string::npos) << error.what();
+  }
+  EXPECT_FALSE(read_repository(empty, test_system_identifier, {})) << "nothing was made in it";
+  const auto told = fence(empty);
+  told->accept_empty_store();
+  told->require_ours(1, {});
+  fence(empty)->require_ours(1, {});
+}
+
+TEST(TimelineFence, AStoreThatLosesItsRepositoryIsRefused) {
+  FakeClock clock;
+  MemoryStore store(clock);
+  TimelineFence fence(store, test_system_identifier, {"a", "host=a"}, clock);
+  fence.require_ours(1, {});
+  for (const std::string& key : {std::string("repository.json"), timeline_prefix(1) + "owner.json"})
+    store.remove(cluster_prefix(test_system_identifier) + key, {});
+  clock.advance(std::chrono::seconds(31));
+  EXPECT_THROW(fence.require_ours(1, {}), Error);
+  EXPECT_TRUE(store.list({}, {}).objects.empty()) << "nothing was made in it";
+}
+
+// A file system that is unmounted leaves the directory that it was mounted on.
+TEST(FileStore, DoesNotBeginAnewInAnEmptyDirectory) {
+  TemporaryDirectory place;
+  SeededRandom random;
+  std::filesystem::create_directory(place.path() / "root");
+  FileStore store(place.path() / "root", random);
+  store.put_if_absent("1/wal/a", as_bytes("a"), {});
+  std::filesystem::rename(place.path() / "root/1", place.path() / "away");
+  for (int i = 0; i < 3; ++i)
+    EXPECT_THROW(store.put_if_absent("1/wal/b" + std::to_string(i), as_bytes("b"), {}), Error);
+  EXPECT_FALSE(exists(place.path() / "root/1"));
+  store.put_if_absent("2/wal/a", as_bytes("a"), {});
+  std::filesystem::rename(place.path() / "away", place.path() / "root/1");
+  EXPECT_EQ(store.put_if_absent("1/wal/b", as_bytes("b"), {}), PutResult::created);
+}
+
+TEST(KnownRepositories, AreKept) {
+  TemporaryDirectory place;
+  const KnownRepositories known(place.path());
+  EXPECT_FALSE(known.contains("file:///a"));
+  known.add("file:///a");
+  known.add("s3://b/c");
+  known.add("file:///a");
+  EXPECT_TRUE(KnownRepositories(place.path()).contains("file:///a"));
+  known.remove("file:///a");
+  EXPECT_FALSE(known.contains("file:///a"));
+  EXPECT_TRUE(known.contains("s3://b/c"));
 }
 
 TEST(InstanceIdentity, StaysAndIsNotCopied) {

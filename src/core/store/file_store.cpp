@@ -122,8 +122,13 @@ void FileStore::make_directories(const fs::path& directory) {
     const fs::path parent = path;
     path /= part;
     if (durable_directories_.contains(path)) continue;
-    if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST)
-      throw system_error(errno, "could not create directory \"" + path.string() + "\"");
+    const bool made = ::mkdir(path.c_str(), 0700) == 0;
+    if (!made && errno != EEXIST) throw system_error(errno, "could not create directory \"" + path.string() + "\"");
+    if (parent == root_ && !top_directories_.insert(path).second && made) {
+      ::rmdir(path.c_str());
+      throw Error(ErrorKind::unavailable, "directory \"" + path.string() + "\" of the file store is gone",
+                  "Mount its file system again, or restore what was removed.");
+    }
     sync_directory(parent); // also when it existed: another process may have made it a moment ago
     durable_directories_.insert(path);
     remove_abandoned(path);

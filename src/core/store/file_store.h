@@ -35,6 +35,8 @@ class FileStore final : public ObjectStore {
   void make_directories(const std::filesystem::path& directory);
 
   std::filesystem::path root_;
+  // Made or seen in the root. One that has to be made again shows that this is not the file system that it was.
+  std::set<std::filesystem::path> top_directories_;
   Random& random_;
   std::mutex mutex_;
   std::set<std::filesystem::path> durable_directories_; // made and fsynced by this object

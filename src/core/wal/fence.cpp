@@ -11,9 +11,29 @@ TimelineFence::TimelineFence(ObjectStore& store, std::uint64_t system_identifier
 }
 
 void TimelineFence::open_once(const CallContext& context) {
-  if (opened_) return;
-  open_repository(store_, system_identifier_, owner_, clock_.wall_now(), context);
-  opened_ = true;
+  const SteadyTime now = clock_.steady_now();
+  if (opened_ && now - *opened_ < recheck_) return;
+  const std::string store = store_.describe();
+  if ((opened_ || (known_ && known_->contains(store))) && !read_repository(store_, system_identifier_, context))
+    throw Error(ErrorKind::configuration,
+                store + " has held WAL of this cluster (system identifier " + std::to_string(system_identifier_) +
+                    "), and has none now",
+                "Mount its file system, or restore what was removed. If it was emptied on purpose, run SELECT "
+                "dbops.take_over_archive().");
+  if (!opened_) {
+    open_repository(store_, system_identifier_, owner_, clock_.wall_now(), context);
+    if (known_) known_->add(store);
+  }
+  opened_ = now;
+}
+
+void TimelineFence::remember_in(const std::filesystem::path& data_directory) {
+  known_.emplace(data_directory);
+}
+
+void TimelineFence::accept_empty_store() {
+  const std::lock_guard lock(mutex_);
+  if (known_) known_->remove(store_.describe());
 }
 
 void TimelineFence::require_repository(const CallContext& context) {

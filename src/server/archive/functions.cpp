@@ -55,6 +55,7 @@ std::string take_over(const std::string& url, const Settings& settings, const Cl
     try {
       const RepositoryAccess access = open_repository(url, settings, cluster);
       const core::CallContext context{.stop = stop, .deadline = thread_clock().steady_now() + settings.upload_timeout};
+      access.fence->accept_empty_store();
       access.fence->require_repository(context);
       done.claim = core::take_over_timeline(*access.store, cluster.system_identifier, timeline, cluster.owner,
                                             thread_clock().wall_now(), context);

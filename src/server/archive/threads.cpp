@@ -95,6 +95,7 @@ RepositoryAccess open_repository(const std::string& url, const Settings& setting
     access.keys = std::make_shared<const core::KeyRing>(core::KeyRing::read(settings.key_file));
   access.fence =
       std::make_shared<core::TimelineFence>(*access.store, cluster.system_identifier, cluster.owner, thread_clock());
+  access.fence->remember_in(cluster.data_directory);
   return access;
 }
 
