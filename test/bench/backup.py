@@ -44,8 +44,8 @@ class Tool:
 
     def __init__(self, bench):
         self.bench = bench
-        bench.s3.places += 1
-        self.place = bench.server.home / f"{self.name}{bench.s3.places}"
+        bench.places += 1
+        self.place = bench.server.home / f"{self.name}{bench.places}"
         self.place.mkdir()
 
     def timed(self, words, **options):
@@ -151,14 +151,16 @@ class PgBackRest(Tool):
 class Bench:
     def __init__(self, arguments):
         self.arguments = arguments
-        self.s3 = S3()
+        self.s3 = S3() if arguments.store == "s3" else None
+        self.places = 0
         self.server = Server("bench", SETTINGS)
         self.touched = 0
         self.figures = {}
 
     def close(self):
         self.server.remove()
-        self.s3.stop()
+        if self.s3:
+            self.s3.stop()
 
     def set(self, **settings):
         for name, value in settings.items():
@@ -173,7 +175,7 @@ class Bench:
     def make_data(self):
         self.server.run("pgbench", "-i", "-q", "-s", str(self.arguments.scale), quiet=True, stderr=subprocess.DEVNULL)
         # Rows as an application has them: pgbench's are blanks, which zstd makes nothing of.
-        self.server.sql("UPDATE pgbench_accounts SET filler = md5(aid::text) || md5((aid * 7)::text) || md5((aid * 13)::text); VACUUM pgbench_accounts; CHECKPOINT")
+        self.server.sql("UPDATE pgbench_accounts SET filler = left(md5(aid::text) || md5((aid * 7)::text) || md5((aid * 13)::text), 84); VACUUM pgbench_accounts; CHECKPOINT")
         size = self.server.sql("SELECT pg_size_pretty(sum(pg_database_size(oid))) FROM pg_database")
         print(f"{size} of data, {self.arguments.workers} processes, store: {self.arguments.store}", flush=True)
 
