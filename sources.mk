@@ -76,10 +76,12 @@ CORE_SOURCES = \
 	src/core/store/store_url.cpp \
 	src/core/store/xml.cpp \
 	src/core/text/json_text.cpp \
+	src/core/wal/ancestor_wal.cpp \
 	src/core/wal/archive_pipeline.cpp \
 	src/core/wal/catalogue.cpp \
 	src/core/wal/chunk_schedule.cpp \
 	src/core/wal/cluster_identity.cpp \
+	src/core/wal/divergence.cpp \
 	src/core/wal/fence.cpp \
 	src/core/wal/instance.cpp \
 	src/core/wal/known_repositories.cpp \
@@ -88,6 +90,7 @@ CORE_SOURCES = \
 	src/core/wal/object_encoder.cpp \
 	src/core/wal/object_format.cpp \
 	src/core/wal/offsite_backlog.cpp \
+	src/core/wal/own_history.cpp \
 	src/core/wal/page_header.cpp \
 	src/core/wal/ranged_object.cpp \
 	src/core/wal/ready_files.cpp \
@@ -95,6 +98,7 @@ CORE_SOURCES = \
 	src/core/wal/restore_plan.cpp \
 	src/core/wal/segment.cpp \
 	src/core/wal/timeline_history.cpp \
+	src/core/wal/wal_file.cpp \
 	src/core/wal/wal_reader.cpp \
 	src/core/wal/wal_shipper.cpp \
 	src/core/wal/wal_writer.cpp \

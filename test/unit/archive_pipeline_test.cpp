@@ -1,6 +1,7 @@
 #include "core/wal/archive_pipeline.h"
 
 #include "core/store/memory_store.h"
+#include "core/wal/wal_shipper.h"
 #include "fake_time_and_random.h"
 #include "temporary_directory.h"
 #include "wal_fixture.h"
@@ -43,6 +44,20 @@ class ArchivePipelineTest : public testing::Test {
                                                              ++ended_;
                                                              changed_.notify_all();
                                                            }});
+  }
+  // What a streamer shipped of the segment that is in pg_wal now.
+  void stream(SegmentNumber number, std::uint32_t upto) {
+    auto fence =
+        std::make_shared<TimelineFence>(*store_, test_system_identifier, Owner{"a", "host=a"}, clock_, milliseconds(0));
+    WalShipper shipper({.store = store_,
+                        .fence = std::move(fence),
+                        .keys = nullptr,
+                        .clock = clock_,
+                        .random = random_,
+                        .writer = {.system_identifier = test_system_identifier, .origin = "host=a", .encoding = {}},
+                        .directory = wal_.path(),
+                        .segment_size = size});
+    shipper.advance({.timeline = 1, .flushed = size.start_of(number) + upto, .archived = size.start_of(number)}, {});
   }
   UploadOutcome wait_for(ArchivePipeline& pipeline, const WalFileName& file) {
     std::unique_lock lock(mutex_);
@@ -159,6 +174,63 @@ TEST_F(ArchivePipelineTest, AFileThatIsGoneSaysNothingAboutTheStore) {
   pipe->offer(file, Fencing::owner);
   EXPECT_EQ(wait_for(*pipe, file).kind, ErrorKind::not_found);
   EXPECT_FALSE(pipe->failing());
+}
+
+TEST_F(ArchivePipelineTest, AServerThatWasSetBackDoesNotGetItsSegmentsIn) {
+  const WalFileName file = segment(1), next = segment(2);
+  stream(1, 500000);
+  write_file(wal_.path() / file.name, make_segment({1, 1}, size, 99));
+  const auto back = pipeline();
+  back->offer(file, Fencing::owner);
+  const UploadOutcome refused = wait_for(*back, file);
+  EXPECT_EQ(refused.kind, ErrorKind::conflict);
+  EXPECT_NE(refused.message.find("differs from what"), std::string::npos) << refused.message;
+  EXPECT_FALSE(stored(file)) << "its name is free, and stays so";
+  segment(1);
+  const auto same = pipeline();
+  same->offer(file, Fencing::owner);
+  same->offer(next, Fencing::owner);
+  EXPECT_EQ(wait_for(*same, file).state, UploadState::stored);
+  EXPECT_EQ(wait_for(*same, next).state, UploadState::stored);
+}
+
+TEST_F(ArchivePipelineTest, EachPromotedServersPartOfASegmentIsKept) {
+  const WalFileName file = *parse_wal_file_name("000000010000000000000001.partial");
+  for (const unsigned seed : {1U, 2U, 2U}) {
+    write_file(wal_.path() / file.name, make_segment({1, 1}, size, seed));
+    const auto pipe = pipeline();
+    pipe->offer(file, Fencing::content);
+    EXPECT_EQ(wait_for(*pipe, file).state, UploadState::stored);
+  }
+  const ListPage page = store_->list({.prefix = cluster_prefix(test_system_identifier) + "wal/"}, {});
+  EXPECT_EQ(page.objects.size(), 2U);
+}
+
+TEST_F(ArchivePipelineTest, ARemnantIsNotStoredAsTheSegment) {
+  const WalFileName file = segment(1);
+  const auto pipe = pipeline();
+  pipe->offer(file, Fencing::remnant);
+  EXPECT_EQ(wait_for(*pipe, file).state, UploadState::stored);
+  EXPECT_FALSE(stored(file));
+  const ListPage page = store_->list({.prefix = cluster_prefix(test_system_identifier) + "wal/"}, {});
+  ASSERT_EQ(page.objects.size(), 1U);
+  EXPECT_NE(page.objects.front().key.find("000000010000000000000001.partial."), std::string::npos);
+  const auto whole = pipeline();
+  whole->offer(file, Fencing::owner);
+  EXPECT_EQ(wait_for(*whole, file).state, UploadState::stored);
+  EXPECT_TRUE(stored(file));
+}
+
+TEST_F(ArchivePipelineTest, WhateverElseIsNotFoundIsAFailure) {
+  store_->set_hook([](MemoryStore::Operation operation, const std::string&, bool after) {
+    if (operation == MemoryStore::Operation::put && !after) throw Error(ErrorKind::not_found, "no such bucket");
+  });
+  const auto pipe = pipeline();
+  const WalFileName file = segment(1);
+  pipe->offer(file, Fencing::owner);
+  EXPECT_EQ(wait_for(*pipe, file).state, UploadState::failed);
+  EXPECT_TRUE(pipe->failing());
+  EXPECT_EQ(pipe->take_failures().size(), 1U);
 }
 
 TEST_F(ArchivePipelineTest, MemoryBoundsHowManyAreUnderWay) {

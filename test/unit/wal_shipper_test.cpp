@@ -118,6 +118,33 @@ TEST_F(WalShipperTest, TheRestOfASegmentIsTheArchiversUntilItTakesLong) {
   EXPECT_EQ(covered(2), 200U);
 }
 
+TEST_F(WalShipperTest, TheRestOfASegmentIsShippedAlsoWhenNothingFollows) {
+  write_segment(1);
+  const auto ship = shipper();
+  ship->advance(at(in_segment(1, 5000)), {});
+  ship->advance(at(in_segment(2, 0)), {}); // pg_switch_wal()
+  EXPECT_TRUE(ship->pending());
+  clock_.advance(std::chrono::seconds(5));
+  ship->advance(at(in_segment(2, 0)), {});
+  EXPECT_EQ(covered(1), size.bytes());
+  EXPECT_EQ(ship->shipped().to, in_segment(2, 0));
+  EXPECT_FALSE(ship->pending());
+}
+
+TEST_F(WalShipperTest, TheRestOfASegmentIsShippedAlsoWhenTheServerIsIdle) {
+  write_segment(1);
+  write_segment(2);
+  const auto ship = shipper();
+  ship->advance(at(in_segment(1, 5000)), {});
+  ship->advance(at(in_segment(2, 100)), {});
+  EXPECT_TRUE(ship->pending());
+  clock_.advance(std::chrono::seconds(5));
+  ship->advance(at(in_segment(2, 100)), {});
+  EXPECT_EQ(covered(1), size.bytes());
+  EXPECT_EQ(ship->shipped().from, in_segment(1, 0));
+  EXPECT_EQ(ship->shipped().to, in_segment(2, 100));
+}
+
 TEST_F(WalShipperTest, AnArchivedSegmentIsLeftAlone) {
   write_segment(1);
   write_segment(2);
@@ -151,6 +178,32 @@ TEST_F(WalShipperTest, WalThatWentOnDifferentlyIsDivergence) {
   } catch (const Diverged& error) {
     EXPECT_EQ(error.seen(), ~Lsn(0)) << "whatever the server does";
   }
+}
+
+TEST_F(WalShipperTest, DivergenceStaysWhenTheServerHasLeftTheSegment) {
+  write_segment(1);
+  shipper()->advance(at(in_segment(1, 9000)), {});
+  write_segment(1, 77);
+  write_segment(2, 77);
+  EXPECT_THROW(shipper()->advance(at(in_segment(2, 5000)), {}), Diverged);
+  EXPECT_EQ(covered(2), 0U) << "nothing of the other history";
+  write_segment(1);
+  shipper()->advance(at(in_segment(2, 5000)), {});
+  EXPECT_EQ(covered(2), 5000U);
+}
+
+TEST_F(WalShipperTest, ZerosAtTheEndAreNoHistory) {
+  const auto write = [&](unsigned seed) {
+    Bytes bytes = make_segment({1, 1}, size, seed);
+    std::fill(bytes.begin() + 9000, bytes.end(), std::byte(0));
+    write_file(wal_.path() / segment_name({1, 1}, size), bytes);
+  };
+  write(1);
+  const auto first = shipper();
+  first->advance(at(in_segment(1, 9000)), {});
+  first->advance(at(in_segment(1, 20000)), {});
+  write(77);
+  EXPECT_THROW(shipper()->advance(at(in_segment(1, 30000)), {}), Diverged);
 }
 
 TEST_F(WalShipperTest, LaterWalInTheStoreIsDivergence) {

@@ -135,14 +135,31 @@ void FileStore::make_directories(const fs::path& directory) {
   }
 }
 
+// A directory that was there a moment ago is gone: nothing that is known of them holds any more.
+template <typename F>
+auto FileStore::outage_when_gone(F write) -> decltype(write()) {
+  try {
+    return write();
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::not_found) throw;
+    {
+      const std::lock_guard lock(mutex_);
+      durable_directories_.clear();
+    }
+    require_root();
+    throw Error(ErrorKind::unavailable, error.what(), "Was the file store unmounted, or a directory of it removed?");
+  }
+}
+
 // When the name is taken already, nothing is written.
 class FileStore::Upload final : public ObjectUpload {
  public:
-  Upload(fs::path path, Random& random, std::size_t head_size, CallContext context)
-      : path_(std::move(path)), head_size_(head_size), position_(head_size), context_(std::move(context)) {
+  Upload(FileStore& store, fs::path path, std::size_t head_size, CallContext context)
+      : store_(store), path_(std::move(path)), head_size_(head_size), position_(head_size),
+        context_(std::move(context)) {
     if (::access(path_.c_str(), F_OK) == 0) return;
     std::array<std::byte, 8> suffix{};
-    random.fill(suffix);
+    store_.random_.fill(suffix);
     temporary_ = path_.parent_path() / (std::string(temporary_prefix) + to_hex(suffix));
     file_.emplace(File::open(temporary_, O_WRONLY | O_CREAT | O_EXCL));
   }
@@ -164,6 +181,11 @@ class FileStore::Upload final : public ObjectUpload {
 
   PutResult finish(ByteView head) override {
     if (head.size() != head_size_) throw std::logic_error("an object's head has another size than announced");
+    return store_.outage_when_gone([&] { return write_durably(head); });
+  }
+
+ private:
+  PutResult write_durably(ByteView head) {
     bool created = false;
     if (file_) {
       check_stop(context_);
@@ -177,7 +199,7 @@ class FileStore::Upload final : public ObjectUpload {
     return created ? PutResult::created : PutResult::exists;
   }
 
- private:
+  FileStore& store_;
   fs::path path_, temporary_;
   std::size_t head_size_;
   std::uint64_t position_; // where the next bytes go
@@ -190,8 +212,10 @@ std::unique_ptr<ObjectUpload> FileStore::begin_upload(const std::string& key, st
   check_stop(context);
   const fs::path path = path_of(key);
   require_root();
-  make_directories(path.parent_path());
-  return std::make_unique<Upload>(path, random_, head_size, context);
+  return outage_when_gone([&] {
+    make_directories(path.parent_path());
+    return std::make_unique<Upload>(*this, path, head_size, context);
+  });
 }
 
 PutResult FileStore::put_if_absent(const std::string& key, ByteView body, const CallContext& context) {

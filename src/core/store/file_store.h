@@ -33,6 +33,8 @@ class FileStore final : public ObjectStore {
   [[nodiscard]] std::filesystem::path path_of(const std::string& key) const;
   void require_root() const;
   void make_directories(const std::filesystem::path& directory);
+  template <typename F>
+  auto outage_when_gone(F write) -> decltype(write());
 
   std::filesystem::path root_;
   // Made or seen in the root. One that has to be made again shows that this is not the file system that it was.

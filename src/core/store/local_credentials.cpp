@@ -34,10 +34,13 @@ void require_private(const File& file, const std::filesystem::path& path) {
 }
 
 Credentials read_profile(const std::filesystem::path& path, const std::string& profile) {
-  const File file = File::open(path, O_RDONLY);
-  require_private(file, path);
-  Bytes bytes(std::size_t(std::min(file.size(), max_file_size)));
-  bytes.resize(file.read_at(0, bytes));
+  const auto file = File::open_if_exists(path, O_RDONLY);
+  if (!file)
+    throw Error(ErrorKind::configuration, "credentials file \"" + path.string() + "\" does not exist",
+                "Correct dbops.credentials_file, or --credentials-file.");
+  require_private(*file, path);
+  Bytes bytes(std::size_t(std::min(file->size(), max_file_size)));
+  bytes.resize(file->read_at(0, bytes));
   const auto credentials = parse_aws_profile(as_text(bytes), profile);
   OPENSSL_cleanse(bytes.data(), bytes.size());
   if (!credentials)

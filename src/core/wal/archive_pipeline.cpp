@@ -1,6 +1,9 @@
 #include "core/wal/archive_pipeline.h"
 
+#include "core/wal/divergence.h"
 #include "core/wal/ready_files.h"
+#include "core/wal/wal_file.h"
+#include "core/wal/wal_reader.h"
 
 #include <algorithm>
 #include <condition_variable>
@@ -37,6 +40,10 @@ UploadOutcome describe_failure(const std::exception_ptr& failure) {
   UploadOutcome outcome{.state = UploadState::failed};
   try {
     std::rethrow_exception(failure);
+  } catch (const WalFileGone& error) {
+    outcome.kind = error.kind();
+    outcome.message = error.what();
+    outcome.gone = true;
   } catch (const Error& error) {
     outcome.kind = error.kind();
     outcome.message = error.what();
@@ -69,6 +76,7 @@ struct ArchivePipeline::State {
   std::vector<UploadOutcome> failures;
   bool failing = false; // the last file that ended did
   bool stopped = false;
+  StreamedBefore streamed_before;
 
   // Under the lock from here.
   [[nodiscard]] bool has_room() const {
@@ -108,7 +116,7 @@ struct ArchivePipeline::State {
       found->second.outcome = outcome;
     }
     // A file that is gone (PostgreSQL drops its .ready then) says nothing about the store.
-    if (outcome.state == UploadState::failed && outcome.kind == ErrorKind::not_found) return;
+    if (outcome.state == UploadState::failed && outcome.gone) return;
     failing = outcome.state == UploadState::failed;
     if (failing) {
       ++counters.failures;
@@ -141,6 +149,21 @@ struct ArchivePipeline::State {
     }
   }
 
+  // A server that was set back to an earlier state writes other segments under names that are still free.
+  void require_no_divergence(const WalFileName& file, const std::filesystem::path& path, const CallContext& context) {
+    const StreamedWal streamed{
+        .store = *setup.store, .system_identifier = setup.writer.system_identifier, .keys = setup.keys.get()};
+    if (!streamed_before.has_pieces(streamed, file, context)) return;
+    WalReader reader(*setup.store, setup.writer.system_identifier, setup.keys.get());
+    const File segment = open_wal_file(path);
+    const auto local = [&](const ChunkRange& piece) {
+      Bytes bytes(piece.to - piece.from);
+      bytes.resize(segment.read_at(piece.from, bytes));
+      return bytes;
+    };
+    require_same_pieces(streamed, file, reader.list_chunks(file, context), local, context);
+  }
+
   UploadOutcome upload(const Entry& entry, const std::stop_token& stop, WalPutReport& report) {
     std::unique_ptr<WalWriter> writer;
     try {
@@ -153,7 +176,17 @@ struct ArchivePipeline::State {
         const std::lock_guard lock(mutex);
         writer = take_writer();
       }
-      report = writer->put_file(entry.file, setup.directory / entry.file.name, context);
+      const std::filesystem::path path = setup.directory / entry.file.name;
+      if (entry.file.kind == WalFileKind::segment && entry.fencing != Fencing::remnant)
+        require_no_divergence(entry.file, path, context);
+      // What another server may have stored is looked for before it is sent.
+      const bool shared = entry.fencing == Fencing::content && entry.file.kind == WalFileKind::segment;
+      if (entry.fencing == Fencing::remnant)
+        report = writer->put_remnant(entry.file, path, context);
+      else if (shared && writer->is_stored(entry.file, path, context))
+        report.result = PutResult::exists;
+      else
+        report = writer->put_file(entry.file, path, context);
     } catch (...) {
       // The writer is in the middle of an object: it goes, and its memory with it.
       return describe_failure(std::current_exception());

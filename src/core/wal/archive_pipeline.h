@@ -32,6 +32,7 @@ struct PipelineSetup {
 enum class Fencing {
   owner,   // its timeline must be this instance's
   content, // by whoever holds the same bytes: an ancestor's WAL, a history file, a standby's copy
+  remnant, // so, too; a segment that never gets whole: kept, but not under the name of the segment
 };
 
 enum class UploadState { unknown, waiting, stored, failed };
@@ -41,6 +42,7 @@ struct UploadOutcome {
   // Of a failure:
   ErrorKind kind = ErrorKind::unavailable;
   std::string message = {}, hint = {};
+  bool gone = false; // the file in pg_wal
 };
 
 struct PipelineCounters {

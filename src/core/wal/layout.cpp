@@ -35,6 +35,10 @@ std::string chunk_prefix(const WalFileName& segment) {
   return directory_of(segment) + segment.segment + "/";
 }
 
+std::string remnant_key(const WalFileName& segment, ByteView digest) {
+  return directory_of(segment) + segment.segment + ".partial." + to_hex(digest.first(8));
+}
+
 std::string timeline_prefix(TimelineId timeline) {
   return "wal/" + hex_field(timeline, 8) + "/";
 }

@@ -2,16 +2,18 @@
 
 #include "core/base/file.h"
 #include "core/wal/page_header.h"
+#include "core/wal/wal_file.h"
 #include "core/wal/wal_reader.h"
 
 #include <algorithm>
-#include <fcntl.h>
-#include <limits>
 #include <sys/stat.h>
 
 namespace dbops::core {
 
 namespace {
+
+// Of those that are not archived yet, the oldest: one request each, when a process begins.
+constexpr SegmentNumber segments_to_verify = 64;
 
 WalWriterOptions with_keys(WalWriterOptions options, const KeyRing* keys) {
   options.encoding.keys = keys;
@@ -19,13 +21,6 @@ WalWriterOptions with_keys(WalWriterOptions options, const KeyRing* keys) {
 }
 
 } // namespace
-
-Diverged::Diverged(const std::string& message, Lsn seen)
-    : Error(ErrorKind::conflict, message,
-            "The data directory was set back (a snapshot, a lying disk, pg_resetwal), or another server has written. "
-            "Nothing is overwritten. Restore the data directory to a new timeline, or give this server a store of its "
-            "own."),
-      seen_(seen) {}
 
 WalShipper::WalShipper(ShipperSetup setup)
     : setup_(std::move(setup)),
@@ -40,7 +35,7 @@ CallContext WalShipper::bounded(const CallContext& context) const {
 // recycled before the reading ended.
 Bytes WalShipper::read(const Segment& segment, const ChunkRange& range) const {
   const std::filesystem::path path = setup_.directory / segment.name.name;
-  const File file = File::open(path, O_RDONLY);
+  const File file = open_wal_file(path);
   Bytes bytes(range.to - range.from);
   const bool whole = file.read_at(range.from, bytes) == bytes.size();
   struct stat opened {
@@ -48,7 +43,7 @@ Bytes WalShipper::read(const Segment& segment, const ChunkRange& range) const {
   if (::fstat(file.descriptor(), &opened) != 0)
     throw system_error(errno, "could not stat file \"" + path.string() + "\"");
   if (::stat(path.c_str(), &named) != 0 || named.st_ino != opened.st_ino || named.st_dev != opened.st_dev)
-    throw Error(ErrorKind::not_found, "WAL segment " + segment.name.name + " was recycled while it was read");
+    throw WalFileGone("WAL segment " + segment.name.name + " was recycled while it was read");
   if (!whole) throw Error(ErrorKind::io, "file \"" + path.string() + "\" is shorter than what was flushed to it");
   if (range.from == 0) check_segment(bytes, opened.st_size, setup_.writer.system_identifier, segment.name.segment);
   return bytes;
@@ -80,24 +75,30 @@ void WalShipper::publish(const Segment& segment) {
   shipped_.to = std::max(shipped_.to, start + segment.schedule.covered());
 }
 
-// The piece that reaches farthest was written last. Whatever happened to the WAL before, its bytes show it: a history
-// that was set back and went on differently differs there.
-void WalShipper::verify_last_piece(const Segment& segment, const std::vector<ChunkRange>& chunks,
-                                   const CallContext& context) {
-  const auto last = std::ranges::max_element(chunks, {}, &ChunkRange::to);
-  if (last == chunks.end()) return;
-  const std::string key = cluster_prefix(setup_.writer.system_identifier) + chunk_key(segment.name, *last);
-  const auto start = setup_.store->get(key, {.offset = 0, .length = max_object_header_size}, context);
-  if (!start)
-    throw Error(ErrorKind::unavailable,
-                "object \"" + key + "\" of " + setup_.store->describe() + " vanished since it was listed");
-  const ObjectHeader theirs = parse_object_header(*start);
-  ContentDigest ours(theirs, setup_.keys.get());
-  ours.update(read(segment, *last));
-  if (ours.finish() != theirs.digest)
-    throw Diverged("the WAL of this server differs from what " + setup_.store->describe() + " has of segment " +
-                       segment.name.name + ", bytes " + std::to_string(last->from) + " to " + std::to_string(last->to),
-                   std::numeric_limits<Lsn>::max());
+void WalShipper::verify_pieces(const Segment& segment, const std::vector<ChunkRange>& chunks,
+                               const CallContext& context) {
+  require_same_pieces(
+      {.store = *setup_.store, .system_identifier = setup_.writer.system_identifier, .keys = setup_.keys.get()},
+      segment.name, chunks, [&](const ChunkRange& range) { return read(segment, range); }, context);
+}
+
+// A server that was set back, and has left the segment where that shows, has diverged all the same: as long as the
+// archiver has not stored that segment, which it will not.
+void WalShipper::verify_unarchived(const SegmentId& before, const ShipTarget& target, const CallContext& context) {
+  WalReader reader(*setup_.store, setup_.writer.system_identifier, setup_.keys.get());
+  const SegmentNumber first = setup_.segment_size.segment_of(target.archived);
+  const SegmentNumber end = std::min(before.number, first + segments_to_verify);
+  for (SegmentNumber number = first; number < end; ++number) {
+    const SegmentId id{.timeline = before.timeline, .number = number};
+    const Segment segment{.id = id,
+                          .name = *parse_wal_file_name(segment_name(id, setup_.segment_size)),
+                          .schedule = ChunkSchedule(setup_.segment_size)};
+    try {
+      verify_pieces(segment, reader.list_chunks(segment.name, context), context);
+    } catch (const WalFileGone&) {
+      continue; // it was archived meanwhile, and recycled
+    }
+  }
 }
 
 void WalShipper::require_nothing_later(const Segment& segment, const ShipTarget& target, const CallContext& context) {
@@ -125,7 +126,8 @@ WalShipper::Segment WalShipper::open_segment(const SegmentId& id, const ShipTarg
       throw Diverged(setup_.store->describe() + " has WAL of timeline " + std::to_string(id.timeline) + " up to " +
                          to_string(start + chunk.to) + ", this server only up to " + to_string(target.flushed),
                      start + chunk.to);
-  verify_last_piece(segment, chunks, limited);
+  verify_pieces(segment, chunks, limited);
+  verify_unarchived(id, target, limited);
   segment.schedule.restart(chunks);
   return segment;
 }
@@ -144,15 +146,16 @@ void WalShipper::finish_previous(const ShipTarget& target, const CallContext& co
   if (now - *previous_->ended < setup_.patience) return;
   ship(*previous_, setup_.segment_size.bytes(), context);
   previous_.reset();
+  if (current_ && current_->schedule.covered() > 0) publish(*current_);
 }
 
 void WalShipper::advance(const ShipTarget& target, const CallContext& context) {
   const SegmentId wanted{.timeline = target.timeline, .number = setup_.segment_size.segment_of(target.flushed)};
   const auto flushed = std::uint64_t(target.flushed - setup_.segment_size.start_of(wanted.number));
   finish_previous(target, context);
-  if (flushed == 0 || target.flushed <= target.archived) return;
+  const bool known = current_ && current_->id.timeline == wanted.timeline && current_->id.number < wanted.number;
+  if ((flushed == 0 && !known) || target.flushed <= target.archived) return;
   if (!current_ || current_->id != wanted) {
-    const bool known = current_ && current_->id.timeline == wanted.timeline && current_->id.number < wanted.number;
     if (known) {
       // What this process has followed from the start needs no look into the store.
       previous_ = std::move(current_);

@@ -1,9 +1,9 @@
 // Ships the WAL of the unfinished segment into one repository, piece by piece.
 #pragma once
 
-#include "core/base/error.h"
 #include "core/crypto/key_file.h"
 #include "core/wal/chunk_schedule.h"
+#include "core/wal/divergence.h"
 #include "core/wal/fence.h"
 #include "core/wal/wal_writer.h"
 
@@ -42,19 +42,6 @@ struct ShipperCounters {
   std::uint64_t chunks = 0, merges = 0, bytes = 0, object_bytes = 0;
 };
 
-// The bytes that were shipped are not those that this server has: two histories of one timeline. Nothing can be shipped
-// until an operator has decided.
-class Diverged : public Error {
- public:
-  // seen: the repository has WAL at least up to here. A server that has come this far since its target was taken has
-  // not diverged: what was seen is its own. The highest value: the bytes differ.
-  Diverged(const std::string& message, Lsn seen);
-  [[nodiscard]] Lsn seen() const noexcept { return seen_; }
-
- private:
-  Lsn seen_;
-};
-
 // For one thread at a time. Where it is, it knows from the store alone: a new one begins by listing.
 class WalShipper {
  public:
@@ -65,6 +52,8 @@ class WalShipper {
   // instance's, and what ObjectStore throws; then `shipped` says how far it came.
   void advance(const ShipTarget& target, const CallContext& context);
 
+  // The end of the segment before is not known to be there: there is something to do although nothing is new.
+  [[nodiscard]] bool pending() const noexcept { return previous_.has_value(); }
   [[nodiscard]] const ShippedRange& shipped() const noexcept { return shipped_; }
   [[nodiscard]] const ShipperCounters& counters() const noexcept { return counters_; }
 
@@ -77,7 +66,8 @@ class WalShipper {
   };
 
   Segment open_segment(const SegmentId& id, const ShipTarget& target, const CallContext& context);
-  void verify_last_piece(const Segment& segment, const std::vector<ChunkRange>& chunks, const CallContext& context);
+  void verify_pieces(const Segment& segment, const std::vector<ChunkRange>& chunks, const CallContext& context);
+  void verify_unarchived(const SegmentId& before, const ShipTarget& target, const CallContext& context);
   void require_nothing_later(const Segment& segment, const ShipTarget& target, const CallContext& context);
   void ship(Segment& segment, std::uint64_t flushed, const CallContext& context);
   void put(Segment& segment, const ChunkRange& range, const CallContext& context);

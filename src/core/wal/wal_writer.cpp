@@ -4,8 +4,7 @@
 #include "core/base/file.h"
 #include "core/base/printable.h"
 #include "core/wal/page_header.h"
-
-#include <fcntl.h>
+#include "core/wal/wal_file.h"
 
 namespace dbops::core {
 
@@ -33,9 +32,8 @@ void WalWriter::read_pieces(const File& file, std::uint64_t size, const std::fil
   }
 }
 
-WalPutReport WalWriter::put_file(const WalFileName& name, const std::filesystem::path& path,
-                                 const CallContext& context) {
-  const File file = File::open(path, O_RDONLY);
+File WalWriter::open_checked(const WalFileName& name, const std::filesystem::path& path) const {
+  File file = open_wal_file(path);
   const std::uint64_t size = file.size();
   const bool is_wal = name.kind == WalFileKind::segment || name.kind == WalFileKind::partial;
   if (is_wal) {
@@ -45,49 +43,109 @@ WalPutReport WalWriter::put_file(const WalFileName& name, const std::filesystem:
   } else if (size > max_small_file) {
     throw Error(ErrorKind::corrupt, "file \"" + path.string() + "\" is too large to be what its name says");
   }
-  const Source source = [&](const ByteSink& sink) { read_pieces(file, size, path, sink); };
-  return put(wal_file_key(name), object_kind(name.kind), size, source, context);
+  return file;
+}
+
+WalWriter::Content WalWriter::content_of(const File& file, const std::filesystem::path& path) {
+  const std::uint64_t size = file.size();
+  return {.size = size,
+          .source = [this, size, &file, &path](const ByteSink& sink) { read_pieces(file, size, path, sink); }};
+}
+
+WalPutReport WalWriter::put_file(const WalFileName& name, const std::filesystem::path& path,
+                                 const CallContext& context) {
+  const File file = open_checked(name, path);
+  const Content content = content_of(file, path);
+  if (name.kind != WalFileKind::partial) return put(wal_file_key(name), object_kind(name.kind), content, context);
+  const Attempt attempt = try_put(wal_file_key(name), ObjectKind::wal_partial, content, context);
+  return attempt.theirs ? put_remnant(name, content, context) : attempt.report;
+}
+
+WalPutReport WalWriter::put_remnant(const WalFileName& name, const std::filesystem::path& path,
+                                    const CallContext& context) {
+  const File file = open_checked(name, path);
+  return put_remnant(name, content_of(file, path), context);
+}
+
+WalPutReport WalWriter::put_remnant(const WalFileName& name, const Content& content, const CallContext& context) {
+  return put(remnant_key(name, digest_of(content.source)), ObjectKind::wal_partial, content, context);
 }
 
 WalPutReport WalWriter::put_chunk(const WalFileName& segment, const ChunkRange& range, ByteView bytes,
                                   const CallContext& context) {
   if (range.from >= range.to || bytes.size() != range.to - range.from)
     throw std::logic_error("a chunk must have the bytes of its range");
-  const Source source = [&](const ByteSink& sink) { sink(bytes); };
-  return put(chunk_key(segment, range), ObjectKind::wal_chunk, bytes.size(), source, context);
+  const Content content{.size = bytes.size(), .source = [&](const ByteSink& sink) { sink(bytes); }};
+  return put(chunk_key(segment, range), ObjectKind::wal_chunk, content, context);
 }
 
-WalPutReport WalWriter::put(const std::string& name, ObjectKind kind, std::uint64_t size, const Source& source,
-                            const CallContext& context) {
+WalWriter::Attempt WalWriter::try_put(const std::string& name, ObjectKind kind, const Content& content,
+                                      const CallContext& context) {
   const std::string key = cluster_prefix(options_.system_identifier) + name;
   std::unique_ptr<ObjectUpload> upload;
-  WalPutReport report{.plaintext_size = size};
-  report.object_size = encoder_.begin({kind, options_.system_identifier, name, options_.origin}, size,
+  Attempt attempt{.report = {.plaintext_size = content.size}, .theirs = {}};
+  WalPutReport& report = attempt.report;
+  report.object_size = encoder_.begin({kind, options_.system_identifier, name, options_.origin}, content.size,
                                       clock_.wall_now(), [&](ByteView payload) {
                                         report.object_size += payload.size();
                                         upload->write(payload);
                                       });
   upload = store_.begin_upload(key, std::size_t(report.object_size), context);
-  source([this](ByteView piece) { encoder_.write(piece); });
+  content.source([this](ByteView piece) { encoder_.write(piece); });
   report.result = upload->finish(encoder_.finish());
-  if (report.result == PutResult::exists) require_same_content(key, source, context);
-  return report;
+  if (report.result == PutResult::exists) attempt.theirs = header_of_other(key, content.source, context);
+  return attempt;
 }
 
-void WalWriter::require_same_content(const std::string& key, const Source& source, const CallContext& context) const {
+WalPutReport WalWriter::put(const std::string& name, ObjectKind kind, const Content& content,
+                            const CallContext& context) {
+  const Attempt attempt = try_put(name, kind, content, context);
+  if (attempt.theirs) refuse(name, *attempt.theirs);
+  return attempt.report;
+}
+
+bool WalWriter::is_stored(const WalFileName& file, const std::filesystem::path& path, const CallContext& context) {
+  const std::string name = wal_file_key(file);
+  const std::string key = cluster_prefix(options_.system_identifier) + name;
+  if (!store_.head(key, context)) return false;
+  const File wal = open_checked(file, path);
+  if (const auto theirs = header_of_other(key, content_of(wal, path).source, context)) refuse(name, *theirs);
+  return true;
+}
+
+void WalWriter::refuse(const std::string& name, const ObjectHeader& theirs) const {
+  throw Error(ErrorKind::conflict,
+              "object \"" + cluster_prefix(options_.system_identifier) + name + "\" of " + store_.describe() +
+                  " has other content: it was written by " + printable(theirs.origin) + " at " +
+                  iso8601_basic(theirs.created) + ", this is " + options_.origin,
+              "Two servers archive to one place under one system identifier. Give the clone or the restored server a "
+              "store of its own, or stop the other one.");
+}
+
+// Absent: what is there has the same content.
+std::optional<ObjectHeader> WalWriter::header_of_other(const std::string& key, const Source& source,
+                                                       const CallContext& context) const {
   const auto start = store_.get(key, {.offset = 0, .length = max_object_header_size}, context);
   if (!start)
     throw Error(ErrorKind::unavailable, "object \"" + key + "\" of " + store_.describe() +
                                             " was there when it was to be written, and is not there now");
-  const ObjectHeader theirs = parse_object_header(*start);
+  ObjectHeader theirs = parse_object_header(*start);
   ContentDigest ours(theirs, options_.encoding.keys);
   source([&](ByteView piece) { ours.update(piece); });
-  if (ours.finish() == theirs.digest) return;
-  throw Error(ErrorKind::conflict,
-              "object \"" + key + "\" of " + store_.describe() + " has other content: it was written by " +
-                  printable(theirs.origin) + " at " + iso8601_basic(theirs.created) + ", this is " + options_.origin,
-              "Two servers archive to one place under one system identifier. Give the clone or the restored server a "
-              "store of its own, or stop the other one.");
+  if (ours.finish() == theirs.digest) return {};
+  return theirs;
+}
+
+// As an object would carry it that is written now.
+Digest WalWriter::digest_of(const Source& source) const {
+  ObjectHeader header;
+  if (options_.encoding.keys != nullptr) {
+    header.cipher = Cipher::aes_256_gcm;
+    header.key_id = options_.encoding.keys->current().id();
+  }
+  ContentDigest digest(header, options_.encoding.keys);
+  source([&](ByteView piece) { digest.update(piece); });
+  return digest.finish();
 }
 
 } // namespace dbops::core

@@ -1,6 +1,7 @@
 #include "server/archive/archiver.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "core/base/file.h"
 #include "server/compat.h"
@@ -8,8 +9,10 @@
 
 extern "C" {
 #include "access/xlog.h"
+#include "access/xlogrecovery.h"
 #include "common/controldata_utils.h"
 #include "postmaster/interrupt.h"
+#include "replication/walreceiver.h"
 }
 
 namespace dbops::server::archive {
@@ -17,6 +20,7 @@ namespace dbops::server::archive {
 namespace {
 
 using core::milliseconds;
+using core::SegmentStanding;
 using core::UploadState;
 using core::WalFileKind;
 
@@ -36,18 +40,6 @@ core::TimelineId timeline_of(const core::WalFileName& file) {
 
 std::filesystem::path wal_directory(const Cluster& cluster) {
   return std::filesystem::path(cluster.data_directory) / "pg_wal";
-}
-
-// Empty: the file is not there any more, or not readable. Then only the owner may write what is of another timeline.
-std::vector<core::TimelineSwitch> read_history(const Cluster& cluster, core::TimelineId timeline) {
-  constexpr std::uint64_t largest_history = 1 << 20; // bytes
-  const std::filesystem::path path = wal_directory(cluster) / (core::hex_field(timeline, 8) + ".history");
-  try {
-    return core::parse_timeline_history(core::as_text(core::read_file(path, largest_history)), timeline);
-  } catch (const core::Error& error) {
-    log_line(true, std::string("cannot use the history of this timeline: ") + error.what());
-    return {};
-  }
 }
 
 } // namespace
@@ -122,37 +114,84 @@ void Archiver::reload() {
   enter(offsite, settings_.offsite_store);
   for (Upload& upload : uploads_)
     if (!upload.pipeline && !upload.url.empty()) open(upload);
-  in_recovery_ = RecoveryInProgress();
-  timeline_ = 0;
-  if (!in_recovery_) (void)GetFlushRecPtr(&timeline_);
-  if (timeline_ == history_of_) return;
-  history_of_ = timeline_;
-  history_.clear();
-  if (timeline_ > 1) history_ = read_history(cluster_, timeline_);
+  locate();
 }
 
-// A segment that this server's history shares with its ancestor as a whole.
-bool Archiver::is_before_own_timeline(const core::WalFileName& file) const {
+// No ancestors: the file is not there any more, or not readable. Then only the owner may write what is of another
+// timeline.
+core::OwnPosition Archiver::position_at(core::TimelineId timeline, core::Lsn written) {
+  constexpr std::uint64_t largest_history = 1 << 20; // bytes
+  core::OwnPosition position{.timeline = timeline, .written = written, .ancestors = {}};
+  if (timeline < 2) return position;
+  if (const auto known = histories_.find(timeline); known != histories_.end()) {
+    position.ancestors = known->second;
+    return position;
+  }
+  const std::filesystem::path path = wal_directory(cluster_) / (core::hex_field(timeline, 8) + ".history");
+  try {
+    position.ancestors = core::parse_timeline_history(core::as_text(core::read_file(path, largest_history)), timeline);
+    histories_[timeline] = position.ancestors;
+  } catch (const core::Error& error) {
+    if (history_warnings_.pass(error.what()))
+      log_line(true, std::string("cannot use the history of this timeline: ") + error.what());
+  }
+  return position;
+}
+
+// What PostgreSQL offers on a primary is finished. A standby with archive_mode = always is offered a segment as soon as
+// it has the file: restored, perhaps with padding where the archive had no more, or half filled when the timeline that
+// is received ends (walreceiver.c). Only what is replayed, or received and flushed, is known to be there.
+void Archiver::locate() {
+  in_recovery_ = RecoveryInProgress();
+  timeline_ = 0;
+  positions_.clear();
+  if (!in_recovery_) {
+    (void)GetFlushRecPtr(&timeline_);
+    positions_.push_back(position_at(timeline_, std::numeric_limits<core::Lsn>::max()));
+    if (timeline_ != seen_timeline_) offer_ancestors(cluster_, timeline_);
+    seen_timeline_ = timeline_;
+    return;
+  }
+  TimeLineID replayed_on = 0, received_on = 0;
+  const core::Lsn replayed = GetXLogReplayRecPtr(&replayed_on);
+  const core::Lsn received = GetWalRcvFlushRecPtr(nullptr, &received_on);
+  if (replayed != 0) positions_.push_back(position_at(replayed_on, replayed));
+  if (received != 0) positions_.push_back(position_at(received_on, received));
+}
+
+// As the position says that knows most of it.
+core::SegmentStanding Archiver::standing(const core::WalFileName& file) const {
   const core::SegmentSize size(cluster_.segment_size);
   const auto id = core::parse_segment_name(file.segment, size);
-  return id && std::ranges::any_of(history_, [&](const core::TimelineSwitch& ancestor) {
-           return ancestor.timeline == id->timeline && size.start_of(id->number + 1) <= ancestor.end;
-         });
+  SegmentStanding best = SegmentStanding::foreign;
+  if (!id) return best;
+  for (const core::OwnPosition& position : positions_) {
+    const SegmentStanding standing = core::standing_of(*id, size, position);
+    if (standing == SegmentStanding::whole || standing == SegmentStanding::remnant) return standing;
+    if (standing == SegmentStanding::unfinished) best = standing;
+  }
+  return best;
 }
 
 // What this server's own timeline gets, only its owner writes. All else is written by whoever holds the same bytes: a
 // standby (archive_mode = always) has its primary's; a promoted server has its ancestors' histories, their segments
 // before the switch, and the unfinished one as .partial.
-core::Fencing Archiver::fencing_of(const core::WalFileName& file) const {
-  if (in_recovery_) return core::Fencing::content;
-  if (timeline_of(file) == timeline_) return core::Fencing::owner;
-  const bool ancestral =
-      file.kind == WalFileKind::history || file.kind == WalFileKind::partial || is_before_own_timeline(file);
-  return ancestral ? core::Fencing::content : core::Fencing::owner;
+std::optional<core::Fencing> Archiver::fencing_of(const core::WalFileName& file) const {
+  if (file.kind == WalFileKind::history || file.kind == WalFileKind::partial) return core::Fencing::content;
+  if (!in_recovery_ && timeline_of(file) == timeline_) return core::Fencing::owner;
+  const SegmentStanding own = standing(file);
+  if (file.kind == WalFileKind::backup) {
+    const bool ancestral = own == SegmentStanding::whole || own == SegmentStanding::remnant;
+    return in_recovery_ || ancestral ? core::Fencing::content : core::Fencing::owner;
+  }
+  if (own == SegmentStanding::whole) return core::Fencing::content;
+  if (own == SegmentStanding::remnant) return core::Fencing::remnant;
+  return in_recovery_ ? std::nullopt : std::optional(core::Fencing::owner);
 }
 
 void Archiver::offer(Upload& upload, const core::WalFileName& file) {
-  if (upload.pipeline) upload.pipeline->offer(file, fencing_of(file));
+  const auto fencing = fencing_of(file);
+  if (upload.pipeline && fencing) upload.pipeline->offer(file, *fencing);
 }
 
 // The files behind the one that was asked for, a bounded number of them.
@@ -230,7 +269,8 @@ void Archiver::publish_positions(const core::WalFileName& asked) {
     std::optional<core::SegmentId> last;
     const auto follow = [&](const core::WalFileName& file) {
       if (upload.pipeline->look(file.name).state != UploadState::stored) return false;
-      const auto id = core::parse_segment_name(file.name, size);
+      auto id = standing(file) == SegmentStanding::whole ? core::parse_segment_name(file.name, size) : std::nullopt;
+      if (id && !in_recovery_) id->timeline = timeline_; // before the switch, an ancestor's WAL is this timeline's
       if (id && last && (id->timeline != last->timeline || id->number != last->number + 1)) return false;
       if (id) last = id;
       return true;
@@ -328,6 +368,18 @@ void Archiver::complain_of_closed() {
   }
 }
 
+// On a standby: until the segment is replayed, or received. False: PostgreSQL shall ask again, perhaps for another
+// file.
+bool Archiver::wait_until_written(const core::WalFileName& file) {
+  while (!fencing_of(file)) {
+    if (must_give_up() || !event_.wait(tick)) return false;
+    const core::ReadyFiles ready = core::list_ready_files(wal_directory(cluster_) / "archive_status", 1);
+    if (ready.first.empty() || core::is_archived_before(ready.first.front(), file)) return false;
+    locate();
+  }
+  return true;
+}
+
 bool Archiver::archive(const std::string& name) {
   const auto file = core::parse_wal_file_name(name);
   if (!file) {
@@ -336,6 +388,7 @@ bool Archiver::archive(const std::string& name) {
   }
   reload();
   complain_of_closed();
+  if (!wait_until_written(*file)) return false;
   if (!uploads_[primary].pipeline || shutdown_time_is_over()) return false;
   for (Upload& upload : uploads_) {
     if (upload.pipeline) upload.pipeline->forget_failed();
@@ -343,6 +396,7 @@ bool Archiver::archive(const std::string& name) {
   }
   const core::SteadyTime begin = thread_clock().steady_now();
   for (;;) {
+    if (in_recovery_) locate();
     look_ahead(*file);
     publish();
     publish_positions(*file);

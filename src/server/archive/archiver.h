@@ -2,12 +2,13 @@
 #pragma once
 
 #include <array>
+#include <map>
 #include <memory>
 
 #include "core/wal/archive_pipeline.h"
 #include "core/wal/offsite_backlog.h"
+#include "core/wal/own_history.h"
 #include "core/wal/ready_files.h"
-#include "core/wal/timeline_history.h"
 #include "server/archive/shared.h"
 #include "server/archive/threads.h"
 
@@ -39,6 +40,10 @@ class Archiver {
   };
 
   void reload();
+  void locate();
+  [[nodiscard]] core::OwnPosition position_at(core::TimelineId timeline, core::Lsn written);
+  [[nodiscard]] core::SegmentStanding standing(const core::WalFileName& file) const;
+  bool wait_until_written(const core::WalFileName& file);
   void enter(int repository, const std::string& url);
   void open(Upload& upload);
   void close(Upload& upload);
@@ -54,8 +59,8 @@ class Archiver {
   void publish();
   void publish_positions(const core::WalFileName& asked);
   void acknowledged(const core::WalFileName& file);
-  [[nodiscard]] core::Fencing fencing_of(const core::WalFileName& file) const;
-  [[nodiscard]] bool is_before_own_timeline(const core::WalFileName& file) const;
+  // Absent: not to be stored yet.
+  [[nodiscard]] std::optional<core::Fencing> fencing_of(const core::WalFileName& file) const;
   [[nodiscard]] bool must_give_up();
   [[nodiscard]] bool shutdown_time_is_over();
 
@@ -68,9 +73,11 @@ class Archiver {
   core::SteadyTime scanned_{}, control_read_{};
   std::optional<core::SteadyTime> shut_down_since_;
   bool in_recovery_ = false;
-  core::TimelineId timeline_ = 0; // 0 in recovery
-  core::TimelineId history_of_ = 0;
-  std::vector<core::TimelineSwitch> history_; // of that timeline
+  core::TimelineId seen_timeline_ = 0;       // the last one as a primary
+  core::TimelineId timeline_ = 0;            // 0 in recovery
+  std::vector<core::OwnPosition> positions_; // on a standby also what is received and not replayed
+  std::map<core::TimelineId, std::vector<core::TimelineSwitch>> histories_;
+  RateLimit history_warnings_;
   core::OffsiteBacklogFile backlog_file_;
 };
 

@@ -55,6 +55,7 @@ class Stream {
   };
   struct Result {
     core::ShippedRange shipped;
+    bool pending = false;
     core::ShipperCounters counters;
     std::optional<core::Lsn> diverged; // the store has WAL at least up to here
     std::optional<ThreadFailure> failure;
@@ -73,6 +74,7 @@ class Stream {
   std::shared_ptr<Work> work_;
   BackgroundTask<Result> task_;
   core::ShippedRange shipped_;
+  bool pending_ = false; // the end of the segment before
   core::ShipperCounters published_;
   std::uint64_t published_retries_ = 0;
   RateLimit warnings_;
@@ -96,6 +98,7 @@ void Stream::close() {
   work_.reset();
   access_.reset();
   shipped_ = {};
+  pending_ = false;
 }
 
 Stream::Result Stream::run(Work& work, const core::ShipTarget& target, const std::stop_token& stop) {
@@ -109,6 +112,7 @@ Stream::Result Stream::run(Work& work, const core::ShipTarget& target, const std
     result.failure = describe_thread_failure();
   }
   result.shipped = work.shipper.shipped();
+  result.pending = work.shipper.pending();
   result.counters = work.shipper.counters();
   return result;
 }
@@ -116,7 +120,7 @@ Stream::Result Stream::run(Work& work, const core::ShipTarget& target, const std
 void Stream::fail(const ThreadFailure& failure, bool diverged) {
   const bool conflict = failure.kind == core::ErrorKind::conflict;
   // The segment was archived and recycled: there is nothing to ship of it.
-  const bool recycled = failure.kind == core::ErrorKind::not_found;
+  const bool recycled = failure.gone;
   pause_ = conflict ? conflict_pause : std::clamp(pause_ * 2, milliseconds(guc::stream_interval), longest_pause);
   not_before_ = now() + pause_;
   if (conflict || recycled) work_.reset();
@@ -140,6 +144,7 @@ void Stream::take(const Result& result) {
   const std::uint64_t retries_before = std::exchange(published_retries_, retries);
   const bool moved = result.shipped.to != shipped_.to || result.shipped.timeline != shipped_.timeline;
   shipped_ = result.shipped;
+  pending_ = result.pending;
   with_archive_shared([&](ArchiveShared& memory) {
     RepositoryStatus& status = memory.repository[repository_];
     if (moved) {
@@ -195,7 +200,7 @@ void Stream::prepare() {
 }
 
 void Stream::drive(const core::ShipTarget& target, const ThreadEvent& event) {
-  const bool nothing_new = shipped_.timeline == target.timeline && shipped_.to >= target.flushed;
+  const bool nothing_new = !pending_ && shipped_.timeline == target.timeline && shipped_.to >= target.flushed;
   if (task_.running() || url_.empty() || nothing_new || now() < not_before_) return;
   try {
     prepare();
@@ -213,8 +218,9 @@ core::Lsn archived_by_status(const Cluster& cluster, core::TimelineId timeline, 
   core::Lsn oldest = size.start_of(size.segment_of(flushed));
   const core::ReadyFiles ready =
       core::list_ready_files(std::filesystem::path(cluster.data_directory) / "pg_wal/archive_status", names_in_memory);
+  // What is of an older timeline is an ancestor's, which a promoted server sees to.
   for (const core::WalFileName& file : ready.first)
-    if (const auto id = core::parse_segment_name(file.name, size); id && id->timeline == timeline)
+    if (const auto id = core::parse_segment_name(file.name, size); id && id->timeline <= timeline)
       oldest = std::min(oldest, size.start_of(id->number));
   return oldest;
 }
@@ -292,6 +298,7 @@ class Streamer {
     collect();
     Position position{};
     position.flushed = GetFlushRecPtr(&position.timeline);
+    if (looked_.timeline != position.timeline) offer_ancestors(cluster_, position.timeline);
     const auto archived = archived_positions(cluster_, *settings_, position);
     for (std::size_t i = 0; i < repositories && guc::stream_interval > 0; ++i)
       streams_.at(i).drive({.timeline = position.timeline, .flushed = position.flushed, .archived = archived.at(i)},

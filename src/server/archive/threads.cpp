@@ -6,7 +6,9 @@
 
 #include "core/crypto/random.h"
 #include "core/store/open_store.h"
+#include "core/wal/ancestor_wal.h"
 #include "core/wal/instance.h"
+#include "core/wal/wal_file.h"
 #include "server/compat.h"
 
 extern "C" {
@@ -81,6 +83,18 @@ Cluster this_cluster() {
   return cluster;
 }
 
+void offer_ancestors(const Cluster& cluster, core::TimelineId timeline) noexcept {
+  try {
+    const std::size_t offered = core::offer_ancestor_segments(std::filesystem::path(cluster.data_directory) / "pg_wal",
+                                                              timeline, core::SegmentSize(cluster.segment_size));
+    if (offered > 0)
+      log_line(false, std::to_string(offered) + " segments from before timeline " + std::to_string(timeline) +
+                          " are archived unless the old primary has done so");
+  } catch (const std::exception& error) {
+    log_line(true, std::string("cannot offer the segments from before this timeline: ") + error.what());
+  }
+}
+
 RepositoryAccess open_repository(const std::string& url, const Settings& settings, const Cluster& cluster) {
   RepositoryAccess access;
   access.retries = std::make_shared<std::atomic<std::uint64_t>>(0);
@@ -107,6 +121,8 @@ void leave_thread_behind() {
 ThreadFailure describe_thread_failure() {
   try {
     throw;
+  } catch (const core::WalFileGone& error) {
+    return {.kind = error.kind(), .message = error.what(), .hint = {}, .gone = true};
   } catch (const core::Error& error) {
     return {.kind = error.kind(), .message = error.what(), .hint = error.hint()};
   } catch (const std::exception& error) {

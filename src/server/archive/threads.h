@@ -47,6 +47,10 @@ struct Cluster {
 };
 Cluster this_cluster();
 
+// Before anything else is done on a timeline that this process has not seen: as core::offer_ancestor_segments(). Says
+// so, or why not, in the log.
+void offer_ancestors(const Cluster& cluster, core::TimelineId timeline) noexcept;
+
 // A repository as threads use it.
 struct RepositoryAccess {
   std::shared_ptr<core::ObjectStore> store;
@@ -68,6 +72,7 @@ void log_line(bool warning, const std::string& message, const std::string& hint 
 struct ThreadFailure {
   core::ErrorKind kind = core::ErrorKind::io;
   std::string message, hint;
+  bool gone = false; // a file of pg_wal
 };
 // Call inside a catch block.
 ThreadFailure describe_thread_failure();

@@ -1,0 +1,52 @@
+#include "core/base/error.h"
+#include "core/store/file_store.h"
+#include "core/store/local_credentials.h"
+#include "fake_time_and_random.h"
+#include "temporary_directory.h"
+
+#include <gtest/gtest.h>
+
+namespace dbops::core {
+namespace {
+
+ErrorKind failure_of(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return error.kind();
+  }
+  return ErrorKind::io;
+}
+
+TEST(FileStoreOutage, ADirectoryThatIsGoneIsAnOutageAndMadeAgain) {
+  TemporaryDirectory place;
+  SeededRandom random;
+  FileStore store(place.path(), random);
+  store.put_if_absent("7/wal/a", as_bytes("a"), {});
+  std::filesystem::remove_all(place.path() / "7");
+  EXPECT_EQ(failure_of([&] { store.put_if_absent("7/wal/b", as_bytes("b"), {}); }), ErrorKind::unavailable);
+  EXPECT_EQ(store.put_if_absent("7/wal/b", as_bytes("b"), {}), PutResult::created) << "without a restart";
+}
+
+TEST(FileStoreOutage, AStoreThatIsGoneIsAnOutage) {
+  TemporaryDirectory place;
+  SeededRandom random;
+  FileStore store(place.path(), random);
+  const auto upload = store.begin_upload("7/wal/a", 0, {});
+  upload->write(as_bytes("a"));
+  std::filesystem::remove_all(place.path());
+  EXPECT_EQ(failure_of([&] { upload->finish({}); }), ErrorKind::unavailable);
+  EXPECT_EQ(failure_of([&] { store.put_if_absent("7/wal/b", as_bytes("b"), {}); }), ErrorKind::unavailable);
+  std::filesystem::create_directory(place.path());
+  EXPECT_EQ(store.put_if_absent("7/wal/b", as_bytes("b"), {}), PutResult::created);
+}
+
+TEST(FileStoreOutage, MissingCredentialsAreAMistakeInTheSettings) {
+  TemporaryDirectory place;
+  FakeClock clock;
+  FileCredentials credentials(place.path() / "none", "default", clock);
+  EXPECT_EQ(failure_of([&] { credentials.fetch({}); }), ErrorKind::configuration);
+}
+
+} // namespace
+} // namespace dbops::core
