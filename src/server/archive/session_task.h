@@ -3,6 +3,10 @@
 
 #include "server/archive/threads.h"
 
+extern "C" {
+#include "storage/ipc.h"
+}
+
 namespace dbops::server::archive {
 
 inline const ThreadEvent& session_event() {
@@ -10,10 +14,46 @@ inline const ThreadEvent& session_event() {
   return event;
 }
 
+// The task that this process waits for.
+struct SessionTask {
+  void* task = nullptr;
+  void (*stop)(void*) = nullptr;
+};
+
+inline SessionTask& session_task() {
+  static SessionTask task;
+  return task;
+}
+
+// A session that is terminated ends inside CHECK_FOR_INTERRUPTS, without unwinding: the thread must not run on while
+// the process's libraries are shut down.
+inline void stop_session_task(int, Datum) {
+  const SessionTask running = std::exchange(session_task(), {});
+  if (running.task != nullptr) running.stop(running.task);
+}
+
+inline void stop_session_task_at_exit() {
+  static bool registered = false;
+  if (registered) return;
+  call_pg([] { before_shmem_exit(stop_session_task, static_cast<Datum>(0)); });
+  registered = true;
+}
+
 // Runs fn(stop_token) -> Result in a thread and waits. An interrupt of the session stops it and is raised.
 template <typename Result, typename F>
 Result in_thread(F fn) {
-  BackgroundTask<Result> task;
+  using Task = BackgroundTask<Result>;
+  struct Waiting {
+    explicit Waiting(Task& task) {
+      session_task() = {.task = &task, .stop = [](void* running) { static_cast<Task*>(running)->stop(); }};
+    }
+    ~Waiting() { session_task() = {}; }
+    Waiting(const Waiting&) = delete;
+    Waiting& operator=(const Waiting&) = delete;
+  };
+  stop_session_task_at_exit();
+  Task task;
+  const Waiting waiting(task);
   task.start(std::move(fn), session_event());
   for (;;) {
     if (auto result = task.take()) return std::move(*result);
