@@ -227,6 +227,37 @@ CALL dbops.run(:job);
 SELECT count(*) FROM "Named";
 DROP TABLE "Named", renamed;
 
+-- Not every member has a key: a big one that has is counted all the same, as only a walk by key could do without
+CREATE TABLE mixed (id integer, n integer) PARTITION BY RANGE (id);
+CREATE TABLE mixed_keyed PARTITION OF mixed (PRIMARY KEY (id)) FOR VALUES FROM (0) TO (500);
+CREATE TABLE mixed_keyless PARTITION OF mixed DEFAULT;
+INSERT INTO mixed SELECT i FROM generate_series(1, 1000) i;
+SELECT dbops.backfill('mixed', 'n = id', 'n IS NULL') AS job \gset
+UPDATE dbops.job SET spec = spec || '{"snapshot_blocks": 1}' WHERE job_id = :job;
+CALL dbops.run(:job);
+SELECT state, pass FROM dbops.jobs WHERE job_id = :job;
+SELECT count(*) FROM mixed WHERE n = id;
+-- A row that the condition itself cannot be computed for is counted by nobody
+UPDATE mixed SET n = NULL;
+SELECT dbops.backfill('mixed', 'n = id', 'n IS NULL AND 1 / (id - 77) < 1', max_errors => 1) AS job \gset
+CALL dbops.run(:job);
+SELECT state, pass, last_sqlstate, last_hint FROM dbops.jobs WHERE job_id = :job;
+DROP TABLE mixed;
+
+-- Big is what all members are together: none of these alone
+CREATE TABLE sum_of (id integer PRIMARY KEY, n integer) PARTITION BY RANGE (id);
+CREATE TABLE sum_of_1 PARTITION OF sum_of FOR VALUES FROM (0) TO (400);
+CREATE TABLE sum_of_2 PARTITION OF sum_of FOR VALUES FROM (400) TO (800);
+CREATE TABLE sum_of_3 PARTITION OF sum_of DEFAULT;
+INSERT INTO sum_of SELECT i FROM generate_series(1, 1000) i;
+SELECT dbops.backfill('sum_of', 'n = id', 'n IS NULL') AS job \gset
+UPDATE dbops.job SET spec = spec || '{"snapshot_blocks": 8}' WHERE job_id = :job;
+CALL dbops.run(:job);
+SELECT count(*) FROM sum_of WHERE n = id;
+SELECT p.state, p.pass, p.current_range ->> 'order' AS "order", m.blocks >= 8 AS together, m.most < 8 AS alone FROM dbops.progress p,
+  (SELECT sum(pg_relation_size(c)) / 8192 AS blocks, max(pg_relation_size(c)) / 8192 AS most FROM dbops.family('sum_of'::regclass) c) m WHERE p.job_id = :job;
+DROP TABLE sum_of;
+
 SET client_min_messages = warning;
 DROP SCHEMA "Other ""schema""" CASCADE;
 DROP TABLE sales, attached, spread, bare, parent, aunt, generated, keyless, counted, toasted, unlogged, empty, names, ruled, published CASCADE;

@@ -46,6 +46,7 @@ json to_json(const Spec& spec) {
            {"vacuum_every", spec.vacuum_every},
            {"skip_triggers", spec.skip_triggers},
            {"bytes_before", spec.bytes_before},
+           {"snapshot_blocks", spec.snapshot_blocks},
            {"pause_for_autovacuum", spec.limits.pause_for_autovacuum}};
   if (spec.rule != 0) {
     out["rule"] = spec.rule;
@@ -101,6 +102,7 @@ Spec from_json(const json& in) {
   if (const auto max_rows = in.find("max_rows"); max_rows != in.end() && !max_rows->is_null())
     spec.max_rows = max_rows->get<std::int64_t>();
   spec.one_pass = in.value("one_pass", false);
+  spec.snapshot_blocks = in.value("snapshot_blocks", spec.snapshot_blocks);
   spec.max_rows_per_second = limit(in, "max_rows_per_second");
   spec.max_bytes_per_second = limit(in, "max_bytes_per_second");
   spec.limits.pause_for_autovacuum = in.at("pause_for_autovacuum");

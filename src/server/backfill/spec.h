@@ -39,6 +39,8 @@ struct Spec {
   double vacuum_every = 0; // share of the table between two VACUUMs, 0 never
   bool skip_triggers = false;
   std::int64_t bytes_before = 0;
+  // Keyed tables with more than this together are too long for one snapshot: 2 GB.
+  std::int64_t snapshot_blocks = 262'144;
 
   // Of a run that deletes by a rule.
   std::int64_t rule = 0;                                           // dbops.retention_rule; 0: none

@@ -34,8 +34,7 @@ using Clock = std::chrono::steady_clock;
 using nlohmann::json;
 
 constexpr int max_passes = 10;
-constexpr std::uint32_t big_table = 262'144; // blocks, 2 GB: too long for one snapshot
-constexpr std::int64_t few_rows = 100;       // a unit this small is set aside, not halved, when it cannot be locked
+constexpr std::int64_t few_rows = 100; // a unit this small is set aside, not halved, when it cannot be locked
 constexpr int max_resource_failures = 10;
 
 // The batch would take more rows than a run of its rule may. It is rolled back.
@@ -65,6 +64,13 @@ struct Progress {
 core::BatchLimits limits_of(const Spec& spec) {
   return {milliseconds(spec.target_ms), std::min<std::int64_t>(50, spec.max_batch_rows), spec.max_batch_rows,
           std::min<std::int64_t>(1'000, spec.max_batch_rows)};
+}
+
+// A row that was set aside keeps the rows that match from being counted, and not each table has a key to sweep by instead.
+SqlError unprovable(SqlError error) {
+  error.hint = "The condition itself raises this at a row, so that it cannot be told whether others are left. Mend the row, then SELECT "
+               "dbops.retry(); or write the condition so that it does not raise.";
+  return error;
 }
 
 std::int64_t visited_by_stripe(const Unit& unit) { return std::max<std::int64_t>(unit.rows / std::max(unit.stripes, 1), 1); }
@@ -101,7 +107,9 @@ class SliceWork {
   Step step_in_transaction();
   Step out_of_work();
   bool advance(Cursor& cursor);
+  bool too_big_for_one_snapshot();
   std::int64_t still_matching(std::int64_t limit, bool& uncounted);
+  const Table* described(Oid relation);
   void run_unit();
   void checkpoint(const BatchResult& result, microseconds took, const Range& range);
   void store_work();
@@ -470,23 +478,37 @@ Step SliceWork::out_of_work() {
   return advance(cursor) ? Step::job_done : Step::worked;
 }
 
+// Whether counting takes too long for one snapshot, where a sweep by key can tell without one. Looks at each table, so that
+// one that is locked is waited for before anything is counted.
+bool SliceWork::too_big_for_one_snapshot() {
+  std::int64_t blocks = 0;
+  for (const Oid relation : family(job_.target)) {
+    runner_.forget(relation); // its size, as it is now
+    if (const Table* table = described(relation)) blocks += table->blocks;
+  }
+  return spec_.keyed && blocks >= spec_.snapshot_blocks;
+}
+
+const Table* SliceWork::described(Oid relation) {
+  locking_table_ = true;
+  const Table* table = runner_.table(relation);
+  locking_table_ = false;
+  return table;
+}
+
 // How many rows still match, counted to `limit` under the active snapshot, so that a row that moves from one partition to
-// another is seen in one of them. uncounted: not all were, as a table is too big or the
-// condition raises at a row; then the sweep by key has to tell.
+// another is seen in one of them. uncounted: not all were, as the condition raises at a row; then the sweep by key has to
+// tell.
 std::int64_t SliceWork::still_matching(std::int64_t limit, bool& uncounted) {
   std::int64_t rows = 0;
   for (const Oid relation : family(job_.target)) {
-    runner_.forget(relation);
-    const Table* table = runner_.table(relation);
+    const Table* table = described(relation);
     if (table == nullptr) continue;
-    if (table->key.usable() && table->blocks >= big_table) {
-      uncounted = true;
-      continue;
-    }
     try {
       rows += in_savepoint([&] { return runner_.matching(*table, limit - rows); });
     } catch (const SqlError& error) {
-      if (!table->key.usable() || core::classify(error.sqlstate()) != core::ErrorClass::row) throw;
+      if (core::classify(error.sqlstate()) != core::ErrorClass::row) throw;
+      if (!spec_.keyed) throw unprovable(error);
       uncounted = true;
     }
     if (rows >= limit) break;
@@ -503,8 +525,8 @@ bool SliceWork::advance(Cursor& cursor) {
                              {to_text(job_.id)});
   if (sums.integer(0, 0) > 0) return true; // not every row stops matching: each was met once, by key
   const std::int64_t aside = sums.integer(0, 1);
-  bool uncounted = false;
-  const std::int64_t left = under_one_snapshot([&] { return still_matching(aside + 1, uncounted); });
+  bool uncounted = too_big_for_one_snapshot();
+  const std::int64_t left = uncounted ? 0 : under_one_snapshot([&] { return still_matching(aside + 1, uncounted); });
   const bool nothing_found = cursor.pass > 0 && cursor.pass_rows == 0;
   // Rows set aside may have been mended or deleted since, and so must not stand for others: where there are some, a pass
   // that found nothing else has to say so.
@@ -520,7 +542,7 @@ bool SliceWork::advance(Cursor& cursor) {
                    "Let new rows be right from the start (a trigger, or the application), then SELECT dbops.retry().");
   ++cursor.pass;
   cursor.pass_rows = 0;
-  if (uncounted && spec_.keyed) cursor.order = Order::key;
+  if (uncounted) cursor.order = Order::key; // which spec_.keyed is a condition of
   cursor.position = json::object();
   store_cursor(job_.id, cursor);
   if (job_.parallel > 1) open_slices(job_.id); // those that had ended for lack of work
