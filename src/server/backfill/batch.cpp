@@ -203,8 +203,11 @@ const Table* BatchRunner::table(Oid relation) {
     tables_.erase(found);
     if (name.empty()) return nullptr;
   }
+  // For its moment's lock it waits no longer than a batch does: a snapshot may be held, and other tables locked.
+  const int nest_level = enter_settings({{"lock_timeout", std::to_string(spec_.lock_timeout_ms)}});
   const std::optional<Table> described =
       spec_.by_age ? describe_table_by(relation, spec_.age_column) : describe_table(relation, spec_.columns);
+  leave_settings(nest_level);
   if (!described || !belongs_to(relation, target_)) return nullptr;
   return &tables_.emplace(relation, *described).first->second;
 }

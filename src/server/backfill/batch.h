@@ -31,7 +31,7 @@ class BatchRunner {
   BatchRunner& operator=(const BatchRunner&) = delete;
 
   // The description of a table, read once and again when it or an index of it was changed; nothing when it is gone, or
-  // does not belong to the target any more.
+  // does not belong to the target any more. Raises 55P03 after lock_timeout.
   const Table* table(Oid relation);
   void forget(Oid relation) { tables_.erase(relation); }
 
