@@ -137,6 +137,33 @@ DROP TABLE following;
 CREATE COLLATION ignoring_case (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
 CALL check_key('k text COLLATE ignoring_case PRIMARY KEY', '', 'SELECT chr(65 + i % 26 + i % 2 * 32) || i FROM generate_series(1, 100) i');
 
+-- A column of another type is another key, where the texts of old bounds would be read as other values
+CREATE TABLE retyped (k timestamp PRIMARY KEY, n integer NOT NULL DEFAULT 0, CONSTRAINT stop CHECK (n = 0 OR k <> '2026-01-03'));
+INSERT INTO retyped SELECT '2026-01-01'::timestamp + i * interval '1 hour' FROM generate_series(1, 100) i;
+SELECT dbops.backfill('retyped', 'n = n + 1', max_batch_rows => 10) AS job \gset
+CALL dbops.run(:job);
+ALTER TABLE retyped DROP CONSTRAINT stop;
+SET timezone = 'America/New_York';
+ALTER TABLE retyped ALTER k TYPE timestamptz;
+SELECT dbops.retry(:job);
+CALL dbops.run(:job);
+-- and as it was, it is gone on with
+ALTER TABLE retyped ALTER k TYPE timestamp;
+SET timezone = 'UTC';
+SELECT dbops.retry(:job);
+CALL dbops.run(:job);
+SELECT n, count(*) FROM retyped GROUP BY n;
+-- Integers and texts keep their order, and their texts
+CREATE TABLE widened (i smallint, t varchar(10) COLLATE "C", n integer NOT NULL DEFAULT 0, PRIMARY KEY (i, t), CONSTRAINT stop CHECK (n = 0 OR i <> 5));
+INSERT INTO widened SELECT i % 10, i FROM generate_series(1, 100) i;
+SELECT dbops.backfill('widened', 'n = n + 1', max_batch_rows => 10) AS job \gset
+CALL dbops.run(:job);
+ALTER TABLE widened DROP CONSTRAINT stop, ALTER i TYPE bigint, ALTER t TYPE text COLLATE "C";
+SELECT dbops.retry(:job);
+CALL dbops.run(:job);
+SELECT n, count(*) FROM widened GROUP BY n;
+DROP TABLE retyped, widened;
+
 SELECT count(*), state FROM dbops.jobs GROUP BY state;
 DROP TABLE unkeyed;
 DROP PROCEDURE check_key;

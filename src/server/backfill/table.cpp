@@ -18,6 +18,7 @@ extern "C" {
 #include "catalog/pg_index.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_operator.h"
+#include "catalog/pg_opfamily.h"
 #include "commands/defrem.h"
 #include "nodes/nodes.h"
 #include "optimizer/optimizer.h"
@@ -58,6 +59,11 @@ struct RawTable {
   std::uint32_t pages;
   std::uint32_t blocks;
 };
+
+// Types of these families compare alike, and the text of a value is the same value in any of them: a place in the order
+// remains one when the column becomes another of them. It is not so in datetime_ops (a time zone comes in), float_ops
+// (float4 rounds) or enum_ops (each enum has an order of its own).
+bool order_outlives_type(Oid family) { return family == INTEGER_BTREE_FAM_OID || family == TEXT_BTREE_FAM_OID; }
 
 bool is_assigned(Relation relation, AttrNumber column, const char* const* names, int count) {
   const char* name = NameStr(TupleDescAttr(RelationGetDescr(relation), column - 1)->attname);
@@ -237,6 +243,7 @@ std::optional<Table> describe_table(Oid oid, const std::vector<std::string>& ass
     table.key.columns.push_back({raw.key_names[i], raw.key.types[i], raw.key.hashable[i]});
     table.key.identity += (i > 0 ? " " : "") + std::to_string(raw.key.columns[i]) + ":" +
                           std::to_string(raw.key.families[i]) + ":" + std::to_string(raw.key.collations[i]);
+    if (!order_outlives_type(raw.key.families[i])) table.key.identity += ":" + std::to_string(raw.key.types[i]);
   }
   if (table.key.usable()) {
     table.key.after = raw.key.after;
@@ -266,7 +273,9 @@ std::optional<Table> describe_table_by(Oid oid, const std::string& column) {
     key = table->key;
     key.columns.insert(key.columns.begin(), {column, static_cast<Oid>(found.integer(0, 0)), false});
     if (found.boolean(0, 4)) key.present = column + " IS NOT NULL";
-    key.identity = found.text(0, 1) + ":" + found.text(0, 2) + ":" + found.text(0, 3) + " " + key.identity;
+    key.identity = found.text(0, 1) + ":" + found.text(0, 2) + ":" + found.text(0, 3) +
+                   (order_outlives_type(static_cast<Oid>(found.integer(0, 2))) ? "" : ":" + found.text(0, 0)) + " " +
+                   key.identity;
   }
   table->key = key;
   return table;
