@@ -213,12 +213,13 @@ const Table* BatchRunner::table(Oid relation) {
 }
 
 const Table* BatchRunner::lock_table(Oid relation) {
-  watch_for_deadlocks();
+  watch_for_deadlocks(WatchFor::table);
   as_owner(batch_settings_, [this, relation] {
     if (spec_.erase) lifecycle::begin_deleting();
     call_pg([relation] { LockRelationOid(relation, RowExclusiveLock); });
     return true;
   });
+  watch_for_deadlocks(WatchFor::rows);
   return table(relation);
 }
 
