@@ -35,6 +35,14 @@ for my $parallel (1, 3)
 	is(Dbops::value($node, "SELECT n, count(*) FROM $name GROUP BY n"), '1|20000', "parallel $parallel: each row once");
 }
 
+# Tables that inherit from it as well, each once or, from 18 on, where VACUUM of the parent takes them along, twice.
+table('forebear', 2000);
+$node->safe_psql('postgres', 'CREATE TABLE heir () INHERITS (forebear); ALTER TABLE heir ADD PRIMARY KEY (id); INSERT INTO heir (id) SELECT generate_series(1, 2000); ANALYZE heir');
+is(Dbops::wait_job($node, Dbops::backfill($node, q{'forebear', 'n = n + 1', vacuum_every => 0.25, max_batch_rows => 100, nice_ratio => 0, stripes => 1})),
+	'succeeded', 'a table with a child');
+cmp_ok(vacuums('forebear'), '>=', 3, 'the table is vacuumed');
+cmp_ok(vacuums('heir'), '>=', 3, 'and its child');
+
 # Who waits for the table ends a VACUUM, not the job: this one would take hours.
 $node->safe_psql('postgres', q{CREATE ROLE slow LOGIN; ALTER ROLE slow SET vacuum_cost_delay = '100ms'; ALTER ROLE slow SET vacuum_cost_limit = 1});
 table('wanted', 20_000);
