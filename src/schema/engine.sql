@@ -94,6 +94,7 @@ CREATE TABLE dbops.job_run (
   outcome text NOT NULL DEFAULT 'running'
     CHECK (outcome IN ('running', 'finished', 'stopped', 'failed', 'lost')),
   rows_before bigint NOT NULL DEFAULT 0,   -- of the slice, when the run began
+  batches_before bigint NOT NULL DEFAULT 0,
   rows_done bigint NOT NULL DEFAULT 0,
   sqlstate text,
   message text,

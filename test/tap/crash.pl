@@ -134,6 +134,31 @@ is(Dbops::value($node, "SELECT dbops.retry($job)"), 'queued', 'mended and retrie
 is(Dbops::wait_job($node, $job), 'succeeded', 'it ends');
 is(Dbops::value($node, 'SELECT count(*) FROM deadly WHERE n = 1'), 10, 'each row once');
 
+# --- losses with progress in between ---------------------------------------------------------------------------------------
+# Progress are batches, also over blocks in which no row matches.
+$node->safe_psql('postgres', q{
+	CREATE TABLE sparse (id int PRIMARY KEY, n int NOT NULL DEFAULT 0) WITH (fillfactor = 10);
+	INSERT INTO sparse (id) SELECT generate_series(1, 20000)});
+$job = Dbops::backfill($node, q{'sparse', 'n = 1', 'n = 0 AND id > 19999', strategy => 'key', max_batch_rows => 10, max_rows_per_second => 500});
+my $batches = 0;
+for my $loss (1 .. 7)
+{
+	ok(Dbops::wait_for($node, "SELECT p.batches > $batches AND j.state = 'running' AND r.outcome = 'running' FROM dbops.progress p JOIN dbops.jobs j USING (job_id)"
+		  . " JOIN dbops.job_runs r USING (job_id) WHERE job_id = $job ORDER BY r.run_id DESC LIMIT 1", 't', 60), "sparse: batches before loss $loss");
+	$batches = Dbops::value($node, "SELECT batches FROM dbops.progress WHERE job_id = $job");
+	Dbops::value($node, "SELECT pg_terminate_backend(pid) FROM dbops.job_runs WHERE job_id = $job AND outcome = 'running'");
+	ok(Dbops::wait_for($node, "SELECT count(*) FROM dbops.job_runs WHERE job_id = $job AND outcome = 'lost'", $loss, 60), "sparse: loss $loss is known");
+}
+is(Dbops::value($node, "SELECT losses FROM dbops.job WHERE job_id = $job"), 0, 'sparse: none of them was without progress');
+# In a row they are no longer after a run that got on and was paused.
+ok(Dbops::wait_for($node, "SELECT batches > $batches FROM dbops.progress WHERE job_id = $job", 't', 60), 'sparse: it goes on');
+$node->safe_psql('postgres', "SELECT dbops.pause($job)");
+ok(Dbops::wait_for($node, "SELECT count(*) FROM dbops.job_runs WHERE job_id = $job AND outcome = 'running'", 0, 60), 'sparse: paused');
+$node->safe_psql('postgres', "UPDATE dbops.job SET losses = 5 WHERE job_id = $job; SELECT dbops.resume($job)");
+ok(Dbops::wait_for($node, "SELECT count(*) FROM dbops.job_runs WHERE job_id = $job AND outcome = 'running'", 1, 60), 'sparse: another run');
+is(Dbops::value($node, "SELECT losses FROM dbops.job WHERE job_id = $job"), 0, 'sparse: the count begins anew');
+$node->safe_psql('postgres', "SELECT dbops.cancel($job)");
+
 $node->stop;
 ok(!$node->log_contains(qr/PANIC|TRAP|terminated by signal (?!9)/), 'no other crash in the server log');
 done_testing();

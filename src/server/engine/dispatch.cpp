@@ -381,7 +381,7 @@ void account_for_losses(Session& session) {
                     " AND NOT EXISTS (SELECT FROM ") +
         held_slices_sql +
         " h WHERE h.job_id = r.job_id AND h.slice = r.slice)"
-        " RETURNING r.job_id, (s.rows_done > r.rows_before)");
+        " RETURNING r.job_id, (s.batches > r.batches_before)");
     const Rows orphans =
         bookkeep(std::string("SELECT job_id FROM dbops.job j WHERE state = 'running' AND NOT EXISTS (SELECT FROM ") +
                  held_slices_sql + " h WHERE h.job_id = j.job_id) ORDER BY job_id FOR NO KEY UPDATE SKIP LOCKED");
