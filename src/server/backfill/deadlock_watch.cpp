@@ -13,8 +13,8 @@ namespace {
 
 // Below every deadlock_timeout that an application may reasonably have; a look takes all partitions of the lock table.
 constexpr int rows_interval_ms = 10;
-// Below the default deadlock_timeout, 1 s; a VACUUM that truncates looks every 20 ms whether somebody waits (vacuumlazy.c,
-// VACUUM_TRUNCATE_LOCK_CHECK_INTERVAL).
+// Below the default deadlock_timeout, 1 s; a VACUUM that truncates looks every 20 ms whether somebody waits
+// (vacuumlazy.c, VACUUM_TRUNCATE_LOCK_CHECK_INTERVAL).
 constexpr int table_interval_ms = 500;
 
 int watching = 0; // the interval; 0: not

@@ -63,7 +63,9 @@ struct RawTable {
 // Types of these families compare alike, and the text of a value is the same value in any of them: a place in the order
 // remains one when the column becomes another of them. It is not so in datetime_ops (a time zone comes in), float_ops
 // (float4 rounds) or enum_ops (each enum has an order of its own).
-bool order_outlives_type(Oid family) { return family == INTEGER_BTREE_FAM_OID || family == TEXT_BTREE_FAM_OID; }
+bool order_outlives_type(Oid family) {
+  return family == INTEGER_BTREE_FAM_OID || family == TEXT_BTREE_FAM_OID;
+}
 
 bool is_assigned(Relation relation, AttrNumber column, const char* const* names, int count) {
   const char* name = NameStr(TupleDescAttr(RelationGetDescr(relation), column - 1)->attname);
