@@ -187,7 +187,7 @@ core::BackupHead restore_files(const RestoreCommand& command, const fs::path& al
   const RecoveryTarget target = target_of(command);
   Repository repository(command.stores, {});
   const auto catalogue = core::read_catalogue(repository.get(), 8, {.stop = stop, .deadline = {}});
-  const core::BackupHead& head = chosen(command, repository.get(), catalogue, target, {.stop = stop, .deadline = {}});
+  const core::BackupHead head = chosen(command, repository.get(), catalogue, target, {.stop = stop, .deadline = {}});
   check_major(command, head);
   core::check_wal_coverage(repository.get(), head, target, {.stop = stop, .deadline = {}});
   core::RestoreOptions options{.data_directory = fs::absolute(command.data_directory).lexically_normal(),
