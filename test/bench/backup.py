@@ -210,6 +210,9 @@ class Bench:
 
     def base_backup(self):
         tool = type("PgBaseBackup", (Tool,), {"name": "pg_basebackup"})(self)
+        # It waits for its WAL to be archived, and the repository of the tool before it is gone.
+        self.set(dbops__store="")
+        self.restart(archive_library="", archive_command="true")
         seconds, cpu, _ = tool.timed([f"{os.environ['PGBIN']}/pg_basebackup", "-D", tool.place / "to", "-Ft", "-X", "none", "-c", "fast",
                                       f"--compress=client-zstd:{LEVEL}", "--no-sync"])
         size = sum(path.stat().st_size for path in (tool.place / "to").iterdir())
