@@ -142,6 +142,9 @@ BatchRunner::BatchRunner(const Spec& spec, Oid target, Oid owner, std::int64_t j
                         {"enable_tidscan", "on"}};
   batch_settings_.insert(batch_settings_.end(), common.begin(), common.end());
   if (!spec.subqueries) batch_settings_.insert(batch_settings_.end(), ranges.begin(), ranges.end());
+  table_lock_settings_ = batch_settings_;
+  // The worker's own 50 ms (worker.cpp) would cancel an autovacuum as well; see WatchFor::table.
+  table_lock_settings_.emplace_back("deadlock_timeout", "500ms");
   for (const auto& [name, value] : spec.settings)
     if (name == "search_path") range_settings_.emplace_back(name, value);
   range_settings_.insert(range_settings_.end(), common.begin(), common.end());
@@ -214,7 +217,7 @@ const Table* BatchRunner::table(Oid relation) {
 
 const Table* BatchRunner::lock_table(Oid relation) {
   watch_for_deadlocks(WatchFor::table);
-  as_owner(batch_settings_, [this, relation] {
+  as_owner(table_lock_settings_, [this, relation] {
     if (spec_.erase) lifecycle::begin_deleting();
     call_pg([relation] { LockRelationOid(relation, RowExclusiveLock); });
     return true;

@@ -68,8 +68,9 @@ class BatchRunner {
   const Spec& spec_;
   Oid target_;
   Oid owner_;
-  Settings batch_settings_; // for statements with the user's texts
-  Settings range_settings_; // for statements over keys
+  Settings batch_settings_;      // for statements with the user's texts
+  Settings range_settings_;      // for statements over keys
+  Settings table_lock_settings_; // while the lock of the table is waited for
   void forget_plans() noexcept;
   std::map<Oid, Table> tables_;
   std::uint64_t tables_as_of_ = 0;                    // invalidations of the relation cache
