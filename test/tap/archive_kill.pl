@@ -20,11 +20,11 @@ my $key_file = Archive::key_file('k');
 my @kinds = Archive::has_s3() ? qw(s3 file) : qw(file);
 my %count;
 
-# A process of the server by what it is for; pg_stat_activity does not show the streamer.
+# A process of the server by what it is for; pg_stat_activity does not show the streamer. The cluster's name may come first.
 sub pid_of
 {
 	my ($node, $type) = @_;
-	my ($pid) = grep { slurp("/proc/$_/cmdline") =~ /^postgres: \Q$type\E/ } Archive::processes($node);
+	my ($pid) = grep { slurp("/proc/$_/cmdline") =~ /^postgres: (?:\S+: )?\Q$type\E/ } Archive::processes($node);
 	return $pid // 0;
 }
 
