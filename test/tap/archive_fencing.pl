@@ -267,7 +267,9 @@ for my $kind (@kinds)
 	$node->safe_psql('postgres', 'CREATE TABLE t (v text)');
 	my $segment = switch_wal($node, 'one');
 	$node->stop('smart');
-	ok(archived($node, $segment), 'smart shutdown: what was complete is archived');
+	# The shutdown checkpoint may have recycled what was archived before it, and removed its .done.
+	ok(!-e $node->data_dir . "/pg_wal/archive_status/$segment.ready" && grep({ m{/\Q$segment\E\.} } keys %{ objects($store) }),
+		'smart shutdown: what was complete is archived');
 	rename $store->{directory}, "$store->{directory}.away";
 	$node->append_conf('postgresql.conf', "dbops.archive_shutdown_timeout = '2s'\n");
 	$node->start;
