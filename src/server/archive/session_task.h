@@ -29,7 +29,12 @@ inline SessionTask& session_task() {
 // the process's libraries are shut down.
 inline void stop_session_task(int, Datum) {
   const SessionTask running = std::exchange(session_task(), {});
-  if (running.task != nullptr) running.stop(running.task);
+  if (running.task == nullptr) return;
+  try {
+    running.stop(running.task);
+  } catch (...) { // nothing may leave a callback of PostgreSQL
+    leave_thread_behind();
+  }
 }
 
 inline void stop_session_task_at_exit() {
