@@ -145,6 +145,14 @@ goes_on(make("windows => '$open', timezone => 'Asia/Kathmandu'"), 'an open windo
 $job = make("windows => '$open', timezone => 'America/New_York'");
 stays_away($job, 'window elsewhere', "^time window $open");
 stop_job($job, 'window elsewhere');
+# A zone whose clocks are put back by an hour in ten minutes: what is to open in five minutes opens then, and not when the
+# same time comes a second time.
+my $zone = Dbops::value($node, q{SELECT format('AAA0BBB-1,%s/0,%s/%s', (extract(doy FROM t)::int + 180) % 365, extract(doy FROM t)::int - 1, to_char(t, 'HH24:MI:SS'))
+	FROM (SELECT now() AT TIME ZONE 'UTC' + interval '70 minutes' AS t) x});
+my $twice = Dbops::value($node, "SELECT to_char(t + interval '5 minutes', 'HH24:MI') || '-' || to_char(t + interval '6 minutes', 'HH24:MI') FROM (SELECT now() AT TIME ZONE '$zone' AS t) x");
+$job = make("windows => '$twice', timezone => '$zone'");
+ok(Dbops::wait_for($node, "SELECT not_before BETWEEN now() + interval '3 minutes' AND now() + interval '6 minutes' FROM dbops.jobs WHERE job_id = $job", 't'), 'a window that is there twice: the first one counts');
+stop_job($job, 'a window that is there twice');
 # One that closes in 20 to 80 seconds while the job is at work and waits for something else.
 my $closing = Dbops::value($node, q{SELECT to_char(t - interval '1 hour', 'HH24:MI') || '-' || to_char(t + interval '1 minute', 'HH24:MI') FROM (SELECT now() AT TIME ZONE 'UTC' AS t) x});
 $job = make("windows => '$closing', timezone => 'UTC', max_batch_rows => 1, max_rows_per_second => 2");
