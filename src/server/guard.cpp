@@ -40,9 +40,13 @@ const char* keep(const char* text, std::size_t length) noexcept {
   return copy;
 }
 
-const char* keep(const std::string& text) noexcept { return keep(text.data(), text.size()); }
+const char* keep(const std::string& text) noexcept {
+  return keep(text.data(), text.size());
+}
 
-std::string text_or_empty(const char* text) { return text == nullptr ? std::string() : std::string(text); }
+std::string text_or_empty(const char* text) {
+  return text == nullptr ? std::string() : std::string(text);
+}
 
 } // namespace
 

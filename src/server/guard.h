@@ -1,6 +1,7 @@
 // Where the two error worlds meet (DESIGN.md, section 2). A PostgreSQL ERROR is a longjmp, a C++ exception unwinds.
 //   call_pg(fn)   C++ calls PostgreSQL: an ERROR comes out as SqlError. Nothing with a destructor lives inside fn.
-//   boundary(fn)  PostgreSQL calls C++: whatever fn throws leaves as an ereport(ERROR), after the catch block has ended.
+//   boundary(fn)  PostgreSQL calls C++: whatever fn throws leaves as an ereport(ERROR), after the catch block has
+//   ended.
 // After call_pg has thrown, the transaction is broken: let the exception travel to the place that rolls it back.
 #pragma once
 
@@ -17,7 +18,8 @@ struct SqlError : std::exception {
   std::string detail;
   std::string hint;
   std::string context;
-  int position = 0;  // of the error in `query` or, when that is empty, in the text that was being parsed; characters from 1
+  int position =
+      0; // of the error in `query` or, when that is empty, in the text that was being parsed; characters from 1
   std::string query; // the text that SPI was given
 
   SqlError() = default;

@@ -2,11 +2,11 @@
 
 #include "server/archive/shared.h"
 #include "server/archive/streamer.h"
+#include "server/backfill/trigger_filter.h"
 #include "server/engine/processes.h"
 #include "server/engine/shared.h"
-#include "server/engine/yield.h"
 #include "server/engine/wake.h"
-#include "server/backfill/trigger_filter.h"
+#include "server/engine/yield.h"
 #include "server/guc.h"
 #include "server/lifecycle/holds.h"
 #include "server/migration/messages.h"

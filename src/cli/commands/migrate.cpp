@@ -269,7 +269,8 @@ class Migrator {
     bool ok = true;
     for (const migrate::LocalMigration* local : plan.pending)
       for (const LintFinding& finding : lint(connection_, files_.path(*local), files_.sql(*local), std::nullopt)) {
-        // What does not parse is reported by the attempt itself, and recorded; what a failed try has left is cleared up.
+        // What does not parse is reported by the attempt itself, and recorded; what a failed try has left is cleared
+        // up.
         if (finding.severity == "notice" || !finding.suppressed.empty() || finding.rule == "syntax-error" ||
             finding.rule == "concurrently-if-not-exists")
           continue;

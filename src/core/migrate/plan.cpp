@@ -182,8 +182,8 @@ std::optional<std::string> mismatch(const Plan& plan, const MigrationInfo& info)
 // Does a baseline migration that is about to be applied stand for this one?
 bool stands_for(const std::vector<const LocalMigration*>& pending, const MigrationInfo& info) {
   return info.version() && std::any_of(pending.begin(), pending.end(), [&info](const LocalMigration* file) {
-    return file->name.kind == FileKind::baseline && *info.version() <= *file->name.version;
-  });
+           return file->name.kind == FileKind::baseline && *info.version() <= *file->name.version;
+         });
 }
 
 std::optional<std::string> problem(const Plan& plan, const PlanOptions& options, const MigrationInfo& info,

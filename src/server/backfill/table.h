@@ -17,8 +17,8 @@ struct TableKey {
   std::vector<KeyColumn> columns;
   std::string after; // "OPERATOR(pg_catalog.>)"
   std::string upto;  // "OPERATOR(pg_catalog.<=)"
-  // Columns by number, with operator family, collation and, but for integers and texts, type: equal when the order of the
-  // rows is the same, and the text of a value means the same. An integer column that becomes a bigint keeps it.
+  // Columns by number, with operator family, collation and, but for integers and texts, type: equal when the order of
+  // the rows is the same, and the text of a value means the same. An integer column that becomes a bigint keeps it.
   std::string identity;
   std::string present; // "deleted_at IS NOT NULL": the index has these rows alone; statements have to say so
   [[nodiscard]] bool usable() const noexcept { return !columns.empty(); }

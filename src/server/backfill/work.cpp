@@ -14,8 +14,8 @@
 #include "server/backfill/pace.h"
 #include "server/compat.h"
 #include "server/engine/toplevel.h"
-#include "server/lifecycle/retention_rule.h"
 #include "server/engine/wait.h"
+#include "server/lifecycle/retention_rule.h"
 
 extern "C" {
 #include "access/table.h"
@@ -66,14 +66,18 @@ core::BatchLimits limits_of(const Spec& spec) {
           std::min<std::int64_t>(1'000, spec.max_batch_rows)};
 }
 
-// A row that was set aside keeps the rows that match from being counted, and not each table has a key to sweep by instead.
+// A row that was set aside keeps the rows that match from being counted, and not each table has a key to sweep by
+// instead.
 SqlError unprovable(SqlError error) {
-  error.hint = "The condition itself raises this at a row, so that it cannot be told whether others are left. Mend the row, then SELECT "
+  error.hint = "The condition itself raises this at a row, so that it cannot be told whether others are left. Mend the "
+               "row, then SELECT "
                "dbops.retry(); or write the condition so that it does not raise.";
   return error;
 }
 
-std::int64_t visited_by_stripe(const Unit& unit) { return std::max<std::int64_t>(unit.rows / std::max(unit.stripes, 1), 1); }
+std::int64_t visited_by_stripe(const Unit& unit) {
+  return std::max<std::int64_t>(unit.rows / std::max(unit.stripes, 1), 1);
+}
 
 // Where a batch has deleted rows, for the record of the run.
 struct Range {
@@ -86,7 +90,8 @@ Range range_of(const Unit& unit) {
             "ctid (" + std::to_string(unit.to.block) + "," + std::to_string(unit.to.offset) + ")"};
   const auto text = [](const Key& key) {
     std::string list;
-    for (const std::string& part : key) list += (list.empty() ? "(" : ", ") + part;
+    for (const std::string& part : key)
+      list += (list.empty() ? "(" : ", ") + part;
     return list.empty() ? "beginning" : list + ")";
   };
   return {text(unit.after), text(unit.upto)};
@@ -95,8 +100,8 @@ Range range_of(const Unit& unit) {
 class SliceWork {
  public:
   SliceWork(Session& session, const Job& job, int slice)
-      : session_(session), job_(job), slice_(slice), spec_(from_json(job.spec)), runner_(spec_, job.target, job.owner, job.id),
-        controller_(limits_of(spec_)),
+      : session_(session), job_(job), slice_(slice), spec_(from_json(job.spec)),
+        runner_(spec_, job.target, job.owner, job.id), controller_(limits_of(spec_)),
         pace_(session, job, slice, spec_) {}
 
   SliceEnd run();
@@ -146,35 +151,39 @@ class SliceWork {
   core::BatchController controller_;
   Pace pace_;
   Progress progress_;
-  std::vector<Unit> work_; // a stack: the unit under way is at the back; equals dbops.job_slice.work between transactions
+  std::vector<Unit>
+      work_; // a stack: the unit under way is at the back; equals dbops.job_slice.work between transactions
   std::int64_t batches_ = 0; // committed in this slice; equals dbops.job_slice.batches as well
   std::int64_t deleted_ = 0; // rows, those of other tables included; only for a run with a maximum
   std::set<Oid> left_out_;   // partitions in which nothing can match
   Oid extension_ = InvalidOid;
   std::string version_;
   TransactionId chunk_began_ = InvalidTransactionId; // the first transaction of the last chunk
-  bool sparse_ = false;        // the last chunk had few rows that matched
-  std::int64_t chunk_rows_ = 0; // changed in the chunk under way
+  bool sparse_ = false;                              // the last chunk had few rows that matched
+  std::int64_t chunk_rows_ = 0;                      // changed in the chunk under way
   int pass_ = 0;
   bool locking_table_ = false;
   bool retried_row_ = false; // the unit at the back failed for a row's sake once already
-  bool claim_apart_ = false; // a claim with its first batch was rolled back: claim first, so that the unit can be halved
-  bool ran_batch_ = false;   // in the transaction under way
+  bool claim_apart_ =
+      false;               // a claim with its first batch was rolled back: claim first, so that the unit can be halved
+  bool ran_batch_ = false; // in the transaction under way
   int resource_failures_ = 0;
-  std::optional<int> adopted_; // slice whose work this transaction takes over
+  std::optional<int> adopted_;    // slice whose work this transaction takes over
   std::int64_t since_vacuum_ = 0; // rows changed here since it was last asked whether VACUUM is due
   std::minstd_rand random_{static_cast<std::uint32_t>(MyProcPid)};
 };
 
 void SliceWork::load() {
   session_.transaction([this] {
-    const Rows row = bookkeep("SELECT work, batch_rows, to_json(batch_times), batches, rows_done + rows_dependent + coalesce((SELECT sum(p.rows)"
-                              " FROM dbops.retention_partition p WHERE p.job_id = $1::bigint AND p.state <> 'kept'), 0)::bigint FROM dbops.job_slice"
+    const Rows row = bookkeep("SELECT work, batch_rows, to_json(batch_times), batches, rows_done + rows_dependent + "
+                              "coalesce((SELECT sum(p.rows)"
+                              " FROM dbops.retention_partition p WHERE p.job_id = $1::bigint AND p.state <> 'kept'), "
+                              "0)::bigint FROM dbops.job_slice"
                               " WHERE job_id = $1::bigint AND slice = $2::integer",
                               ids());
-    for (const json& unit : core::parse_json_text(row.text(0, 0))) work_.push_back(unit_from_json(unit));
-    if (row.integer(0, 1) > 0)
-      controller_ = core::BatchController(limits_of(spec_), row.integer(0, 1));
+    for (const json& unit : core::parse_json_text(row.text(0, 0)))
+      work_.push_back(unit_from_json(unit));
+    if (row.integer(0, 1) > 0) controller_ = core::BatchController(limits_of(spec_), row.integer(0, 1));
     const auto counts = json::parse(row.text(0, 2)).get<std::vector<std::int64_t>>();
     progress_.times = core::DurationHistogram(counts);
     batches_ = row.integer(0, 3);
@@ -254,8 +263,10 @@ Step SliceWork::step() {
   if (committing && committed_after_all()) return Step::worked;
   const std::vector<Unit> claimed = work_;
   try {
-    if (still_matches) walk_by_key_instead();
-    else failed(*error);
+    if (still_matches)
+      walk_by_key_instead();
+    else
+      failed(*error);
   } catch (const SqlError& again) {
     if (core::classify(again.sqlstate()) != core::ErrorClass::contention) throw;
     work_ = claimed; // halving or setting aside met a lock itself
@@ -265,8 +276,8 @@ Step SliceWork::step() {
   return Step::worked;
 }
 
-// A COMMIT that raised may have been one all the same, when what failed came after its record. The table knows; doing its
-// batch again would change rows twice. True: it was, and work_ is what it has left.
+// A COMMIT that raised may have been one all the same, when what failed came after its record. The table knows; doing
+// its batch again would change rows twice. True: it was, and work_ is what it has left.
 bool SliceWork::committed_after_all() {
   const auto comparable = [](std::vector<Unit> units) {
     json work = json::array();
@@ -280,12 +291,14 @@ bool SliceWork::committed_after_all() {
     try {
       return session_.transaction([&] {
         if (extension_oid() != extension_) return false; // the next step finds that out
-        const Rows row = bookkeep("SELECT work, batches, rows_done + rows_dependent FROM dbops.job_slice WHERE job_id = $1::bigint"
-                                  " AND slice = $2::integer",
-                                  ids());
+        const Rows row =
+            bookkeep("SELECT work, batches, rows_done + rows_dependent FROM dbops.job_slice WHERE job_id = $1::bigint"
+                     " AND slice = $2::integer",
+                     ids());
         if (row.empty()) return false;
         std::vector<Unit> stored;
-        for (const json& unit : core::parse_json_text(row.text(0, 0))) stored.push_back(unit_from_json(unit));
+        for (const json& unit : core::parse_json_text(row.text(0, 0)))
+          stored.push_back(unit_from_json(unit));
         if (row.integer(0, 1) == batches_ && comparable(stored) == comparable(work_)) return false;
         work_ = std::move(stored);
         batches_ = row.integer(0, 1);
@@ -293,23 +306,26 @@ bool SliceWork::committed_after_all() {
         return true;
       });
     } catch (const SqlError& error) {
-      // A pause() that has interrupted the COMMIT may do so here. Without an answer the run ends, and the next one loads it.
+      // A pause() that has interrupted the COMMIT may do so here. Without an answer the run ends, and the next one
+      // loads it.
       if (attempt == 5 || error.code != ERRCODE_QUERY_CANCELED) throw;
     }
   }
 }
 
 Step SliceWork::step_in_transaction() {
-  if (extension_oid() != extension_ || extension_version() != version_)
-    return Step::leave;
+  if (extension_oid() != extension_ || extension_version() != version_) return Step::leave;
   if (read_state(job_.id) != core::JobState::running) return Step::stopped;
   if (role_name(job_.owner).empty())
-    throw SqlError(ERRCODE_UNDEFINED_OBJECT, "the role that owns the job was dropped", "Create the job again as another role.");
+    throw SqlError(ERRCODE_UNDEFINED_OBJECT, "the role that owns the job was dropped",
+                   "Create the job again as another role.");
   if (spec_.rule != 0 && !rule_allows()) return Step::stopped;
   // Cursor and data are in the same transaction: what the last half second of a crash takes, it takes from both.
   commit_without_waiting();
   // For deferred triggers too, which run at COMMIT.
-  call_pg([this] { set_config_option("dbops.in_job", job_text_.c_str(), PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false); });
+  call_pg([this] {
+    set_config_option("dbops.in_job", job_text_.c_str(), PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+  });
   if (!work_.empty()) {
     run_unit();
     return Step::worked;
@@ -321,10 +337,12 @@ Step SliceWork::step_in_transaction() {
     store_cursor(job_.id, cursor);
     work_.push_back(*unit);
     chunk_rows_ = 0;
-    // Alone, the first batch goes into the same transaction; others would wait for the cursor meanwhile. What it may cost
-    // is waited for outside of one.
-    if (job_.parallel == 1 && !claim_apart_ && !pace_.prepays()) run_unit();
-    else store_work();
+    // Alone, the first batch goes into the same transaction; others would wait for the cursor meanwhile. What it may
+    // cost is waited for outside of one.
+    if (job_.parallel == 1 && !claim_apart_ && !pace_.prepays())
+      run_unit();
+    else
+      store_work();
     return Step::worked;
   }
   if (!done_before) store_cursor(job_.id, cursor);
@@ -332,7 +350,8 @@ Step SliceWork::step_in_transaction() {
 }
 
 ChunkWish SliceWork::wish(const Cursor& cursor) const {
-  const bool striped = spec_.stripes > 1 && pass_ == 0 && !sparse_ && !horizon_is_held(cursor.position.value("relation", InvalidOid));
+  const bool striped =
+      spec_.stripes > 1 && pass_ == 0 && !sparse_ && !horizon_is_held(cursor.position.value("relation", InvalidOid));
   return {std::min(controller_.rows(), pace_.most_rows()), striped ? spec_.stripes : 1};
 }
 
@@ -367,7 +386,8 @@ void SliceWork::run_unit() {
     store_work();
     return;
   }
-  if (current.order == Order::key) require_key(*table, current.key);
+  if (current.order == Order::key)
+    require_key(*table, current.key);
   else if (overtaken_by_key_walk()) {
     work_.clear();
     store_work();
@@ -376,16 +396,22 @@ void SliceWork::run_unit() {
   const Clock::time_point start = Clock::now();
   const BatchResult result = runner_.run(*table, current);
   // Deferred constraints and triggers wait at COMMIT, with the rows of the batch locked: no longer than the batch may.
-  call_pg([this] { set_config_option("lock_timeout", lock_timeout_.c_str(), PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false); });
+  call_pg([this] {
+    set_config_option("lock_timeout", lock_timeout_.c_str(), PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0,
+                      false);
+  });
   // pg_advisory_unlock_all() in a trigger lets go of it as well: then another worker may be at this unit already.
   if (!SliceLock::held(job_.id, slice_))
-    throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "a trigger or function of the statement has released the lock of the job",
+    throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                   "a trigger or function of the statement has released the lock of the job",
                    "It must not call pg_advisory_unlock_all() or DISCARD ALL.");
   if (result.kept > 0 && current.order == Order::block) throw StillMatches{};
   if (result.moved > 0)
-    throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "a trigger of table " + table->name + " changes the key that the job walks by",
-                   "Rows would be met again under their new keys. Give the job a condition that its assignments make false, or "
-                   "skip_triggers => true.");
+    throw SqlError(
+        ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        "a trigger of table " + table->name + " changes the key that the job walks by",
+        "Rows would be met again under their new keys. Give the job a condition that its assignments make false, or "
+        "skip_triggers => true.");
   const std::int64_t rows = result.rows + result.dependent_rows;
   if (spec_.max_rows && deleted_ + rows > *spec_.max_rows) throw TooMany{deleted_ + rows};
   if (current.next == 0) chunk_began_ = GetCurrentTransactionIdIfAny();
@@ -419,20 +445,25 @@ void SliceWork::checkpoint(const BatchResult& result, microseconds took, const R
   progress_.rate += weight * (static_cast<double>(result.rows) / seconds - progress_.rate);
   progress_.rate_at = now;
   json work = json::array();
-  for (const Unit& unit : work_) work.push_back(to_json(unit));
+  for (const Unit& unit : work_)
+    work.push_back(to_json(unit));
   std::string times = "{";
-  for (const std::int64_t count : progress_.times.counts()) times += (times.size() > 1 ? "," : "") + std::to_string(count);
+  for (const std::int64_t count : progress_.times.counts())
+    times += (times.size() > 1 ? "," : "") + std::to_string(count);
   times += "}";
-  bookkeep("UPDATE dbops.job_slice SET work = $3::jsonb, rows_done = rows_done + $4::bigint, rows_kept = rows_kept + $5::bigint,"
-           " batches = batches + 1, lock_waits = lock_waits + $6::bigint, wal_bytes = wal_bytes + $7::bigint,"
-           " busy_ms = busy_ms + $8::float8, batch_rows = $9::bigint, rate = $10::float8, rate_at = clock_timestamp(),"
-           " batch_times = $11::bigint[], rows_dependent = rows_dependent + $12::bigint, first_key = coalesce(first_key, $13),"
-           " last_key = coalesce($14, last_key), waiting_for = NULL, waiting_since = NULL, updated_at = clock_timestamp()"
-           " WHERE job_id = $1::bigint AND slice = $2::integer",
-           {to_text(job_.id), to_text(slice_), core::json_text(work), to_text(result.rows), to_text(result.kept),
-            to_text(result.waiters > 0 ? 1 : 0), to_text(static_cast<std::int64_t>(result.wal_bytes)),
-            std::to_string(static_cast<double>(took.count()) / 1000.0), to_text(controller_.rows()), std::to_string(progress_.rate),
-            times, to_text(result.dependent_rows), range.first, range.last});
+  bookkeep(
+      "UPDATE dbops.job_slice SET work = $3::jsonb, rows_done = rows_done + $4::bigint, rows_kept = rows_kept + "
+      "$5::bigint,"
+      " batches = batches + 1, lock_waits = lock_waits + $6::bigint, wal_bytes = wal_bytes + $7::bigint,"
+      " busy_ms = busy_ms + $8::float8, batch_rows = $9::bigint, rate = $10::float8, rate_at = clock_timestamp(),"
+      " batch_times = $11::bigint[], rows_dependent = rows_dependent + $12::bigint, first_key = coalesce(first_key, "
+      "$13),"
+      " last_key = coalesce($14, last_key), waiting_for = NULL, waiting_since = NULL, updated_at = clock_timestamp()"
+      " WHERE job_id = $1::bigint AND slice = $2::integer",
+      {to_text(job_.id), to_text(slice_), core::json_text(work), to_text(result.rows), to_text(result.kept),
+       to_text(result.waiters > 0 ? 1 : 0), to_text(static_cast<std::int64_t>(result.wal_bytes)),
+       std::to_string(static_cast<double>(took.count()) / 1000.0), to_text(controller_.rows()),
+       std::to_string(progress_.rate), times, to_text(result.dependent_rows), range.first, range.last});
   if (pass_ > 0 && result.rows > 0)
     bookkeep("UPDATE dbops.job_cursor SET pass_rows = pass_rows + $2::bigint WHERE job_id = $1::bigint",
              {to_text(job_.id), to_text(result.rows)});
@@ -440,32 +471,37 @@ void SliceWork::checkpoint(const BatchResult& result, microseconds took, const R
 
 void SliceWork::store_work() {
   json work = json::array();
-  for (const Unit& unit : work_) work.push_back(to_json(unit));
-  bookkeep("UPDATE dbops.job_slice SET work = $3::jsonb, updated_at = clock_timestamp() WHERE job_id = $1::bigint AND slice = $2::integer",
+  for (const Unit& unit : work_)
+    work.push_back(to_json(unit));
+  bookkeep("UPDATE dbops.job_slice SET work = $3::jsonb, updated_at = clock_timestamp() WHERE job_id = $1::bigint AND "
+           "slice = $2::integer",
            {to_text(job_.id), to_text(slice_), core::json_text(work)});
 }
 
 // The cursor is at its end (and locked by this transaction): revisits, orphans, the next pass, or the end.
 Step SliceWork::out_of_work() {
-  const Rows due = bookkeep("DELETE FROM dbops.job_revisit WHERE revisit_id = (SELECT revisit_id FROM dbops.job_revisit"
-                            " WHERE job_id = $1::bigint AND not_before <= clock_timestamp() ORDER BY not_before LIMIT 1)"
-                            " RETURNING unit",
-                            {to_text(job_.id)});
+  const Rows due =
+      bookkeep("DELETE FROM dbops.job_revisit WHERE revisit_id = (SELECT revisit_id FROM dbops.job_revisit"
+               " WHERE job_id = $1::bigint AND not_before <= clock_timestamp() ORDER BY not_before LIMIT 1)"
+               " RETURNING unit",
+               {to_text(job_.id)});
   if (!due.empty()) {
     work_.push_back(unit_from_json(core::parse_json_text(due.text(0, 0))));
     store_work();
     return Step::worked;
   }
-  const Rows others = bookkeep("SELECT slice, work FROM dbops.job_slice WHERE job_id = $1::bigint AND slice <> $2::integer"
-                               " AND work <> '[]' ORDER BY slice",
-                               ids());
+  const Rows others =
+      bookkeep("SELECT slice, work FROM dbops.job_slice WHERE job_id = $1::bigint AND slice <> $2::integer"
+               " AND work <> '[]' ORDER BY slice",
+               ids());
   for (std::size_t i = 0; i < others.size(); ++i) {
     const int other = static_cast<int>(others.integer(i, 0));
     if (!SliceLock::acquire(job_.id, other, 0)) continue; // somebody is at it
     // Its worker died and no new one has come: take over what it left. The lock is kept until that is committed.
     adopted_ = other;
     note_lost_run(job_.id, other);
-    for (const json& unit : core::parse_json_text(others.text(i, 1))) work_.push_back(unit_from_json(unit));
+    for (const json& unit : core::parse_json_text(others.text(i, 1)))
+      work_.push_back(unit_from_json(unit));
     bookkeep("UPDATE dbops.job_slice SET work = '[]', done = true WHERE job_id = $1::bigint AND slice = $2::integer",
              {to_text(job_.id), to_text(other)});
     store_work();
@@ -478,8 +514,8 @@ Step SliceWork::out_of_work() {
   return advance(cursor) ? Step::job_done : Step::worked;
 }
 
-// Whether counting takes too long for one snapshot, where a sweep by key can tell without one. Looks at each table, so that
-// one that is locked is waited for before anything is counted.
+// Whether counting takes too long for one snapshot, where a sweep by key can tell without one. Looks at each table, so
+// that one that is locked is waited for before anything is counted.
 bool SliceWork::too_big_for_one_snapshot() {
   std::int64_t blocks = 0;
   for (const Oid relation : family(job_.target)) {
@@ -496,9 +532,9 @@ const Table* SliceWork::described(Oid relation) {
   return table;
 }
 
-// How many rows still match, counted to `limit` under the active snapshot, so that a row that moves from one partition to
-// another is seen in one of them. uncounted: not all were, as the condition raises at a row; then the sweep by key has to
-// tell.
+// How many rows still match, counted to `limit` under the active snapshot, so that a row that moves from one partition
+// to another is seen in one of them. uncounted: not all were, as the condition raises at a row; then the sweep by key
+// has to tell.
 std::int64_t SliceWork::still_matching(std::int64_t limit, bool& uncounted) {
   std::int64_t rows = 0;
   for (const Oid relation : family(job_.target)) {
@@ -528,9 +564,10 @@ bool SliceWork::advance(Cursor& cursor) {
   bool uncounted = too_big_for_one_snapshot();
   const std::int64_t left = uncounted ? 0 : under_one_snapshot([&] { return still_matching(aside + 1, uncounted); });
   const bool nothing_found = cursor.pass > 0 && cursor.pass_rows == 0;
-  // Rows set aside may have been mended or deleted since, and so must not stand for others: where there are some, a pass
-  // that found nothing else has to say so.
-  if (left <= aside && (left == 0 || nothing_found) && (!uncounted || (nothing_found && cursor.order == Order::key))) return true;
+  // Rows set aside may have been mended or deleted since, and so must not stand for others: where there are some, a
+  // pass that found nothing else has to say so.
+  if (left <= aside && (left == 0 || nothing_found) && (!uncounted || (nothing_found && cursor.order == Order::key)))
+    return true;
   // Once or twice may be chance: what was left was changed elsewhere before the pass came by, or moved away from it.
   if (left > aside && nothing_found && cursor.pass >= 3)
     throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -551,11 +588,10 @@ bool SliceWork::advance(Cursor& cursor) {
 
 void SliceWork::failed(const SqlError& error) {
   if (error.code == ERRCODE_QUERY_CANCELED) {
-    // pause(), cancel() and the like have changed the state before they interrupted; the next step sees it. Anything else
-    // is somebody's wish to stop this process.
-    const std::optional<core::JobState> state = session_.transaction([this] {
-      return extension_oid() == extension_ ? read_state(job_.id) : std::optional<core::JobState>();
-    });
+    // pause(), cancel() and the like have changed the state before they interrupted; the next step sees it. Anything
+    // else is somebody's wish to stop this process.
+    const std::optional<core::JobState> state = session_.transaction(
+        [this] { return extension_oid() == extension_ ? read_state(job_.id) : std::optional<core::JobState>(); });
     if (asked_to_leave() || (state && *state != core::JobState::running)) return;
     throw error;
   }
@@ -577,7 +613,8 @@ void SliceWork::failed(const SqlError& error) {
 void SliceWork::hindered(const SqlError& error) {
   controller_.hindered();
   session_.transaction([this] {
-    bookkeep("UPDATE dbops.job_slice SET hindrances = hindrances + 1 WHERE job_id = $1::bigint AND slice = $2::integer", ids());
+    bookkeep("UPDATE dbops.job_slice SET hindrances = hindrances + 1 WHERE job_id = $1::bigint AND slice = $2::integer",
+             ids());
   });
   const bool on_table = std::exchange(locking_table_, false) || (work_.empty() && claim_apart_);
   claim_apart_ = claim_apart_ || (work_.empty() && !on_table);
@@ -667,29 +704,33 @@ void SliceWork::row_failed(const SqlError& error) {
 void SliceWork::set_row_aside(const Table& table, const Unit& unit, const SqlError& error) {
   const std::string key = runner_.first_row(table, unit);
   if (key.empty()) return; // deleted meanwhile
-  bookkeep("INSERT INTO dbops.job_error (job_id, relation_oid, relation, row_key, unit, sqlstate, message)"
-           " VALUES ($1::bigint, $2::oid, $3, $4, $5::jsonb, $6, $7)"
-           " ON CONFLICT (job_id, relation_oid, row_key) DO UPDATE SET unit = excluded.unit, sqlstate = excluded.sqlstate,"
-           " message = excluded.message, at = clock_timestamp()",
-           {to_text(job_.id), to_text(table.oid), table.name, key, core::json_text(to_json(unit)), error.sqlstate(), error.message});
+  bookkeep(
+      "INSERT INTO dbops.job_error (job_id, relation_oid, relation, row_key, unit, sqlstate, message)"
+      " VALUES ($1::bigint, $2::oid, $3, $4, $5::jsonb, $6, $7)"
+      " ON CONFLICT (job_id, relation_oid, row_key) DO UPDATE SET unit = excluded.unit, sqlstate = excluded.sqlstate,"
+      " message = excluded.message, at = clock_timestamp()",
+      {to_text(job_.id), to_text(table.oid), table.name, key, core::json_text(to_json(unit)), error.sqlstate(),
+       error.message});
 }
 
 // A walk by blocks may meet the new version of a row again, which is only right if it does not match any more. It has
-// turned out that some do. Nothing of the kind was committed: from here on by key, from the start; rows already changed do
-// not match and are passed over.
+// turned out that some do. Nothing of the kind was committed: from here on by key, from the start; rows already changed
+// do not match and are passed over.
 //
 // Batches by blocks and by key never run side by side: a row that the one has changed could match for the other again.
 bool SliceWork::overtaken_by_key_walk() {
   if (!spec_.keyed || spec_.erase || job_.parallel == 1) return false;
   lock_course(job_.id, false);
-  return bookkeep("SELECT position ->> 'order' FROM dbops.job_cursor WHERE job_id = $1::bigint", {to_text(job_.id)}).text(0, 0) == "key";
+  return bookkeep("SELECT position ->> 'order' FROM dbops.job_cursor WHERE job_id = $1::bigint", {to_text(job_.id)})
+             .text(0, 0) == "key";
 }
 
 void SliceWork::walk_by_key_instead() {
   if (!spec_.keyed)
-    throw SqlError(ERRCODE_INVALID_PARAMETER_VALUE, "a row still matches the condition after the assignments",
-                   "Without a primary or unique key each row can be changed once only if the change makes the condition false: "
-                   "narrow the condition, or add a key.");
+    throw SqlError(
+        ERRCODE_INVALID_PARAMETER_VALUE, "a row still matches the condition after the assignments",
+        "Without a primary or unique key each row can be changed once only if the change makes the condition false: "
+        "narrow the condition, or add a key.");
   session_.transaction([this] {
     lock_course(job_.id, true); // before the cursor: who holds that may be in a batch by blocks
     Cursor cursor = lock_cursor(job_.id);
@@ -703,10 +744,11 @@ void SliceWork::walk_by_key_instead() {
     // What blocks have left behind is met again by key. A place from before would not be that row's any more.
     bookkeep("DELETE FROM dbops.job_revisit WHERE job_id = $1::bigint", {to_text(job_.id)});
     bookkeep("DELETE FROM dbops.job_error WHERE job_id = $1::bigint", {to_text(job_.id)});
-    bookkeep("INSERT INTO dbops.job_event (job_id, actor, action, from_state, to_state, reason) VALUES"
-             " ($1::bigint, 'dbops', 'strategy', 'running', 'running', 'a row still matches the condition after the change:"
-             " walking by key, where each row is met once')",
-             {to_text(job_.id)});
+    bookkeep(
+        "INSERT INTO dbops.job_event (job_id, actor, action, from_state, to_state, reason) VALUES"
+        " ($1::bigint, 'dbops', 'strategy', 'running', 'running', 'a row still matches the condition after the change:"
+        " walking by key, where each row is met once')",
+        {to_text(job_.id)});
   });
 }
 
@@ -731,15 +773,16 @@ void SliceWork::vacuum_if_due() {
   since_vacuum_ = 0;
   const std::string tables = session_.transaction([this] {
     // The worker that writes this has the turn.
-    const Rows due = bookkeep("UPDATE dbops.job_cursor c SET rows_vacuumed = s.rows FROM"
-                              " (SELECT sum(rows_done)::bigint AS rows FROM dbops.job_slice WHERE job_id = $1::bigint) s"
-                              " WHERE c.job_id = $1::bigint AND s.rows > c.rows_vacuumed"
-                              " AND s.rows - c.rows_vacuumed >= $2::float8 * greatest($3::bigint, s.rows) RETURNING 1",
-                              {to_text(job_.id), std::to_string(spec_.vacuum_every), to_text(job_.rows_total)});
+    const Rows due =
+        bookkeep("UPDATE dbops.job_cursor c SET rows_vacuumed = s.rows FROM"
+                 " (SELECT sum(rows_done)::bigint AS rows FROM dbops.job_slice WHERE job_id = $1::bigint) s"
+                 " WHERE c.job_id = $1::bigint AND s.rows > c.rows_vacuumed"
+                 " AND s.rows - c.rows_vacuumed >= $2::float8 * greatest($3::bigint, s.rows) RETURNING 1",
+                 {to_text(job_.id), std::to_string(spec_.vacuum_every), to_text(job_.rows_total)});
     std::string list;
     if (due.empty()) return list;
-    // Each by its name: before 18 VACUUM of a table leaves out those that inherit from it. From 18 on they are looked at twice,
-    // the second time with nothing to do.
+    // Each by its name: before 18 VACUUM of a table leaves out those that inherit from it. From 18 on they are looked
+    // at twice, the second time with nothing to do.
     for (const Oid relation : family(job_.target))
       if (const std::string name = qualified_name(relation); !name.empty()) list += (list.empty() ? "" : ", ") + name;
     return list;
@@ -747,10 +790,11 @@ void SliceWork::vacuum_if_due() {
   if (tables.empty()) return;
   pace_.say_waiting("VACUUM between two chunks");
   try {
-    run_top_level("VACUUM (SKIP_LOCKED, PARALLEL 0) " + tables, {{"lock_timeout", "1s"}, {"search_path", "pg_catalog, pg_temp"}});
+    run_top_level("VACUUM (SKIP_LOCKED, PARALLEL 0) " + tables,
+                  {{"lock_timeout", "1s"}, {"search_path", "pg_catalog, pg_temp"}});
   } catch (const SqlError&) {
-    // Worth having, not worth failing for. When it was cancelled, somebody needs the table, or has steered the job, which the
-    // next step sees.
+    // Worth having, not worth failing for. When it was cancelled, somebody needs the table, or has steered the job,
+    // which the next step sees.
   }
 }
 

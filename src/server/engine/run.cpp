@@ -64,12 +64,14 @@ std::optional<Job> take_slice(Session& session, const Assignment& assignment) {
   if (job.state == JobState::queued && job.parallel > 1) announce_at_commit();
   change_state(job, JobAction::start, "dbops", std::string(session.mode()) + " with process id " + to_text(MyProcPid));
   // Losses count in a row: a run of this slice in between that got on, however it ended, begins the count anew.
-  bookkeep("UPDATE dbops.job SET losses = 0 WHERE job_id = $1::bigint AND losses > 0 AND (SELECT s.batches FROM dbops.job_slice s"
+  bookkeep("UPDATE dbops.job SET losses = 0 WHERE job_id = $1::bigint AND losses > 0 AND (SELECT s.batches FROM "
+           "dbops.job_slice s"
            " WHERE s.job_id = $1::bigint AND s.slice = $2::integer) > (SELECT r.batches_before FROM dbops.job_run r"
            " WHERE r.job_id = $1::bigint AND r.slice = $2::integer ORDER BY r.run_id DESC LIMIT 1)",
            {id, slice});
   bookkeep("INSERT INTO dbops.job_run (job_id, slice, mode, pid, rows_before, batches_before)"
-           " SELECT job_id, slice, $3, $4::integer, rows_done, batches FROM dbops.job_slice WHERE job_id = $1::bigint AND slice "
+           " SELECT job_id, slice, $3, $4::integer, rows_done, batches FROM dbops.job_slice WHERE job_id = $1::bigint "
+           "AND slice "
            "= $2::integer",
            {id, slice, session.mode(), to_text(MyProcPid)});
   bookkeep(

@@ -32,7 +32,8 @@ std::optional<JobWindow::Closed> JobWindow::closed() const {
   // the first counts, which is that many minutes from now; after that, the one of an hour ago, it is looked for again.
   const Rows opening = bookkeep(
       "SELECT ceil(extract(epoch FROM CASE WHEN first AT TIME ZONE $1 = opens THEN first"
-      " WHEN opens AT TIME ZONE $1 > now() THEN opens AT TIME ZONE $1 ELSE now() + interval '1 minute' END))::bigint FROM"
+      " WHEN opens AT TIME ZONE $1 > now() THEN opens AT TIME ZONE $1 ELSE now() + interval '1 minute' END))::bigint "
+      "FROM"
       " (SELECT date_trunc('minute', now()) + w AS first, date_trunc('minute', now() AT TIME ZONE $1) + w AS opens"
       " FROM (SELECT $2::integer * interval '1 minute') AS m(w)) o",
       {timezone_, to_text(minutes)});

@@ -24,7 +24,8 @@ namespace dbops::server::lifecycle {
 
 namespace {
 
-// Beside those of job_record.cpp and migration/history.cpp. One for the database: shared by who deletes, exclusive for a new hold.
+// Beside those of job_record.cpp and migration/history.cpp. One for the database: shared by who deletes, exclusive for
+// a new hold.
 constexpr std::uint16_t hold_lock_class = 0xDE;
 
 // What this process knows for the transaction under way.
