@@ -44,7 +44,8 @@ sub wal_get
 	my ($out, $err) = ('', '');
 	IPC::Run::run([ $ENV{DBOPS_CLI}, 'wal-get', '--store', $from->{url}, '--credentials-file', $from->{credentials}, '--key-file', $key_file,
 			'--system-identifier', $identifier, '--spool-size', '0', @options, $file, $target ], '<', \undef, '>', \$out, '2>', \$err, IPC::Run::timeout(120));
-	my $status = $? >> 8;
+	# As a shell says it: of a signal, too.
+	my $status = $? & 127 ? 128 + ($? & 127) : $? >> 8;
 	return ($status, -e $target ? slurp_file($target) : undef, $err);
 }
 
