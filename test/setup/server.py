@@ -85,7 +85,7 @@ class Load:
         return sorted(found)
 
     def stop(self):
-        self.process.send_signal(2)
+        self.process.terminate()
         self.process.wait()
 
 
