@@ -208,12 +208,16 @@ SERVER_SOURCES = \
 	src/server/migration/recovery.cpp \
 	src/server/migration/script.cpp \
 	src/server/migration/steps.cpp \
+	src/server/soft_delete/change.cpp \
 	src/server/soft_delete/enable.cpp \
 	src/server/soft_delete/guard.cpp \
 	src/server/soft_delete/purge.cpp \
+	src/server/soft_delete/purging.cpp \
 	src/server/soft_delete/remove.cpp \
 	src/server/soft_delete/restore.cpp \
 	src/server/soft_delete/rule.cpp \
+	src/server/soft_delete/table_objects.cpp \
+	src/server/soft_delete/unique_keys.cpp \
 	src/server/lint/alter_table.cpp \
 	src/server/lint/catalog.cpp \
 	src/server/lint/lint.cpp \

@@ -1,8 +1,10 @@
 -- What deletes by rules, and what must not be deleted.
 
+-- pg_dump writes holds and rules with the database, those of tables that were dropped left out: hence regclass and regrole,
+-- which it writes as names.
 CREATE TABLE dbops.legal_hold (
   hold_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  target_oid oid NOT NULL,
+  target regclass NOT NULL,
   target_name text NOT NULL,               -- as it was when the hold was placed; for people
   condition text,                          -- NULL: all rows
   settings jsonb NOT NULL,                 -- search_path and formats that the condition is read with
@@ -15,12 +17,14 @@ CREATE TABLE dbops.legal_hold (
 );
 CREATE INDEX legal_hold_active_idx ON dbops.legal_hold (hold_id) WHERE released_at IS NULL;
 REVOKE ALL ON dbops.legal_hold FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('dbops.legal_hold', 'WHERE EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = target)');
+SELECT pg_catalog.pg_extension_config_dump('dbops.legal_hold_hold_id_seq', '');
 COMMENT ON TABLE dbops.legal_hold IS 'Rows that nothing in dbops may delete. Read it through dbops.holds; change it through dbops.hold and dbops.release.';
 
 CREATE VIEW dbops.holds WITH (security_barrier) AS
   SELECT h.hold_id, coalesce(c.oid::pg_catalog.regclass::text, h.target_name) AS target, h.condition, h.reason, h.placed_by, h.placed_at,
          h.released_at IS NULL AS active, h.released_by, h.released_at, h.release_reason
-  FROM dbops.legal_hold h LEFT JOIN pg_catalog.pg_class c ON c.oid = h.target_oid
+  FROM dbops.legal_hold h LEFT JOIN pg_catalog.pg_class c ON c.oid = h.target
   WHERE dbops.may_see(c.relowner);
 COMMENT ON VIEW dbops.holds IS
   'One row a legal hold, released ones included: on which rows of which table, why, who placed and who released it. Shows those on tables of roles that one is a member of.';
@@ -54,10 +58,11 @@ COMMENT ON FUNCTION dbops.deletion_condition(regclass, text) IS
 -- Rules that say how long rows are kept. Each has a schedule, whose command is dbops.run_retention(rule).
 CREATE TABLE dbops.retention_rule (
   rule_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  target_oid oid NOT NULL,
+  target regclass NOT NULL,
   column_number integer NOT NULL,          -- pg_attribute.attnum
+  column_name name NOT NULL,               -- of the last run: by which a copy of the database finds the number that it has there
   target_name text NOT NULL,               -- as it was when the rule was made; for people
-  owner_oid oid NOT NULL,                  -- runs as this role
+  owner regrole NOT NULL,                  -- runs as this role
   owner_name text NOT NULL,
   keep interval NOT NULL,
   partitions text NOT NULL CHECK (partitions IN ('drop', 'detach', 'rows')),
@@ -65,17 +70,43 @@ CREATE TABLE dbops.retention_rule (
   max_share double precision,              -- of the table, likewise
   restore_grace interval NOT NULL,
   options jsonb NOT NULL,                  -- of its batches, resolved
-  schedule_job bigint NOT NULL,
+  schedule text NOT NULL,                  -- as given to dbops.retain
+  timezone text NOT NULL,
+  priority integer NOT NULL,
+  schedule_job bigint NOT NULL DEFAULT 0,  -- that it is run by; 0: none, in a copy of the database
   last_job bigint,                         -- its newest run
-  origin jsonb NOT NULL,                   -- server, timeline and clock by which it was last run
+  origin jsonb NOT NULL DEFAULT '{}',      -- server, timeline and clock by which it was last run; {}: never, in this database
   doubt text,                              -- why it is not run at present: a restore, a leap of the clock
   doubt_since timestamptz,
   created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   changed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   changed_by text NOT NULL,
-  UNIQUE (target_oid, column_number)
+  UNIQUE (target, column_number)
 );
+SELECT pg_catalog.pg_extension_config_dump('dbops.retention_rule', 'WHERE EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = target) AND EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.oid = owner)');
+SELECT pg_catalog.pg_extension_config_dump('dbops.retention_rule_rule_id_seq', '');
 COMMENT ON TABLE dbops.retention_rule IS 'How long the rows of a table are kept. Read it through dbops.retention_status; change it through dbops.retain and dbops.unretain.';
+
+-- A dump has rules, and neither their jobs nor the numbers of columns.
+CREATE FUNCTION dbops.settle_retention_rule() RETURNS trigger
+  LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  SELECT a.attnum INTO NEW.column_number FROM pg_attribute a
+    WHERE a.attrelid = NEW.target AND a.attname = NEW.column_name AND a.attnum > 0 AND NOT a.attisdropped;
+  IF NEW.column_number IS NULL THEN
+    RAISE WARNING 'retention rule % of % is left out: it has no column "%"', NEW.rule_id, NEW.target, NEW.column_name
+      USING HINT = 'Make it again with dbops.retain().';
+    RETURN NULL;
+  END IF;
+  NEW.schedule_job := 0;
+  NEW.last_job := NULL;
+  NEW.origin := '{}';
+  RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION dbops.settle_retention_rule() IS
+  'Trigger of dbops.retention_rule: a rule that comes from a dump finds its column by name, and does nothing before dbops.confirm_retention().';
+CREATE TRIGGER settle BEFORE INSERT ON dbops.retention_rule FOR EACH ROW EXECUTE FUNCTION dbops.settle_retention_rule();
 
 CREATE TABLE dbops.retention_partition (
   rule_id bigint NOT NULL,
@@ -135,12 +166,12 @@ COMMENT ON FUNCTION dbops.unretain(bigint) IS
 CREATE FUNCTION dbops.confirm_retention(rule bigint) RETURNS bigint
   AS 'MODULE_PATHNAME', 'dbops_confirm_retention' LANGUAGE C;
 COMMENT ON FUNCTION dbops.confirm_retention(bigint) IS
-  'Let a retention rule go on that waits for somebody''s word: after a restore, a promotion or a leap of the clock; or because its run would exceed max_rows or max_share, which goes on without a limit then. Returns its number.';
+  'Let a retention rule go on that waits for somebody''s word: after a restore, a promotion or a leap of the clock; or because its run would exceed max_rows or max_share, which goes on without a limit then; or because its database was restored from a dump, where it has no schedule: that is made again. Returns its number.';
 
 CREATE FUNCTION dbops.run_retention(rule bigint) RETURNS bigint
   AS 'MODULE_PATHNAME', 'dbops_run_retention' LANGUAGE C;
 COMMENT ON FUNCTION dbops.run_retention(bigint) IS
-  'What the schedule of a retention rule calls: starts a run as a job and returns its number; NULL, with a NOTICE that says why, when the rule waits or its last run is not over.';
+  'What the schedule of a retention rule calls: starts a run as a job and returns its number; NULL, with a NOTICE that says why, when the rule waits or its last run is not over, and when its table or column was dropped: then rule and schedule end.';
 
 CREATE FUNCTION dbops.retention_backlog(rule bigint, OUT cutoff timestamptz, OUT oldest timestamptz, OUT backlog_rows bigint, OUT behind interval)
   AS 'MODULE_PATHNAME', 'dbops_retention_backlog' LANGUAGE C VOLATILE;
@@ -149,11 +180,12 @@ COMMENT ON FUNCTION dbops.retention_backlog(bigint) IS
 
 CREATE VIEW dbops.retention_status WITH (security_barrier) AS
   SELECT r.rule_id AS rule, coalesce(c.oid::pg_catalog.regclass::text, r.target_name) AS target,
-         (SELECT a.attname::text FROM pg_catalog.pg_attribute a WHERE a.attrelid = r.target_oid AND a.attnum = r.column_number) AS column_name,
-         r.keep, coalesce((SELECT o.rolname::text FROM pg_catalog.pg_roles o WHERE o.oid = r.owner_oid), r.owner_name) AS owner,
+         (SELECT a.attname::text FROM pg_catalog.pg_attribute a WHERE a.attrelid = r.target AND a.attnum = r.column_number) AS column_name,
+         r.keep, coalesce((SELECT o.rolname::text FROM pg_catalog.pg_roles o WHERE o.oid = r.owner), r.owner_name) AS owner,
          s.name AS schedule_name, s.schedule, s.state AS schedule_state, s.next_run,
          b.oldest, b.backlog_rows, b.behind,
-         CASE WHEN r.doubt IS NOT NULL THEN r.doubt || ': SELECT dbops.confirm_retention(' || r.rule_id || '), or until '
+         CASE WHEN s.job_id IS NULL THEN 'its schedule, which is not there: SELECT dbops.confirm_retention(' || r.rule_id || ') makes it again'
+              WHEN r.doubt IS NOT NULL THEN r.doubt || ': SELECT dbops.confirm_retention(' || r.rule_id || '), or until '
                 || pg_catalog.to_char(r.doubt_since + r.restore_grace, 'YYYY-MM-DD HH24:MI')
               WHEN j.state = 'paused' THEN coalesce(j.last_error || ': ' || j.last_hint, 'SELECT dbops.resume(' || j.job_id || ')') END AS waiting_for,
          j.job_id AS last_job, j.created_at AS last_run, j.state AS last_state, j.finished_at - j.started_at AS last_duration,
@@ -162,10 +194,10 @@ CREATE VIEW dbops.retention_status WITH (security_barrier) AS
          coalesce(j.last_error, s.last_error) AS last_error,
          coalesce(r.options ->> 'children', 'as declared') AS children, r.partitions, r.max_rows, r.max_share, r.restore_grace,
          r.created_at, r.changed_at, r.changed_by
-  FROM dbops.retention_rule r LEFT JOIN pg_catalog.pg_class c ON c.oid = r.target_oid
+  FROM dbops.retention_rule r LEFT JOIN pg_catalog.pg_class c ON c.oid = r.target
   LEFT JOIN dbops.schedules s ON s.job_id = r.schedule_job LEFT JOIN dbops.job j ON j.job_id = r.last_job,
   LATERAL dbops.retention_backlog(r.rule_id) b
-  WHERE dbops.may_see(r.owner_oid);
+  WHERE dbops.may_see(r.owner);
 COMMENT ON VIEW dbops.retention_status IS
   'One row a retention rule: what it keeps, its next and last run, the oldest row, its backlog in rows (an estimate) and time, and what it waits for.';
 

@@ -151,10 +151,14 @@ COMMENT ON PROCEDURE dbops.purge(regclass, interval, double precision) IS
 
 -- --- sight -------------------------------------------------------------------------------------------------------------
 
--- Read by the batches of dbops.purge(), as the owner of the table.
 CREATE VIEW dbops.purging WITH (security_barrier) AS SELECT deletion_id FROM dbops.soft_deletion WHERE state = 'purging';
 COMMENT ON VIEW dbops.purging IS 'Deletions that are being purged: their grace period is over, they cannot be undeleted.';
 GRANT SELECT ON dbops.purging TO PUBLIC;
+
+CREATE FUNCTION dbops.is_purging(deletion bigint) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'dbops_is_purging' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED COST 5;
+COMMENT ON FUNCTION dbops.is_purging(bigint) IS
+  'Whether a deletion is one of dbops.purging. For a statement that asks it of many rows, best in the order of their deletions.';
 
 CREATE FUNCTION dbops.owner_of(relation oid) RETURNS oid
   LANGUAGE sql STABLE

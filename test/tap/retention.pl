@@ -108,6 +108,16 @@ my ($saved, $there) = split /\|/, sql("SELECT (SELECT n_tup_upd FROM pg_stat_use
 cmp_ok($there, '>', 0, 'some were saved in time');
 ok(Dbops::wait_for($node, "SELECT n_tup_upd = (SELECT count(*) FROM t WHERE id <= 20000) FROM pg_stat_user_tables WHERE relname = 't'", 't'), 'and every one of these is there');
 
+# --- many rows of one age: batches end between two of them, or within one -------------------------------------------------------
+sql(q{CREATE TABLE ties (id int PRIMARY KEY, day date); CREATE INDEX ON ties (day);
+	INSERT INTO ties SELECT i, current_date - CASE WHEN i % 3 = 0 THEN 40 WHEN i % 100 = 1 THEN 10 + i % 30 ELSE i % 3 END FROM generate_series(1, 3000) i;
+	INSERT INTO ties VALUES (-1, NULL), (-2, '-infinity'), (-3, 'infinity')});
+my $ties = sql(q{SELECT rule FROM dbops.retain('ties', 'day', '5 days', '@yearly', max_share => NULL, max_batch_rows => 70)});
+my $expired = sql("SELECT count(*) FROM ties WHERE day < current_date - 5");
+is(run_rule($ties), 'succeeded', 'a run over days of many rows, and of few');
+is(sql("SELECT count(*) FILTER (WHERE day < current_date - 5), count(*) FROM ties"), '0|' . (3003 - $expired), 'has deleted what has expired, and nothing else');
+cmp_ok(sql("SELECT sum(batches) FROM dbops.job_slice WHERE job_id = (SELECT max(job_id) FROM dbops.deletions WHERE rule = $ties)"), '>=', $expired / 70, '... in batches that are not longer for that');
+
 # --- owners -------------------------------------------------------------------------------------------------------------------
 sql("CREATE ROLE keeper LOGIN; CREATE TABLE k (id int PRIMARY KEY, at timestamptz); INSERT INTO k VALUES (1, now() - interval '9 days'), (2, now());"
 	  . " GRANT SELECT, DELETE ON k TO keeper");
@@ -135,6 +145,47 @@ is(sql('SELECT count(*) FROM s'), 5, '... and deletes nothing');
 sql(q{SELECT dbops.alter_schedule('delete', command => 'DELETE FROM s WHERE id <> 4'); SELECT dbops.run_now('delete')});
 ok(Dbops::wait_for($node, "SELECT last_result FROM dbops.schedules WHERE name = 'delete'", 'finished'), 'of others it does not');
 is(sql('SELECT string_agg(id::text, \',\') FROM s'), '4', 'they have gone');
+
+# --- a table or a column that is dropped ends its rule, and says so -------------------------------------------------------------
+sql("CREATE TABLE d (id int PRIMARY KEY, at timestamptz, other date)");
+my %ending = map { $_ => sql("SELECT rule FROM dbops.retain('d', '$_', '1 day', '\@yearly')") } qw(at other);
+for my $case ([ 'other', 'ALTER TABLE d DROP COLUMN other', 'the column of the retention rule of public.d was dropped' ], [ 'at', 'DROP TABLE d', 'table public.d was dropped' ])
+{
+	my ($column, $ddl, $why) = @$case;
+	my $schedule = sql("SELECT job_id FROM dbops.schedules WHERE name = 'retain $ending{$column}'");
+	sql($ddl);
+	sql("SELECT dbops.run_now('retain $ending{$column}')");
+	ok(Dbops::wait_for($node, "SELECT state, last_result, failures FROM dbops.schedules WHERE job_id = $schedule", 'cancelled|finished|0'), "$ddl: its schedule ends, without an error");
+	is(sql("SELECT actor, reason FROM dbops.job_event WHERE job_id = $schedule AND action = 'cancel'"), "dbops|$why", '... its history says why');
+	like(sql("SELECT notices FROM dbops.job_runs WHERE job_id = $schedule"), qr/\Q$why\E/, '... and so does the run');
+	is(sql("SELECT count(*) FROM dbops.retention_rule WHERE rule_id = $ending{$column}"), 0, '... and there is no rule');
+}
+is(sql('SELECT count(*) FROM dbops.schedules WHERE failures > 0 AND name ~ \'^retain\' AND job_id > 0 AND last_error ~ \'dropped\''), 0, 'none has failed for that');
+
+# --- rules and holds are in a dump: in a copy the hold holds, and the rule waits for a word -----------------------------------
+sql(q{CREATE TABLE r (gone int, id int PRIMARY KEY, at timestamptz NOT NULL, touched timestamptz); ALTER TABLE r DROP COLUMN gone; CREATE INDEX ON r (at);
+	INSERT INTO r SELECT i, now() - i * interval '1 day', now() - interval '99 days' FROM generate_series(0, 9) i;
+	CREATE TABLE x (id int); SELECT dbops.hold('x', reason => 'all of it'); DROP TABLE x; SELECT dbops.hold('r', 'id = 9', 'case 9')});
+my $r = sql(q{SELECT rule FROM dbops.retain('r', 'at', '5 days', '@yearly', max_share => NULL, priority => 7)});
+my $dump = $node->backup_dir . '/dump.sql';
+$node->command_ok([ 'pg_dump', '-d', $node->connstr('postgres'), '-f', $dump ], 'pg_dump');
+sql('CREATE DATABASE restored');
+$node->command_ok([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('restored'), '-f', $dump ], 'and psql');
+sub restored { return Dbops::value($node, $_[0], 'restored'); }
+is(restored("SELECT count(*) FILTER (WHERE reason = 'all of it'), count(*) FILTER (WHERE target = 'r' AND active AND reason = 'case 9') FROM dbops.holds"), '0|1', 'the hold is there, that on a dropped table is not');
+is(restored("SELECT target, column_name, keep, owner = current_user, schedule_name FROM dbops.retention_status WHERE rule = $r"), 'r|at|5 days|t|', 'and the rule, for the same column under another number');
+like(restored("SELECT waiting_for FROM dbops.retention_status WHERE rule = $r"), qr/^its schedule/, 'which has no schedule');
+is(restored("SELECT dbops.run_retention($r)"), '', 'run by hand, it waits');
+is(restored('SELECT count(*) FROM r'), 10, '... and deletes nothing');
+restored("SELECT dbops.confirm_retention($r)");
+is(restored("SELECT schedule, priority, command FROM dbops.schedules WHERE name = 'retain $r'"), "\@yearly|7|SELECT dbops.run_retention($r)", 'confirmed, it has its schedule again');
+restored("SELECT dbops.run_now('retain $r')");
+ok(Dbops::wait_for($node, q{SELECT string_agg(id::text, ',' ORDER BY id) FROM r}, '0,1,2,3,4,9', undef, 'restored'), '... goes on, and keeps what is held');
+restored('CREATE TABLE y (id int PRIMARY KEY, at date)');
+cmp_ok(restored(q{SELECT rule FROM dbops.retain('y', 'at', '5 days', '@yearly')}), '>', $r, 'and numbers go on');
+is(sql('SELECT count(*) FROM r'), 10, 'the original is as it was');
+sql("SELECT dbops.unretain($r)");
+sql('DROP DATABASE restored');
 
 # --- dbops watch shows schedules ----------------------------------------------------------------------------------------------
 my ($shown, $said) = ('', '');

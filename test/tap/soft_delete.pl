@@ -135,6 +135,14 @@ sql(q{CREATE TABLE stone (id int PRIMARY KEY); SELECT dbops.soft_delete_enable('
 age(sql('SELECT max(deletion_id) FROM dbops.soft_deletion'), '31 days');
 sql("CALL dbops.purge('stone')");
 is(sql("SELECT count(*) FROM dbops.deleted_row WHERE target = 'stone'::regclass") . sql('SELECT state FROM dbops.soft_deletion ORDER BY deletion_id DESC LIMIT 1'), '0purged', 'tombstones are purged');
+# A table that was dropped ends the schedule of its purge
+sql(q{CREATE TABLE brief (id int PRIMARY KEY); SELECT dbops.soft_delete_enable('brief')});
+my $brief = sql("SELECT job_id FROM dbops.schedules WHERE name = 'purge public.brief'");
+sql(q{DROP TABLE brief CASCADE; SELECT dbops.run_now('purge public.brief')});
+ok(Dbops::wait_for($node, "SELECT state, last_result, failures FROM dbops.schedules WHERE job_id = $brief", 'cancelled|finished|0'), 'a dropped table ends the schedule of its purge, without an error');
+is(sql("SELECT actor, reason FROM dbops.job_event WHERE job_id = $brief AND action = 'cancel'"), 'dbops|its table was dropped', '... which says why');
+like(sql("SELECT notices FROM dbops.job_runs WHERE job_id = $brief"), qr/table \d+ was dropped/, '... as its run does');
+is(sql("SELECT count(*) FROM dbops.soft_delete_rule r WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = r.target)"), 0, '... and takes the rule with it');
 # Early, when that is said
 $old = sql("SELECT dbops.soft_delete('shop.item', 6)");
 sql("CALL dbops.purge('shop.item', older_than => '0')");

@@ -143,6 +143,10 @@ BatchRunner::BatchRunner(const Spec& spec, Oid target, Oid owner, std::int64_t j
   batch_settings_.insert(batch_settings_.end(), common.begin(), common.end());
   if (!spec.subqueries) batch_settings_.insert(batch_settings_.end(), ranges.begin(), ranges.end());
   table_lock_settings_ = batch_settings_;
+  // Children are found row by row, as the foreign keys' own checks find them: the planner takes a range of two bounds
+  // for a quarter of the table, and would read all of theirs.
+  dependent_settings_ = batch_settings_;
+  dependent_settings_.insert(dependent_settings_.end(), {{"enable_hashjoin", "off"}, {"enable_mergejoin", "off"}});
   // The worker's own 50 ms (worker.cpp) would cancel an autovacuum as well; see WatchFor::table.
   table_lock_settings_.emplace_back("deadlock_timeout", "500ms");
   for (const auto& [name, value] : spec.settings)
@@ -198,7 +202,10 @@ auto BatchRunner::as_owner(const Settings& settings, F&& fn) {
 
 const Table* BatchRunner::table(Oid relation) {
   watch_relations();
-  if (std::exchange(tables_as_of_, invalidations) != invalidations) tables_.clear();
+  if (std::exchange(tables_as_of_, invalidations) != invalidations) {
+    tables_.clear();
+    dependents_.clear(); // a foreign key that came or went
+  }
   if (auto found = tables_.find(relation); found != tables_.end()) {
     // Renamed or moved: its statements are written anew.
     const std::string name = qualified_name(relation);
@@ -231,15 +238,20 @@ std::string BatchRunner::kept_out(const Table& table) const {
   if (!spec_.erase) return {};
   lifecycle::begin_deleting();
   std::string text = lifecycle::unheld(table.oid, spec_.alias, spec_.children);
-  if (spec_.children == lifecycle::Children::forbid)
-    text += unreferred(spec_.alias, lifecycle::dependents_of(table.oid, spec_.children));
+  if (spec_.children == lifecycle::Children::forbid) text += unreferred(spec_.alias, dependents_of(table.oid));
   return text;
+}
+
+const std::vector<lifecycle::Dependent>& BatchRunner::dependents_of(Oid relation) const {
+  const auto found = dependents_.find(relation);
+  if (found != dependents_.end()) return found->second;
+  return dependents_.emplace(relation, lifecycle::dependents_of(relation, spec_.children)).first->second;
 }
 
 Statement BatchRunner::statement_of(const Table& table, const Unit& unit, bool& with_dependents) const {
   const std::string left_out = kept_out(table);
   if (spec_.children == lifecycle::Children::erase || spec_.children == lifecycle::Children::set_null) {
-    const std::vector<lifecycle::Dependent> dependents = lifecycle::dependents_of(table.oid, spec_.children);
+    const std::vector<lifecycle::Dependent>& dependents = dependents_of(table.oid);
     with_dependents = !dependents.empty();
     if (with_dependents) return erase_with_dependents_statement(table, spec_, shape_of(unit), left_out, dependents);
   }
@@ -257,7 +269,7 @@ BatchResult BatchRunner::run(const Table& table, const Unit& unit) {
   KeptCounter counter = make_counter();
   const std::uint64_t wal_before = pgWalUsage.wal_bytes;
   ParamListInfo parameters = as_owner(range_settings_, [&] { return bind_values(statement, values_of(unit)); });
-  as_owner(batch_settings_, [&] {
+  as_owner(with_dependents ? dependent_settings_ : batch_settings_, [&] {
     SPIPlanPtr plan = kept_plan(statement);
     if (spec_.skip_triggers) {
       // Asked again: the table may have another owner than when the job was made, a new partition as well.
@@ -319,10 +331,21 @@ std::optional<Key> first_key(const Rows& rows) {
 } // namespace
 
 std::optional<Key> BatchRunner::nth_key(const Table& table, const Key& after, const Key& upto, std::int64_t n) {
+  const RangeShape shape{Order::key, after.size(), upto.size(), false};
+  if (spec_.by_age && !upto.empty()) {
+    std::vector<std::string> ages;
+    if (!after.empty()) ages.push_back(after.front());
+    ages.push_back(upto.front());
+    ages.push_back(std::to_string(n + 1)); // the range ends before it
+    const Rows found = select(nth_age_statement(table, shape), ages);
+    if (found.empty()) return std::nullopt;
+    if (!found.is_null(0, 1)) return Key{found.text(0, 1)};
+    // So many rows of one age: the whole key has to tell them apart.
+  }
   std::vector<std::string> values = after;
   values.insert(values.end(), upto.begin(), upto.end());
   values.push_back(std::to_string(n));
-  return first_key(select(nth_key_statement(table, !after.empty(), !upto.empty()), values));
+  return first_key(select(nth_key_statement(table, shape), values));
 }
 
 std::optional<Key> BatchRunner::last_key(const Table& table) {

@@ -44,7 +44,8 @@ class BatchRunner {
   // Deferred triggers of the batch run at COMMIT: they see what its other triggers saw.
   void keep_settings_until_commit() const;
 
-  // The key n rows on (0: the first) in (after, upto]; nothing when there are not so many.
+  // The key n rows on (0: the first) in (after, upto]; nothing when there are not so many. Where the job walks by age,
+  // it may be fewer rows on, and have the first column alone: of rows up to it, with that value included.
   std::optional<Key> nth_key(const Table& table, const Key& after, const Key& upto, std::int64_t n);
   std::optional<Key> last_key(const Table& table);
   // The row that halves the range, condition or not, and how many rows are in it; nothing when it has one row or none.
@@ -60,6 +61,7 @@ class BatchRunner {
  private:
   Statement statement_of(const Table& table, const Unit& unit, bool& with_dependents) const;
   [[nodiscard]] std::string kept_out(const Table& table) const;
+  [[nodiscard]] const std::vector<lifecycle::Dependent>& dependents_of(Oid relation) const;
   SPIPlanPtr kept_plan(const Statement& statement);
   Rows select(const Statement& statement, const std::vector<std::string>& values);
   template <typename F>
@@ -69,12 +71,14 @@ class BatchRunner {
   Oid target_;
   Oid owner_;
   Settings batch_settings_;      // for statements with the user's texts
+  Settings dependent_settings_;  // the same, where rows of other tables go as well
   Settings range_settings_;      // for statements over keys
   Settings table_lock_settings_; // while the lock of the table is waited for
   void forget_plans() noexcept;
   std::map<Oid, Table> tables_;
-  std::uint64_t tables_as_of_ = 0;                    // invalidations of the relation cache
-  std::unordered_map<std::string, SPIPlanPtr> plans_; // by statement
+  mutable std::map<Oid, std::vector<lifecycle::Dependent>> dependents_; // as of the same moment as tables_
+  std::uint64_t tables_as_of_ = 0;                                      // invalidations of the relation cache
+  std::unordered_map<std::string, SPIPlanPtr> plans_;                   // by statement
 };
 
 // Runs fn with a snapshot of this moment as the active one; an exception leaves it to the rollback.

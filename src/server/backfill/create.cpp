@@ -254,8 +254,8 @@ void warn_about(const CheckedInput& checked, const Request& request, Plan& plan)
     // Read without their lock: a preview must not keep anybody from placing one.
     const Rows holds =
         bookkeep("SELECT 'hold ' || hold_id || ' on ' || target_name || ' (' || reason || '): rows under it stay'"
-                 " FROM dbops.legal_hold WHERE released_at IS NULL AND (target_oid IN (SELECT dbops.family($1::oid))"
-                 " OR $1::oid IN (SELECT dbops.family(target_oid))) ORDER BY hold_id",
+                 " FROM dbops.legal_hold WHERE released_at IS NULL AND (target IN (SELECT dbops.family($1::oid))"
+                 " OR $1::oid IN (SELECT dbops.family(target))) ORDER BY hold_id",
                  {to_text(request.target)});
     for (std::size_t i = 0; i < holds.size(); ++i)
       plan.warnings.push_back(holds.text(i, 0));
@@ -505,7 +505,9 @@ std::string locks_text(const Request& request, const Plan& plan) {
 
 std::string statement_text(const Spec& spec, const Plan& plan) {
   if (plan.tables.empty()) return {};
-  return batch_statement(plan.tables.front(), spec, {spec.order, spec.order == Order::key, spec.stripes > 1}).text;
+  const Table& table = plan.tables.front();
+  const std::size_t bound = spec.order == Order::key ? table.key.columns.size() : 0;
+  return batch_statement(table, spec, {spec.order, bound, bound, spec.stripes > 1}).text;
 }
 
 Datum preview(FunctionCallInfo fcinfo, bool erase) {

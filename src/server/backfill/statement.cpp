@@ -21,13 +21,6 @@ std::string key_list(const Table& table) {
   return list;
 }
 
-std::string key_row(const Table& table) {
-  std::vector<std::string> names;
-  for (const KeyColumn& column : table.key.columns)
-    names.push_back(column.name);
-  return row_of(names);
-}
-
 // Collects parameters and writes conditions over them.
 class Range {
  public:
@@ -35,8 +28,8 @@ class Range {
     if (!table.key.present.empty()) add(table.key.present);
   }
 
-  Range& after() { return compare(table_.key.after); }
-  Range& upto() { return compare(table_.key.upto); }
+  Range& after(std::size_t columns) { return compare(table_.key.after, columns); }
+  Range& upto(std::size_t columns) { return compare(table_.key.upto, columns); }
   Range& tids() {
     add("ctid OPERATOR(pg_catalog.>=) " + parameter(TIDOID));
     return add("ctid OPERATOR(pg_catalog.<) " + parameter(TIDOID));
@@ -52,8 +45,8 @@ class Range {
     if (shape.order == Order::block)
       tids();
     else {
-      if (shape.bounded_below) after();
-      upto();
+      after(shape.after);
+      upto(shape.upto);
     }
     if (shape.striped) stripe(shape.order);
     return *this;
@@ -66,11 +59,16 @@ class Range {
   [[nodiscard]] const std::vector<Oid>& types() const { return types_; }
 
  private:
-  Range& compare(const std::string& op) {
+  // Of the key's first columns, as rows.
+  Range& compare(const std::string& op, std::size_t columns) {
+    if (columns == 0) return *this;
+    std::vector<std::string> names;
     std::vector<std::string> parameters;
-    for (const KeyColumn& column : table_.key.columns)
-      parameters.push_back(parameter(column.type));
-    return add(key_row(table_) + " " + op + " " + row_of(parameters));
+    for (std::size_t i = 0; i < columns; ++i) {
+      names.push_back(table_.key.columns.at(i).name);
+      parameters.push_back(parameter(table_.key.columns.at(i).type));
+    }
+    return add(row_of(names) + " " + op + " " + row_of(parameters));
   }
   Range& add(const std::string& condition) {
     text_ += (text_.empty() ? "" : " AND ") + condition;
@@ -90,7 +88,7 @@ std::string in_parentheses(const std::string& condition) {
 } // namespace
 
 RangeShape shape_of(const Unit& unit) {
-  return {unit.order, !unit.after.empty(), unit.stripes > 1};
+  return {unit.order, unit.after.size(), unit.upto.size(), unit.stripes > 1};
 }
 
 Statement batch_statement(const Table& table, const Spec& spec, const RangeShape& shape, const std::string& unheld) {
@@ -157,20 +155,18 @@ class Erasure {
 
 } // namespace
 
+// What hangs on a row goes by what the deletion of the row returns, so that a row that stays after all, changed by
+// somebody else or kept by a trigger, keeps it. The foreign keys are asked at the end of the statement.
 Statement erase_with_dependents_statement(const Table& table, const Spec& spec, const RangeShape& shape,
                                           const std::string& unheld,
                                           const std::vector<lifecycle::Dependent>& dependents) {
   Range range(table);
   range.of(shape);
   Erasure erasure;
-  erasure.add(dependents, "doomed");
-  const std::string columns = Erasure::returned(dependents, spec.alias);
-  return {"WITH doomed AS MATERIALIZED (SELECT " + spec.alias + ".ctid AS dbops_place, " + columns + " FROM ONLY " +
-              named_table(table.name, spec) + " WHERE " + range.text() + " AND " + in_parentheses(spec.condition) +
-              unheld + " FOR UPDATE)" + erasure.text() + ", gone AS (DELETE FROM ONLY " + table.name +
-              " AS t USING doomed AS d WHERE t.ctid OPERATOR(pg_catalog.=) d.dbops_place RETURNING 1)"
-              " SELECT (SELECT pg_catalog.count(*) FROM gone), " +
-              erasure.sum(),
+  erasure.add(dependents, "gone");
+  return {"WITH gone AS (DELETE FROM ONLY " + named_table(table.name, spec) + " WHERE " + range.text() + " AND " +
+              in_parentheses(spec.condition) + unheld + " RETURNING " + Erasure::returned(dependents, spec.alias) +
+              ")" + erasure.text() + " SELECT (SELECT pg_catalog.count(*) FROM gone), " + erasure.sum(),
           range.types(), true};
 }
 
@@ -182,14 +178,28 @@ std::string unreferred(const std::string& alias, const std::vector<lifecycle::De
   return text;
 }
 
-Statement nth_key_statement(const Table& table, bool bounded_below, bool bounded_above) {
+Statement nth_key_statement(const Table& table, const RangeShape& shape) {
   Range range(table);
-  if (bounded_below) range.after();
-  if (bounded_above) range.upto();
+  range.of(shape);
   std::string text = "SELECT " + key_list(table) + " FROM ONLY " + table.name;
   if (!range.text().empty()) text += " WHERE " + range.text();
   text += " ORDER BY " + key_list(table) + " OFFSET " + range.parameter(INT8OID) + " LIMIT 1";
   return {text, range.types(), false};
+}
+
+Statement nth_age_statement(const Table& table, const RangeShape& shape) {
+  const KeyColumn& age = table.key.columns.front();
+  Range range(table);
+  std::string from = table.key.present.empty() ? "" : table.key.present + " AND ";
+  if (shape.after > 0)
+    from += age.name + " OPERATOR(pg_catalog." + (shape.after > 1 ? ">=" : ">") + ") " + range.parameter(age.type) +
+            " AND ";
+  const std::string upto = age.name + " OPERATOR(pg_catalog.<=) " + range.parameter(age.type);
+  const std::string values = "SELECT " + age.name + " FROM ONLY " + table.name + " WHERE " + from;
+  return {"SELECT dbops_nth.age, (" + values + age.name + " OPERATOR(pg_catalog.<) dbops_nth.age ORDER BY " + age.name +
+              " DESC LIMIT 1) FROM (" + values + upto + " ORDER BY " + age.name + " OFFSET " +
+              range.parameter(INT8OID) + " LIMIT 1) AS dbops_nth(age)",
+          range.types(), false};
 }
 
 Statement last_key_statement(const Table& table, const Spec& spec) {

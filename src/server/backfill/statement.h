@@ -16,7 +16,8 @@ struct Statement {
 // Order of parameters: after (if the unit has it), upto; or from, to; then stripes and stripe.
 struct RangeShape {
   Order order;
-  bool bounded_below;
+  std::size_t after; // columns that the bounds have: the key's first ones, usually all; 0: no bound
+  std::size_t upto;
   bool striped;
 };
 RangeShape shape_of(const Unit& unit);
@@ -28,8 +29,7 @@ Statement batch_statement(const Table& table, const Spec& spec, const RangeShape
                           const std::string& unheld = {});
 
 // A DELETE of one range with what refers to its rows, of which a row and all that hangs on it go together, or none of
-// it. Each row is locked before its condition is looked at for the last time. Returns one row: how many rows of the
-// table went, how many others went or were changed with them.
+// it. Returns one row: how many rows of the table went, how many others went or were changed with them.
 Statement erase_with_dependents_statement(const Table& table, const Spec& spec, const RangeShape& shape,
                                           const std::string& unheld,
                                           const std::vector<lifecycle::Dependent>& dependents);
@@ -38,7 +38,12 @@ std::string unreferred(const std::string& alias, const std::vector<lifecycle::De
 
 // SELECT of the n-th key ($last parameter: offset) in a key range, in order; fewer columns never, no row when there are
 // fewer.
-Statement nth_key_statement(const Table& table, bool bounded_below, bool bounded_above);
+Statement nth_key_statement(const Table& table, const RangeShape& shape);
+// For a key that begins with a column that has an index of its own (describe_table_by): the n-th value of that column
+// from `after` (itself included where that bound has more columns), and the one before it, which ends a range of at
+// most n rows; NULL when there is none in the range. No row when there are fewer. Read from the index alone.
+// Parameters: the first values of `after`, where there is one, and `upto`; n.
+Statement nth_age_statement(const Table& table, const RangeShape& shape);
 // Of the rows that match `condition`, where there is one.
 Statement last_key_statement(const Table& table, const Spec& spec);
 // The key columns of the row in the middle of the range, and how many rows there are; no row when there is one or none.

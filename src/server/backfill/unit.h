@@ -8,7 +8,9 @@
 
 namespace dbops::server::backfill {
 
-using Key = std::vector<std::string>; // one text a key column, canonical_text(); empty: no bound
+// One text a key column, canonical_text(); of the first columns alone where a bound is between two of their values;
+// empty: no bound.
+using Key = std::vector<std::string>;
 
 struct TidBound {
   std::uint32_t block = 0;

@@ -1,5 +1,6 @@
 // The engine's own rows (dbops.job and its kin), read and written as the owner of the extension with a pinned
-// search_path. No user's code runs in here: the tables have no triggers, the statements call nothing but pg_catalog.
+// search_path. No user's code runs in here: the tables have no triggers but dbops' own, the statements call nothing but
+// pg_catalog.
 #pragma once
 
 #include "server/guard.h"

@@ -22,6 +22,8 @@ using std::chrono::milliseconds;
 // DETACH CONCURRENTLY waits for the transactions that use the table, and keeps nobody waiting meanwhile.
 constexpr const char* detach_timeout = "60s";
 constexpr int most_tries = 5; // to lock the table or a partition, at lock_timeout each
+// Detached partitions that are dropped in one transaction: its COMMIT removes their files, and waits for the disk once.
+constexpr std::size_t dropped_at_once = 32;
 
 struct Candidate {
   PartitionBounds bounds;
@@ -35,18 +37,25 @@ class Removal {
   bool run() {
     if (!load()) return true;
     finish_earlier_ones();
+    const bool go_on = remove_all();
+    settle_detached();
+    return go_on;
+  }
+
+ private:
+  enum class Step { none, found, left, settle, stopped };
+
+  bool remove_all() {
     for (;;) {
       if (asked_to_leave()) return true; // the rest of the job sees it as well
       const Step step = session_.transaction([this] { return next(); });
       if (step == Step::none) return true;
       if (step == Step::stopped) return false;
       if (step == Step::left) continue;
-      remove(chosen_);
+      if (step == Step::found) remove(chosen_);
+      if (step == Step::settle || detached_.size() >= dropped_at_once) settle_detached();
     }
   }
-
- private:
-  enum class Step { none, found, left, stopped };
 
   bool load() {
     return session_.transaction([this] {
@@ -81,6 +90,10 @@ class Removal {
       // With this one, which is recorded already.
       if (const std::int64_t rows = removed_rows(); spec_.max_rows && rows > *spec_.max_rows) {
         note(partition.oid, "kept", "beyond the maximum of a run");
+        if (!detached_.empty()) { // which may go still; then this one is looked at again
+          seen_.erase(partition.oid);
+          return Step::settle;
+        }
         stop_and_ask(job_.id, spec_, rows);
         return Step::stopped;
       }
@@ -150,9 +163,9 @@ class Removal {
     try {
       if (concurrently) {
         detach(candidate);
-        settle(candidate.bounds.oid, candidate.bounds.name);
+        detached_.push_back(candidate.bounds);
       } else
-        attempt(candidate.bounds.oid, [this, &candidate] { detach_and_drop(candidate); });
+        attempt([this, &candidate] { detach_and_drop(candidate); });
     } catch (const SqlError& error) {
       give_up(candidate.bounds.oid, error);
     }
@@ -173,7 +186,7 @@ class Removal {
 
   // Again when somebody has the table or the partition.
   template <typename F>
-  void attempt(Oid partition, F&& body) {
+  void attempt(F&& body) {
     for (int tries = 1;; ++tries) {
       try {
         session_.transaction([&] {
@@ -187,15 +200,17 @@ class Removal {
             (error.code != ERRCODE_LOCK_NOT_AVAILABLE && error.code != ERRCODE_T_R_DEADLOCK_DETECTED))
           throw;
       }
-      (void)partition;
       sleep_whole(milliseconds(200 * tries));
     }
   }
 
+  // Commits without waiting for the disk: what is dropped later waits for all of it, and what a crash takes back is
+  // begun again.
   void detach(const Candidate& candidate) {
     const std::string table = session_.transaction([this] { return qualified_name(job_.target); });
-    run_top_level("ALTER TABLE " + table + " DETACH PARTITION " + candidate.bounds.name + " CONCURRENTLY",
-                  {{"lock_timeout", detach_timeout}, {"search_path", "pg_catalog, pg_temp"}});
+    run_top_level(
+        "ALTER TABLE " + table + " DETACH PARTITION " + candidate.bounds.name + " CONCURRENTLY",
+        {{"lock_timeout", detach_timeout}, {"search_path", "pg_catalog, pg_temp"}, {"synchronous_commit", "off"}});
     session_.transaction([&] {
       commit_without_waiting();
       note(candidate.bounds.oid, "detached", "");
@@ -217,31 +232,53 @@ class Removal {
     note(oid, "dropped", "");
   }
 
-  // What to do with a partition of the rule's that is detached.
+  // All at once; one by one when one of them is in the way.
+  void settle_detached() {
+    const std::vector<PartitionBounds> detached = std::exchange(detached_, {});
+    if (detached.empty()) return;
+    try {
+      attempt([this, &detached] {
+        for (const PartitionBounds& one : detached)
+          settle_now(one.oid, one.name);
+      });
+    } catch (const SqlError&) {
+      for (const PartitionBounds& one : detached) {
+        try {
+          settle(one.oid, one.name);
+        } catch (const SqlError& error) {
+          give_up(one.oid, error);
+        }
+      }
+    }
+  }
+
   void settle(Oid oid, const std::string& name) {
+    attempt([&] { settle_now(oid, name); });
+  }
+
+  // What to do with a partition of the rule's that is detached.
+  void settle_now(Oid oid, const std::string& name) {
     if (rule_.partitions != Partitions::drop) {
-      session_.transaction([&] { note(oid, "kept", "detached, as the rule says"); });
+      note(oid, "kept", "detached, as the rule says");
       return;
     }
-    attempt(oid, [&] {
-      const std::string now = qualified_name(oid);
-      if (now.empty()) {
-        note(oid, "gone", "dropped by somebody else");
-        return;
-      }
-      if (!ask_catalog("SELECT 1 FROM pg_inherits WHERE inhrelid = $1::oid", {to_text(oid)}).empty() || now != name) {
-        note(oid, "kept", "attached or renamed by somebody else");
-        return;
-      }
-      begin_deleting();
-      query("LOCK TABLE " + now + " IN ACCESS EXCLUSIVE MODE");
-      if (const std::string why = obstacle(oid, job_.target); !why.empty()) {
-        note(oid, "detached", why); // looked at again by the next run
-        return;
-      }
-      query("DROP TABLE " + now);
-      note(oid, "dropped", "");
-    });
+    const std::string now = qualified_name(oid);
+    if (now.empty()) {
+      note(oid, "gone", "dropped by somebody else");
+      return;
+    }
+    if (!ask_catalog("SELECT 1 FROM pg_inherits WHERE inhrelid = $1::oid", {to_text(oid)}).empty() || now != name) {
+      note(oid, "kept", "attached or renamed by somebody else");
+      return;
+    }
+    begin_deleting();
+    query("LOCK TABLE " + now + " IN ACCESS EXCLUSIVE MODE");
+    if (const std::string why = obstacle(oid, job_.target); !why.empty()) {
+      note(oid, "detached", why); // looked at again by the next run
+      return;
+    }
+    query("DROP TABLE " + now);
+    note(oid, "dropped", "");
   }
 
   // --- what an earlier run has left
@@ -311,6 +348,7 @@ class Removal {
   const backfill::Spec& spec_;
   Rule rule_;
   Candidate chosen_;
+  std::vector<PartitionBounds> detached_; // and not dropped yet
   std::set<Oid> seen_;
   bool finishing_ = false;
 };

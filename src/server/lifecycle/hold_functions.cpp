@@ -53,7 +53,7 @@ std::int64_t place(FunctionCallInfo fcinfo) {
   hold.settings = backfill::session_settings();
   if (hold.condition) check_hold_condition(hold.target, hold);
   lock_for_new_hold();
-  return bookkeep("INSERT INTO dbops.legal_hold (target_oid, target_name, condition, settings, reason, placed_by)"
+  return bookkeep("INSERT INTO dbops.legal_hold (target, target_name, condition, settings, reason, placed_by)"
                   " VALUES ($1::oid, $2, $3, $4::jsonb, $5, $6) RETURNING hold_id",
                   {to_text(hold.target), name, hold.condition, core::json_text(nlohmann::json(hold.settings)),
                    hold.reason, role_name(GetUserId())})
@@ -66,7 +66,7 @@ std::int64_t release(FunctionCallInfo fcinfo) {
   if (!id) throw SqlError(ERRCODE_NULL_VALUE_NOT_ALLOWED, "hold must not be null");
   const std::string reason = reason_argument(in);
   const Rows found =
-      bookkeep("SELECT target_oid, target_name, released_by FROM dbops.legal_hold WHERE hold_id = $1::bigint"
+      bookkeep("SELECT target::oid, target_name, released_by FROM dbops.legal_hold WHERE hold_id = $1::bigint"
                " FOR UPDATE",
                {to_text(*id)});
   if (found.empty())

@@ -68,7 +68,7 @@ void lock_holds(LOCKMODE mode) {
 }
 
 std::vector<Hold> read_holds() {
-  const Rows found = bookkeep("SELECT hold_id, target_oid, condition, settings, reason FROM dbops.legal_hold"
+  const Rows found = bookkeep("SELECT hold_id, target::oid, condition, settings, reason FROM dbops.legal_hold"
                               " WHERE released_at IS NULL ORDER BY hold_id");
   std::vector<Hold> holds;
   for (std::size_t i = 0; i < found.size(); ++i) {

@@ -35,11 +35,8 @@ constexpr std::size_t named_tables = 3;           // in one warning
 struct Request {
   Rule rule;
   std::string column;
-  std::string schedule;
-  std::string timezone;
   backfill::Spec spec;
   std::optional<std::string> run_as;
-  int priority = 0;
   bool dry_run = false;
 };
 
@@ -69,7 +66,7 @@ Request read_request(FunctionCallInfo fcinfo) {
   const double keep = required(in.seconds(), "keep");
   if (!(keep >= 1)) bad_argument("keep must be at least a second");
   rule.keep = interval_text(fcinfo, 2);
-  request.schedule = required(in.string(), "schedule");
+  rule.schedule = required(in.string(), "schedule");
   const std::string children = required(in.string(), "children");
   const std::optional<Children> policy = children_policy(children);
   if (!policy) bad_argument("children \"" + children + "\" is not known", "restrict, delete or set null.");
@@ -87,10 +84,10 @@ Request read_request(FunctionCallInfo fcinfo) {
   if (!(rule.restore_grace >= 0 && rule.restore_grace <= longest_grace))
     bad_argument("restore_grace must be between 0 and 10 years");
   backfill::read_batch_options(in, request.spec);
-  request.timezone = request.spec.timezone;
+  rule.timezone = request.spec.timezone;
   request.run_as = in.name();
-  request.priority = required(in.integer(), "priority");
-  if (request.priority < -1000 || request.priority > 1000) bad_argument("priority must be between -1000 and 1000");
+  rule.priority = required(in.integer(), "priority");
+  if (rule.priority < -1000 || rule.priority > 1000) bad_argument("priority must be between -1000 and 1000");
   request.dry_run = in.boolean();
   return request;
 }
@@ -257,7 +254,7 @@ std::string schedule_name(std::int64_t rule) {
   return "retain " + to_text(rule);
 }
 
-void store(Rule& rule) {
+void store(Rule& rule, const std::string& column) {
   const std::vector<Value> values{to_text(rule.target),
                                   to_text(rule.column),
                                   qualified_name(rule.target),
@@ -269,16 +266,21 @@ void store(Rule& rule) {
                                   rule.max_share ? Value(json(*rule.max_share).dump()) : std::nullopt,
                                   std::to_string(rule.restore_grace),
                                   rule.options,
-                                  role_name(GetUserId())};
+                                  role_name(GetUserId()),
+                                  column,
+                                  rule.schedule,
+                                  rule.timezone,
+                                  to_text(rule.priority)};
   const Rows stored = bookkeep(
-      "INSERT INTO dbops.retention_rule (target_oid, column_number, target_name, owner_oid, owner_name, keep, "
+      "INSERT INTO dbops.retention_rule (target, column_number, target_name, owner, owner_name, keep, "
       "partitions, max_rows,"
-      " max_share, restore_grace, options, changed_by, schedule_job, origin)"
+      " max_share, restore_grace, options, changed_by, column_name, schedule, timezone, priority)"
       " VALUES ($1::oid, $2::integer, $3, $4::oid, $5, $6::interval, $7, $8::bigint, $9::float8, make_interval(secs => "
       "$10::float8),"
-      " $11::jsonb, $12, 0, '{}') ON CONFLICT (target_oid, column_number) DO UPDATE SET target_name = "
-      "excluded.target_name,"
-      " owner_oid = excluded.owner_oid, owner_name = excluded.owner_name, keep = excluded.keep, partitions = "
+      " $11::jsonb, $12, $13::name, $14, $15, $16::integer) ON CONFLICT (target, column_number) DO UPDATE SET "
+      "target_name = excluded.target_name, column_name = excluded.column_name, schedule = excluded.schedule,"
+      " timezone = excluded.timezone, priority = excluded.priority, owner = excluded.owner, owner_name = "
+      "excluded.owner_name, keep = excluded.keep, partitions = "
       "excluded.partitions,"
       " max_rows = excluded.max_rows, max_share = excluded.max_share, restore_grace = excluded.restore_grace,"
       " options = excluded.options, changed_by = excluded.changed_by, changed_at = clock_timestamp() RETURNING rule_id",
@@ -286,23 +288,24 @@ void store(Rule& rule) {
   rule.id = stored.integer(0, 0);
 }
 
+bool has_schedule(const Rule& rule) {
+  return !bookkeep("SELECT 1 FROM dbops.schedule WHERE job_id = $1::bigint", {to_text(rule.schedule_job)}).empty();
+}
+
 // The schedule that runs the rule, made or changed.
-void put_on_schedule(const Request& request, const std::optional<Rule>& before) {
-  const Rule& rule = request.rule;
+void put_on_schedule(const Rule& rule, const std::optional<Rule>& before) {
   const std::string name = schedule_name(rule.id);
-  const bool exists =
-      before &&
-      !bookkeep("SELECT 1 FROM dbops.schedule WHERE job_id = $1::bigint", {to_text(before->schedule_job)}).empty();
+  const bool exists = before && has_schedule(*before);
   if (exists && before->owner == rule.owner) {
     query("SELECT dbops.alter_schedule($1, schedule => $2, timezone => $3, priority => $4::pg_catalog.int4)",
-          {name, request.schedule, request.timezone, to_text(request.priority)});
+          {name, rule.schedule, rule.timezone, to_text(rule.priority)});
     return;
   }
   if (exists) query("SELECT dbops.unschedule($1)", {name});
   const Rows made = query("SELECT dbops.schedule($1, $2, $3, timezone => $4, priority => $5::pg_catalog.int4, run_as "
                           "=> $6::pg_catalog.name)",
-                          {name, request.schedule, "SELECT dbops.run_retention(" + to_text(rule.id) + ")",
-                           request.timezone, to_text(request.priority), role_name(rule.owner)});
+                          {name, rule.schedule, "SELECT dbops.run_retention(" + to_text(rule.id) + ")", rule.timezone,
+                           to_text(rule.priority), role_name(rule.owner)});
   bookkeep("UPDATE dbops.retention_rule SET schedule_job = $2::bigint WHERE rule_id = $1::bigint",
            {to_text(rule.id), made.text(0, 0)});
 }
@@ -318,18 +321,18 @@ void retain(FunctionCallInfo fcinfo) {
   rule.owner = backfill::role_for(rule.target, request.run_as);
   request.spec.settings = backfill::session_settings();
   for (auto& [name, value] : request.spec.settings)
-    if (name == "TimeZone") value = request.timezone;
+    if (name == "TimeZone") value = rule.timezone;
   backfill::DeleteRequest run;
   const backfill::DeletePlan plan = check(request, run);
-  query("SELECT 1 FROM dbops.next_runs($1, 1, $2)", {request.schedule, request.timezone});
+  query("SELECT 1 FROM dbops.next_runs($1, 1, $2)", {rule.schedule, rule.timezone});
   backfill::warn(plan.warnings);
   if (request.dry_run) {
     put(fcinfo, as_owner(rule.owner, request.spec.settings, [&] { return what_would_go(request, run); }));
     return;
   }
-  store(rule);
+  store(rule, request.column);
   if (!before) settle_origin(rule);
-  put_on_schedule(request, before);
+  put_on_schedule(rule, before);
   put(fcinfo,
       {{to_text(rule.id), "keep", qualified_name(rule.target), to_text(static_cast<std::int64_t>(plan.matching)),
         "rows of the last " + rule.keep + " by " + run.spec.age_column +
@@ -348,8 +351,7 @@ std::int64_t unretain(std::int64_t id) {
   const Rule rule = lock_rule(id);
   require_control(rule);
   end_open_run(rule, "its retention rule was removed");
-  if (!bookkeep("SELECT 1 FROM dbops.schedule WHERE job_id = $1::bigint", {to_text(rule.schedule_job)}).empty())
-    query("SELECT dbops.unschedule($1)", {schedule_name(rule.id)});
+  if (has_schedule(rule)) query("SELECT dbops.unschedule($1)", {schedule_name(rule.id)});
   bookkeep("DELETE FROM dbops.retention_rule WHERE rule_id = $1::bigint", {to_text(id)});
   return id;
 }
@@ -359,7 +361,9 @@ std::int64_t unretain(std::int64_t id) {
 std::int64_t confirm(std::int64_t id) {
   const Rule rule = lock_rule(id);
   require_control(rule);
+  (void)column_of(rule);
   settle_origin(rule);
+  if (!has_schedule(rule)) put_on_schedule(rule, std::nullopt);
   std::optional<Job> job = open_run(rule);
   if (!job || job->state != core::JobState::paused) return id;
   if (bookkeep("SELECT 1 FROM dbops.job WHERE job_id = $1::bigint AND last_sqlstate = '54000'", {to_text(job->id)})
@@ -422,7 +426,7 @@ Datum backlog(FunctionCallInfo fcinfo) {
   if (PG_ARGISNULL(0)) throw SqlError(ERRCODE_NULL_VALUE_NOT_ALLOWED, "rule must not be null");
   SpiConnection spi;
   const Rows seen =
-      bookkeep("SELECT owner_oid FROM dbops.retention_rule WHERE rule_id = $1::bigint", {to_text(PG_GETARG_INT64(0))});
+      bookkeep("SELECT owner::oid FROM dbops.retention_rule WHERE rule_id = $1::bigint", {to_text(PG_GETARG_INT64(0))});
   Backlog backlog;
   if (!seen.empty() && ask_catalog("SELECT dbops.may_see($1::oid)", {seen.text(0, 0)}).boolean(0, 0) &&
       !role_name(static_cast<Oid>(seen.integer(0, 0))).empty()) {

@@ -26,8 +26,9 @@ namespace dbops::server::lifecycle {
 namespace {
 
 const char* const rule_columns =
-    "SELECT rule_id, target_oid, target_name, column_number, owner_oid, keep::text, partitions, max_rows,"
-    " max_share, extract(epoch FROM restore_grace), schedule_job, options FROM dbops.retention_rule";
+    "SELECT rule_id, target::oid, target_name, column_number, owner::oid, keep::text, partitions, max_rows,"
+    " max_share, extract(epoch FROM restore_grace), schedule_job, options, schedule, timezone, priority"
+    " FROM dbops.retention_rule";
 
 Rule rule_from(const Rows& found) {
   Rule rule;
@@ -43,6 +44,9 @@ Rule rule_from(const Rows& found) {
   rule.restore_grace = found.real(0, 9);
   rule.schedule_job = found.integer(0, 10);
   rule.options = found.text(0, 11);
+  rule.schedule = found.text(0, 12);
+  rule.timezone = found.text(0, 13);
+  rule.priority = static_cast<int>(found.integer(0, 14));
   return rule;
 }
 
@@ -120,7 +124,7 @@ Rule read_rule(std::int64_t id) {
 
 std::optional<Rule> lock_rule_of(Oid target, int column) {
   const Rows found =
-      bookkeep(std::string(rule_columns) + " WHERE target_oid = $1::oid AND column_number = $2::integer FOR UPDATE",
+      bookkeep(std::string(rule_columns) + " WHERE target = $1::oid AND column_number = $2::integer FOR UPDATE",
                {to_text(target), to_text(column)});
   if (found.empty()) return std::nullopt;
   return rule_from(found);
@@ -137,18 +141,30 @@ void require_control(const Rule& rule) {
                    "It belongs to role \"" + role_name(rule.owner) + "\".");
 }
 
-std::string column_of(const Rule& rule) {
-  if (qualified_name(rule.target).empty())
-    throw SqlError(ERRCODE_UNDEFINED_TABLE, "table " + rule.target_name + " was dropped",
-                   "SELECT dbops.unretain(" + to_text(rule.id) + ") removes its retention rule.");
+namespace {
+
+// Quoted; empty: dropped.
+std::string column_if_there(const Rule& rule) {
   const Rows found =
       ask_catalog("SELECT quote_ident(attname) FROM pg_attribute WHERE attrelid = $1::oid AND attnum = $2::integer"
-                  " AND NOT attisdropped",
+                  " AND attnum > 0 AND NOT attisdropped",
                   {to_text(rule.target), to_text(rule.column)});
-  if (found.empty())
-    throw SqlError(ERRCODE_UNDEFINED_COLUMN, "the column of the retention rule of " + rule.target_name + " was dropped",
-                   "SELECT dbops.unretain(" + to_text(rule.id) + ") removes the rule.");
-  return found.text(0, 0);
+  return found.empty() ? std::string() : found.text(0, 0);
+}
+
+} // namespace
+
+std::string end_of(const Rule& rule) {
+  if (qualified_name(rule.target).empty()) return "table " + rule.target_name + " was dropped";
+  if (column_if_there(rule).empty()) return "the column of the retention rule of " + rule.target_name + " was dropped";
+  return {};
+}
+
+std::string column_of(const Rule& rule) {
+  if (const std::string end = end_of(rule); !end.empty())
+    throw SqlError(qualified_name(rule.target).empty() ? ERRCODE_UNDEFINED_TABLE : ERRCODE_UNDEFINED_COLUMN, end,
+                   "SELECT dbops.unretain(" + to_text(rule.id) + ") removes its retention rule.");
+  return column_if_there(rule);
 }
 
 Cutoff cutoff_of(const Rule& rule, const Settings& settings) {
@@ -204,7 +220,9 @@ std::string doubt(const Rule& rule) {
       bookkeep("SELECT origin, doubt, doubt_since + restore_grace <= clock_timestamp() FROM dbops.retention_rule"
                " WHERE rule_id = $1::bigint",
                {to_text(rule.id)});
-  const std::string objection = core::objection(origin_from(nlohmann::json::parse(known.text(0, 0))), current_origin());
+  const auto origin = nlohmann::json::parse(known.text(0, 0));
+  const std::string objection =
+      origin.empty() ? "it comes from a dump" : core::objection(origin_from(origin), current_origin());
   if (objection.empty()) {
     if (!known.is_null(0, 1))
       bookkeep("UPDATE dbops.retention_rule SET doubt = NULL, doubt_since = NULL WHERE rule_id = $1::bigint",
@@ -225,7 +243,7 @@ void settle_origin(const Rule& rule) {
 }
 
 std::string objection_of_rule(std::int64_t rule, Oid owner, const std::string& cutoff) {
-  const Rows found = bookkeep("SELECT owner_oid = $2::oid, options -> 'settings' FROM dbops.retention_rule WHERE "
+  const Rows found = bookkeep("SELECT owner = $2::oid, options -> 'settings' FROM dbops.retention_rule WHERE "
                               "rule_id = $1::bigint FOR SHARE",
                               {to_text(rule), to_text(owner)});
   if (found.empty()) return "its retention rule was removed";

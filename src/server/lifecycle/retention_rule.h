@@ -27,8 +27,11 @@ struct Rule {
   std::optional<std::int64_t> max_rows; // of one run
   std::optional<double> max_share;      // of the table
   double restore_grace = 0;             // seconds
-  std::int64_t schedule_job = 0;
-  std::string options; // of its batches: a Spec as JSON
+  std::string schedule;                 // with its time zone and priority, as given
+  std::string timezone;
+  int priority = 0;
+  std::int64_t schedule_job = 0; // 0: none, in a copy of the database
+  std::string options;           // of its batches: a Spec as JSON
 };
 
 // Locks the row. Raises 42704 when it is not there.
@@ -39,6 +42,8 @@ std::optional<Rule> lock_rule_of(Oid target, int column);
 // Raises 42501 unless the current user is a member of the owner's role or of dbops_admin.
 void require_control(const Rule& rule);
 
+// Why the rule has nothing to do any more: its table or its column was dropped. Empty: both are there.
+std::string end_of(const Rule& rule);
 // Quoted; raises 42P01, 42703 when the table or the column is gone.
 std::string column_of(const Rule& rule);
 

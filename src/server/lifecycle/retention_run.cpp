@@ -7,6 +7,7 @@
 #include "server/backfill/work.h"
 #include "server/lifecycle/expired_partitions.h"
 #include "server/lifecycle/holds.h"
+#include "server/schedule/runs.h"
 
 namespace dbops::server::lifecycle {
 
@@ -45,13 +46,22 @@ void notice(const std::string& text) {
   call_pg([&text] { ereport(NOTICE, (errmsg("dbops: %s", text.c_str()))); });
 }
 
+// The rule and its schedule go, so that they do not fail at each of its times; what the schedule's history says.
+void end_rule(const Rule& rule, const std::string& why) {
+  (void)schedule::end_schedule(rule.schedule_job, why);
+  bookkeep("DELETE FROM dbops.retention_rule WHERE rule_id = $1::bigint", {to_text(rule.id)});
+  notice(why + ": retention rule " + to_text(rule.id) + " and its schedule have ended");
+}
+
 Datum run_rule(FunctionCallInfo fcinfo) {
   if (PG_ARGISNULL(0)) throw SqlError(ERRCODE_NULL_VALUE_NOT_ALLOWED, "rule must not be null");
   SpiConnection spi;
   const Rule rule = lock_rule(PG_GETARG_INT64(0));
   require_control(rule);
   std::int64_t made = 0;
-  if (const std::optional<Job> open = open_run(rule)) {
+  if (const std::string why = end_of(rule); !why.empty()) {
+    end_rule(rule, why);
+  } else if (const std::optional<Job> open = open_run(rule)) {
     notice("job " + to_text(open->id) + " of the rule is " + std::string(core::to_string(open->state)) + " still");
   } else if (const std::string reason = doubt(rule); !reason.empty()) {
     notice(reason + ": nothing is deleted before SELECT dbops.confirm_retention(" + to_text(rule.id) +
@@ -62,7 +72,8 @@ Datum run_rule(FunctionCallInfo fcinfo) {
     const backfill::DeletePlan plan = plan_run(rule, request);
     request.spec.max_rows = most_rows(rule, plan);
     made = backfill::make_delete_job(request, plan);
-    bookkeep("UPDATE dbops.retention_rule SET last_job = $2::bigint WHERE rule_id = $1::bigint",
+    bookkeep("UPDATE dbops.retention_rule SET last_job = $2::bigint, column_name = (SELECT attname FROM pg_attribute"
+             " WHERE attrelid = target AND attnum = column_number) WHERE rule_id = $1::bigint",
              {to_text(rule.id), to_text(made)});
   }
   spi.close();

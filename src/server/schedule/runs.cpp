@@ -341,4 +341,15 @@ void steered(std::int64_t job, core::JobState state) {
   store_plan(*record, 0, 0);
 }
 
+bool end_schedule(std::int64_t job, const std::string& why) {
+  std::optional<Record> record = lock_record(job);
+  if (!record || (record->state != "queued" && record->state != "paused")) return false;
+  Job ended = read_job(job, true);
+  change_state(ended, JobAction::cancel, "dbops", why);
+  record->pending.reset();
+  record->due_at.reset();
+  store_plan(*record, 0, 0);
+  return true;
+}
+
 } // namespace dbops::server::schedule

@@ -45,5 +45,8 @@ void count_launch(std::int64_t job);
 void forget_launches(std::int64_t job);
 // A person has changed the state of the job: what is due now?
 void steered(std::int64_t job, core::JobState state);
+// Ends a schedule whose command has nothing to do any more: its job is cancelled, and says why. Called by the command
+// itself as well, whose run goes on to its own end. False: it has ended already, or was removed.
+bool end_schedule(std::int64_t job, const std::string& why);
 
 } // namespace dbops::server::schedule

@@ -17,6 +17,9 @@ Deletion remove_row(const Rule& rule, const std::vector<Value>& key);
 // Restores exactly the rows of that deletion; returns how many.
 std::int64_t restore(std::int64_t deletion);
 
+// What the schedule of a table's purge runs: by its number, so that the table can be given another name.
+std::string purge_command(Oid table);
+
 // While rows are restored, live rows may refer to rows that follow (guard.cpp).
 bool restoring() noexcept;
 

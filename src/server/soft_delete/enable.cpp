@@ -2,16 +2,15 @@
 // to wait for is left to a job that builds indexes CONCURRENTLY; the rest takes its locks for a moment, under
 // lock_timeout.
 
-#include <nlohmann/json.hpp>
-
-#include "core/text/json_text.h"
 #include "server/arguments.h"
 #include "server/engine/wake.h"
+#include "server/soft_delete/change.h"
 #include "server/soft_delete/deletion.h"
+#include "server/soft_delete/table_objects.h"
+#include "server/soft_delete/unique_keys.h"
 
 extern "C" {
 #include "utils/fmgrprotos.h"
-#include "utils/lsyscache.h"
 }
 
 namespace dbops::server::soft_delete {
@@ -35,19 +34,6 @@ struct Request {
 
 [[noreturn]] void bad_argument(const std::string& message, const std::string& hint = {}) {
   throw SqlError(ERRCODE_INVALID_PARAMETER_VALUE, message, hint);
-}
-
-void warn(const std::string& text) {
-  call_pg([&text] { ereport(WARNING, (errmsg("dbops: %s", text.c_str()))); });
-}
-
-// Statements of DDL that were run, for the preview; null: nobody asks.
-std::string* changes = nullptr;
-
-// A statement of DDL, as the current user.
-void change(const std::string& sql) {
-  if (changes != nullptr && !sql.starts_with("DROP TRIGGER IF EXISTS")) *changes += sql + ";\n";
-  run(sql);
 }
 
 // No statement of fn waits longer for a lock; nor does it chatter about triggers that were not there.
@@ -104,305 +90,6 @@ bool is_big(Oid target) {
       .boolean(0, 0);
 }
 
-bool is_partitioned(Oid target) {
-  return call_pg([target] { return get_rel_relkind(target); }) == 'p';
-}
-
-// --- unique indexes
-// --------------------------------------------------------------------------------------------------------
-
-// One that is replaced: {"name", "was": definition, "constraint": bool, "build": definition of the new one, "new": its
-// name}
-json unique_index(const Rows& rows, std::size_t i, Oid target) {
-  const std::string name = rows.text(i, 0);
-  const std::string definition = rows.text(i, 1);
-  const std::string head = "CREATE UNIQUE INDEX " + quote_name(name) + " ON ";
-  const std::string predicate = rows.text(i, 2);
-  const std::string tail = predicate.empty() ? "" : " WHERE " + predicate;
-  if (!definition.starts_with(head) || !definition.ends_with(tail))
-    throw SqlError(ERRCODE_INTERNAL_ERROR, "definition of index " + name + " is not understood: " + definition);
-  std::string body = definition.substr(head.size(), definition.size() - head.size() - tail.size());
-  if (body.starts_with("ONLY ")) body.erase(0, 5);
-  const std::string space = rows.is_null(i, 3) ? "" : " TABLESPACE " + quote_name(rows.text(i, 3));
-  const std::string made = "dbops_live_" + to_text(target) + "_" + rows.text(i, 5);
-  return {{"name", name},
-          {"constraint", rows.boolean(i, 4)},
-          {"was", "CREATE UNIQUE INDEX @ ON " + body + space + tail},
-          {"constraint_definition", rows.text(i, 7)},
-          {"build", "CREATE UNIQUE INDEX @ ON " + body + space + " WHERE " +
-                        (predicate.empty() ? "" : predicate + " AND ") + "(deleted_at IS NULL)"},
-          {"new", made}};
-}
-
-// Unique keys that are to hold for live rows alone; says which cannot be changed, and why.
-json plan_unique_indexes(Oid target) {
-  const Rows rows = run(
-      "SELECT c.relname, pg_get_indexdef(i.indexrelid), pg_get_expr(i.indpred, i.indrelid), t.spcname,"
-      " k.oid IS NOT NULL, i.indexrelid::oid, CASE"
-      "  WHEN EXISTS (SELECT FROM pg_constraint f WHERE f.contype = 'f' AND f.conindid = i.indexrelid)"
-      "   THEN 'foreign keys refer to it'"
-      "  WHEN k.condeferrable THEN 'it is deferrable'"
-      "  WHEN i.indisexclusion THEN 'it is an exclusion constraint'"
-      "  WHEN i.indisreplident THEN 'it is the replica identity'"
-      "  WHEN NOT i.indisvalid THEN 'it is not valid' END, pg_get_constraintdef(k.oid)"
-      " FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid LEFT JOIN pg_tablespace t ON t.oid = c.reltablespace"
-      " LEFT JOIN pg_constraint k ON k.conindid = i.indexrelid AND k.contype IN ('u', 'x')"
-      " WHERE i.indrelid = $1::oid AND (i.indisunique OR i.indisexclusion) AND NOT i.indisprimary"
-      " AND NOT coalesce(pg_get_expr(i.indpred, i.indrelid) ~ '\\(deleted_at IS NULL\\)', false) ORDER BY 1",
-      {to_text(target)});
-  json planned = json::array();
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    if (!rows.is_null(i, 6)) {
-      warn("unique key " + rows.text(i, 0) + " of " + label(target) + " still counts deleted rows: " + rows.text(i, 6) +
-           "; with mode => 'tombstone' it would not");
-      continue;
-    }
-    planned.push_back(unique_index(rows, i, target));
-  }
-  return planned;
-}
-
-std::string with_name(std::string definition, const std::string& name, bool concurrently) {
-  const std::size_t at = definition.find('@');
-  definition.replace(at, 1, (concurrently ? "CONCURRENTLY " : "") + name);
-  return definition;
-}
-
-std::string id_index_name(Oid target) {
-  return "dbops_deletion_" + to_text(target);
-}
-
-// By which deletions are restored and purged: in this order, deletion by deletion, row by row.
-std::string id_index_definition(Oid target) {
-  std::string columns = "deletion_id";
-  for (const KeyColumn& column : primary_key(target))
-    columns += ", " + column.name;
-  return "CREATE INDEX @ ON " + qualified_name(target) + " (" + columns + ") WHERE deletion_id IS NOT NULL";
-}
-
-// What has to be built, as {name, definition with @ for the name}.
-std::vector<std::pair<std::string, std::string>> to_build(Oid target, const json& indexes, const std::string& which) {
-  std::vector<std::pair<std::string, std::string>> list;
-  if (which == "build") list.emplace_back(id_index_name(target), id_index_definition(target));
-  for (const json& index : indexes)
-    list.emplace_back(index.at("new").get<std::string>(), index.at(which).get<std::string>());
-  return list;
-}
-
-bool valid_index(Oid target, const std::string& name) {
-  return !bookkeep("SELECT 1 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
-                   " WHERE i.indrelid = $1::oid AND c.relname = $2 AND i.indisvalid",
-                   {to_text(target), name})
-              .empty();
-}
-
-void build_now(Oid target, const json& indexes, const std::string& which) {
-  for (const auto& [name, definition] : to_build(target, indexes, which))
-    if (!valid_index(target, name)) change(with_name(definition, name, false));
-}
-
-// A schedule that runs once, as the owner: each statement is a transaction of its own there.
-std::int64_t build_by_job(const Rule& rule, const json& indexes, const std::string& which, double lock_timeout) {
-  std::string command;
-  for (const auto& [name, definition] : to_build(rule.table, indexes, which))
-    command += "DROP INDEX CONCURRENTLY IF EXISTS " + rule.schema + "." + name + ";\n" +
-               with_name(definition, name, true) + ";\n";
-  command += "SELECT dbops.soft_delete_finish(" + to_text(rule.table) + ", " + std::to_string(lock_timeout) +
-             " * interval '1 second');";
-  const Rows job =
-      run("SELECT dbops.schedule($1, 'at ' || to_char(clock_timestamp() AT TIME ZONE 'UTC' + interval '2 seconds',"
-          " 'YYYY-MM-DD HH24:MI:SS') || 'Z', $2, retries => 10, retry_delay => '5 s', run_as => $3::name)",
-          {"soft delete of " + label(rule.table), command, role_name(rule.owner)});
-  bookkeep("UPDATE dbops.soft_delete_rule SET job_id = $2::bigint WHERE target = $1::oid",
-           {to_text(rule.table), job.text(0, 0)});
-  return job.integer(0, 0);
-}
-
-json indexes_of(Oid target) {
-  return json::parse(
-      bookkeep("SELECT indexes FROM dbops.soft_delete_rule WHERE target = $1::oid", {to_text(target)}).text(0, 0));
-}
-
-// The new index takes the place and the name of the old one, so that errors name the key as before.
-void swap_in(const Rule& rule, const json& index, bool as_constraint) {
-  const std::string name = index.at("name").get<std::string>();
-  const std::string made = index.at("new").get<std::string>();
-  if (as_constraint && is_partitioned(rule.table)) { // which takes no index for a constraint
-    change("ALTER TABLE " + rule.name + " ADD CONSTRAINT " + made + "_c " +
-           index.at("constraint_definition").get<std::string>());
-    change("DROP INDEX IF EXISTS " + rule.schema + "." + made);
-    change("DROP INDEX IF EXISTS " + rule.schema + "." + quote_name(name));
-    change("ALTER TABLE " + rule.name + " RENAME CONSTRAINT " + made + "_c TO " + quote_name(name));
-    return;
-  }
-  if (!valid_index(rule.table, made))
-    throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "index " + made + " is not there, or not valid");
-  const bool constraint =
-      !bookkeep("SELECT 1 FROM pg_constraint WHERE conrelid = $1::oid AND conname = $2 AND contype = 'u'",
-                {to_text(rule.table), name})
-           .empty();
-  if (constraint)
-    change("ALTER TABLE " + rule.name + " DROP CONSTRAINT " + quote_name(name));
-  else
-    change("DROP INDEX IF EXISTS " + rule.schema + "." + quote_name(name));
-  if (as_constraint)
-    change("ALTER TABLE " + rule.name + " ADD CONSTRAINT " + quote_name(name) + " UNIQUE USING INDEX " + made);
-  else
-    change("ALTER INDEX " + rule.schema + "." + made + " RENAME TO " + quote_name(name));
-}
-
-// --- columns, triggers, view
-// ---------------------------------------------------------------------------------------------------
-
-void add_columns(const Rule& rule) {
-  const Rows there =
-      bookkeep("SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = $1::oid"
-               " AND attname IN ('deleted_at', 'deleted_by', 'deletion_id') AND NOT attisdropped",
-               {to_text(rule.table)});
-  std::string missing;
-  for (const auto& [name, type] : {std::pair<std::string, std::string>{"deleted_at", "timestamp with time zone"},
-                                   {"deleted_by", "text"},
-                                   {"deletion_id", "bigint"}}) {
-    bool found = false;
-    for (std::size_t i = 0; i < there.size(); ++i) {
-      if (there.text(i, 0) != name) continue;
-      found = true;
-      if (there.text(i, 1) != type)
-        throw SqlError(ERRCODE_DUPLICATE_COLUMN,
-                       "column " + name + " of " + label(rule.table) + " is there already, of type " + there.text(i, 1),
-                       "It has to be " + type + ". Rename it, or use mode => 'tombstone'.");
-    }
-    if (!found) missing += (missing.empty() ? " ADD COLUMN " : ", ADD COLUMN ") + name + " " + type;
-  }
-  if (!missing.empty()) change("ALTER TABLE " + rule.name + missing);
-}
-
-void make_trigger(const std::string& table, const std::string& name, const std::string& rest) {
-  change("DROP TRIGGER IF EXISTS " + name + " ON " + table);
-  change("CREATE TRIGGER " + name + " " + rest);
-}
-
-// On the table and each partition: TRUNCATE of a partition does not fire its parent's.
-void refuse_truncate(const Rule& rule) {
-  const Rows family = bookkeep("SELECT format('%I.%I', n.nspname, c.relname) FROM dbops.family($1::oid) f"
-                               " JOIN pg_class c ON c.oid = f JOIN pg_namespace n ON n.oid = c.relnamespace"
-                               " WHERE c.relkind IN ('r', 'p')",
-                               {to_text(rule.table)});
-  for (std::size_t i = 0; i < family.size(); ++i)
-    make_trigger(family.text(i, 0), "dbops_soft_delete_truncate",
-                 "BEFORE TRUNCATE ON " + family.text(i, 0) +
-                     " FOR EACH STATEMENT EXECUTE FUNCTION dbops.refuse_truncate()");
-}
-
-// By what it calls: a copy of the database has other numbers in its triggers' names.
-void drop_guard(const ForeignKey& key) {
-  const Rows guards = bookkeep("SELECT quote_ident(tgname) FROM pg_trigger WHERE tgrelid = $1::oid AND tgparentid = 0"
-                               " AND tgfoid = 'dbops.refuse_dead_parent()'::regprocedure"
-                               " AND tgargs = convert_to($2, getdatabaseencoding()) || '\\x00'::bytea",
-                               {to_text(key.child), key.name});
-  for (std::size_t i = 0; i < guards.size(); ++i)
-    change("DROP TRIGGER " + guards.text(i, 0) + " ON " + key.child_name);
-}
-
-void guard_foreign_key(const ForeignKey& key) {
-  const Rows privilege = run("SELECT has_table_privilege($1::oid, 'TRIGGER')", {to_text(key.child)});
-  if (!privilege.boolean(0, 0))
-    throw SqlError(ERRCODE_INSUFFICIENT_PRIVILEGE,
-                   "table " + label(key.child) + " refers to " + label(key.parent) +
-                       ", and you may not make triggers on it",
-                   "A trigger has to keep its rows from referring to deleted ones.");
-  const std::optional<Rule> child = find_rule(key.child);
-  const bool marked = child && child->mode == Mode::column;
-  std::string columns;
-  for (const std::string& column : key.child_columns)
-    columns += (columns.empty() ? "" : ", ") + column;
-  drop_guard(key);
-  make_trigger(key.child_name, "dbops_live_parent_" + to_text(key.oid),
-               "AFTER INSERT OR UPDATE OF " + columns + (marked ? ", deleted_at" : "") + " ON " + key.child_name +
-                   " FOR EACH ROW" + (marked ? " WHEN (NEW.deleted_at IS NULL)" : "") +
-                   " EXECUTE FUNCTION dbops.refuse_dead_parent(" + quote_text(key.name) + ")");
-}
-
-void guard_foreign_keys(const Rule& rule) {
-  for (const ForeignKey& key : foreign_keys_to(rule.table))
-    guard_foreign_key(key);
-  for (const ForeignKey& key : foreign_keys_from(rule.table)) {
-    const std::optional<Rule> parent = find_rule(key.parent);
-    if (parent && parent->mode == Mode::column && parent->table != rule.table) guard_foreign_key(key);
-  }
-}
-
-// The triggers that this table has as a child, when it has no soft delete any more.
-void guard_foreign_keys_of_child(const Rule& rule) {
-  for (const ForeignKey& key : foreign_keys_from(rule.table)) {
-    const std::optional<Rule> parent = find_rule(key.parent);
-    if (parent && parent->mode == Mode::column) guard_foreign_key(key);
-  }
-}
-
-void make_column_triggers(const Rule& rule) {
-  make_trigger(rule.name, "dbops_soft_delete_insert",
-               "BEFORE INSERT ON " + rule.name +
-                   " FOR EACH ROW WHEN (NEW.deleted_at IS NOT NULL OR NEW.deletion_id IS NOT NULL)"
-                   " EXECUTE FUNCTION dbops.guard_soft_delete_columns()");
-  make_trigger(
-      rule.name, "dbops_soft_delete_update",
-      "BEFORE UPDATE ON " + rule.name +
-          " FOR EACH ROW WHEN (OLD.deleted_at IS DISTINCT FROM NEW.deleted_at OR OLD.deleted_by IS DISTINCT FROM"
-          " NEW.deleted_by OR OLD.deletion_id IS DISTINCT FROM NEW.deletion_id)"
-          " EXECUTE FUNCTION dbops.guard_soft_delete_columns()");
-}
-
-std::string live_name(const Rule& rule) {
-  return rule.schema + "." +
-         quote_name(
-             bookkeep("SELECT left(relname, 58) || '_live' FROM pg_class WHERE oid = $1::oid", {to_text(rule.table)})
-                 .text(0, 0));
-}
-
-// As schema.view; nothing when there is none (any more).
-std::optional<std::string> view_of(const Rule& rule) {
-  const Rows known =
-      bookkeep("SELECT format('%I.%I', n.nspname, c.relname) FROM dbops.soft_delete_rule r JOIN pg_class c"
-               " ON c.oid = r.live_view JOIN pg_namespace n ON n.oid = c.relnamespace WHERE r.target = $1::oid",
-               {to_text(rule.table)});
-  if (known.empty()) return std::nullopt;
-  return known.text(0, 0);
-}
-
-// With the caller's rights (security_invoker), so that row-level security of the table holds in it. Whoever may read or
-// write the table may do so through it.
-void make_live_view(const Rule& rule) {
-  const std::string view = view_of(rule).value_or(live_name(rule));
-  const Rows columns =
-      bookkeep("SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute WHERE attrelid"
-               " = $1::oid AND attnum > 0 AND NOT attisdropped AND attname NOT IN ('deleted_at',"
-               " 'deleted_by', 'deletion_id')",
-               {to_text(rule.table)});
-  change("CREATE OR REPLACE VIEW " + view + " WITH (security_invoker = true) AS SELECT " + columns.text(0, 0) +
-         " FROM " + rule.name + " WHERE deleted_at IS NULL");
-  if (GetUserId() != rule.owner) change("ALTER VIEW " + view + " OWNER TO " + quote_name(role_name(rule.owner)));
-  make_trigger(view, "dbops_delete_live",
-               "INSTEAD OF DELETE ON " + view + " FOR EACH ROW EXECUTE FUNCTION dbops.delete_live()");
-  const Rows grants = bookkeep(
-      "SELECT DISTINCT format('GRANT %s ON %s TO %s', a.privilege_type, $2, CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE"
-      " quote_ident(r.rolname) END) FROM pg_class c, aclexplode(c.relacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee"
-      " WHERE c.oid = $1::oid AND a.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE') AND a.grantee <> "
-      "c.relowner",
-      {to_text(rule.table), view});
-  for (std::size_t i = 0; i < grants.size(); ++i)
-    change(grants.text(i, 0));
-  change("COMMENT ON VIEW " + view + " IS " +
-         quote_text("Rows of " + label(rule.table) + " that are not deleted (dbops)"));
-  bookkeep("UPDATE dbops.soft_delete_rule SET live_view = $2::regclass WHERE target = $1::oid",
-           {to_text(rule.table), view});
-}
-
-void make_tombstone_trigger(const Rule& rule) {
-  make_trigger(rule.name, "dbops_soft_delete_row",
-               "AFTER DELETE ON " + rule.name + " FOR EACH ROW EXECUTE FUNCTION dbops.keep_tombstone()");
-}
-
 // --- the schedule that purges
 // ------------------------------------------------------------------------------------------
 
@@ -417,9 +104,8 @@ void drop_purge_schedule(const Rule& rule) {
 
 void make_purge_schedule(const Rule& rule, const std::string& when) {
   const std::string name = "purge " + qualified_name(rule.table);
-  // By its number, so that the table can be given another name.
   run("SELECT dbops.schedule($1, $2, $3, jitter => '5 min', missed => 'once', run_as => $4::name)",
-      {name, when, "CALL dbops.purge(" + to_text(rule.table) + ")", role_name(rule.owner)});
+      {name, when, purge_command(rule.table), role_name(rule.owner)});
   bookkeep("UPDATE dbops.soft_delete_rule SET purge_schedule = $2 WHERE target = $1::oid", {to_text(rule.table), name});
 }
 
@@ -460,11 +146,6 @@ void set_state(const Rule& rule, const std::string& state) {
   bookkeep("UPDATE dbops.soft_delete_rule SET state = $2 WHERE target = $1::oid", {to_text(rule.table), state});
 }
 
-void store_indexes(const Rule& rule, const json& indexes) {
-  bookkeep("UPDATE dbops.soft_delete_rule SET indexes = $2::jsonb WHERE target = $1::oid",
-           {to_text(rule.table), core::json_text(indexes)});
-}
-
 // The last step: every index is built.
 void finish_enabling(const Rule& rule) {
   json indexes = indexes_of(rule.table);
@@ -475,13 +156,6 @@ void finish_enabling(const Rule& rule) {
   }
   store_indexes(rule, indexes);
   set_state(rule, "enabled");
-}
-
-json not_done(const json& indexes) {
-  json open = json::array();
-  for (const json& index : indexes)
-    if (!index.value("done", false)) open.push_back(index);
-  return open;
 }
 
 std::int64_t enable_column(const Request& request, const Rule& rule) {
@@ -496,7 +170,7 @@ std::int64_t enable_column(const Request& request, const Rule& rule) {
       indexes.push_back(index);
   store_indexes(rule, indexes);
   const json open = not_done(indexes);
-  if (concurrently && !(open.empty() && valid_index(rule.table, id_index_name(rule.table)))) {
+  if (concurrently && !(open.empty() && has_id_index(rule.table))) {
     set_state(rule, "building");
     return build_by_job(rule, open, "build", request.lock_timeout);
   }
@@ -552,22 +226,6 @@ void restore_all(const Rule& rule) {
   if (rule.mode == Mode::column)
     run_as_owner(rule,
                  "UPDATE " + rule.name + " SET deleted_at = NULL, deleted_by = NULL WHERE deleted_at IS NOT NULL");
-}
-
-void drop_triggers(const Rule& rule) {
-  const Rows triggers = bookkeep(
-      "SELECT format('DROP TRIGGER %I ON %I.%I', t.tgname, n.nspname, c.relname) FROM pg_trigger t"
-      " JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
-      " WHERE t.tgparentid = 0 AND t.tgrelid IN (SELECT f FROM dbops.family($1::oid) f)"
-      " AND t.tgfoid IN ('dbops.guard_soft_delete_columns()'::regprocedure, 'dbops.refuse_truncate()'::regprocedure,"
-      " 'dbops.keep_tombstone()'::regprocedure)",
-      {to_text(rule.table)});
-  for (std::size_t i = 0; i < triggers.size(); ++i)
-    change(triggers.text(i, 0));
-  for (const ForeignKey& key : foreign_keys_to(rule.table))
-    drop_guard(key);
-  for (const ForeignKey& key : foreign_keys_from(rule.table))
-    drop_guard(key);
 }
 
 void finish_disabling(const Rule& rule) {

@@ -12,10 +12,12 @@
 #include "server/engine/run.h"
 #include "server/guc.h"
 #include "server/lifecycle/holds.h"
+#include "server/schedule/runs.h"
 #include "server/soft_delete/deletion.h"
 
 extern "C" {
 #include "executor/spi.h"
+#include "utils/acl.h"
 #include "utils/lsyscache.h"
 }
 
@@ -64,16 +66,20 @@ std::vector<Rule> tables_to_purge(const Rule& root) {
   return rules;
 }
 
+// Rows of the deletions that are being purged, with nothing that would have to be asked of another table.
+std::string purged_rows(const std::string& alias) {
+  const Rows ids = bookkeep("SELECT min(deletion_id), max(deletion_id) FROM dbops.purging");
+  if (ids.is_null(0, 0)) return "false";
+  return alias + ".deletion_id OPERATOR(pg_catalog.>=) " + ids.text(0, 0) + " AND " + alias +
+         ".deletion_id OPERATOR(pg_catalog.<=) " + ids.text(0, 1) + " AND dbops.is_purging(" + alias + ".deletion_id)";
+}
+
 // A row that is referred to stays: by a live row, by one that is held, or by one of a deletion whose time has not come.
 // Scalar subqueries, so that the batch stays a walk by its index and asks for each of its rows: as a join the planner
-// would put all deletions, or all of a child table, first.
+// would put all of a child table first.
 std::string condition_of(const Rule& rule) {
   const std::string alias = quote_name(call_pg([&rule] { return get_rel_name(rule.table); }));
-  const Rows ids = bookkeep("SELECT min(deletion_id), max(deletion_id) FROM dbops.purging");
-  std::string text = alias + ".deletion_id OPERATOR(pg_catalog.>=) " + ids.text(0, 0) + " AND " + alias +
-                     ".deletion_id OPERATOR(pg_catalog.<=) " + ids.text(0, 1) +
-                     " AND (SELECT true FROM dbops.purging d WHERE d.deletion_id OPERATOR(pg_catalog.=) " + alias +
-                     ".deletion_id)";
+  std::string text = purged_rows(alias);
   for (const ForeignKey& key : foreign_keys_to(rule.table)) {
     if (key.on_delete == 'n' || key.on_delete == 'd') continue;
     text += " AND (SELECT true FROM " + key.child_name + " AS dbops_child WHERE " + key.join(alias, "dbops_child");
@@ -91,7 +97,8 @@ std::string condition_of(const Rule& rule) {
 }
 
 bool any_left(const Rule& rule) {
-  return !run_as_extension("SELECT 1 FROM " + rule.name + " t JOIN dbops.purging d USING (deletion_id) LIMIT 1")
+  return !run_as_extension("SELECT 1 FROM " + rule.name + " AS t WHERE t.deletion_id IS NOT NULL AND " +
+                           purged_rows("t") + " LIMIT 1")
               .empty();
 }
 
@@ -132,6 +139,8 @@ backfill::DeleteRequest delete_request(const Rule& rule, const Request& request)
 std::int64_t make_job(const Rule& rule, const Request& request) {
   backfill::DeleteRequest wish = delete_request(rule, request);
   const backfill::DeletePlan plan = backfill::plan_delete(wish);
+  // The subqueries are this file's, each for one row of a child table: they go by an index as the batch itself does.
+  wish.spec.subqueries = false;
   const std::int64_t job = backfill::make_delete_job(wish, plan);
   bookkeep(
       "UPDATE dbops.job SET not_before = clock_timestamp() + interval '1 day', label = $2 WHERE job_id = $1::bigint",
@@ -144,13 +153,19 @@ std::int64_t rows_of_job(std::int64_t job) {
       .integer(0, 0);
 }
 
+std::vector<Rule> with_rows(Session& session, const std::vector<Rule>& tables) {
+  return session.transaction([&tables] {
+    std::vector<Rule> left;
+    std::copy_if(tables.begin(), tables.end(), std::back_inserter(left), any_left);
+    return left;
+  });
+}
+
 // All tables once; how many rows went.
 std::int64_t delete_rows(Session& session, const std::vector<Rule>& tables, const Request& request) {
   std::int64_t rows = 0;
   for (const Rule& rule : tables) {
-    const std::int64_t job =
-        session.transaction([&]() -> std::int64_t { return any_left(rule) ? make_job(rule, request) : 0; });
-    if (job == 0) continue;
+    const std::int64_t job = session.transaction([&] { return make_job(rule, request); });
     run_in_session(session, job);
     rows += session.transaction([job] { return rows_of_job(job); });
   }
@@ -194,11 +209,12 @@ std::int64_t delete_tombstones(Session& session, const Rule& root) {
   return rows;
 }
 
-// Deletions of which nothing is left; returns how many keep rows.
+// Deletions of which nothing is left; returns how many keep rows. `tables`: those that have rows left.
 std::int64_t mark_purged(const Rule& root, const std::vector<Rule>& tables) {
-  std::string left = "SELECT r.deletion_id FROM dbops.deleted_row r";
+  std::string left = "SELECT r.deletion_id FROM dbops.deleted_row r JOIN dbops.purging USING (deletion_id)";
   for (const Rule& rule : tables)
-    left += " UNION SELECT t.deletion_id FROM " + rule.name + " t JOIN dbops.purging USING (deletion_id)";
+    left += " UNION SELECT t.deletion_id FROM " + rule.name + " AS t WHERE t.deletion_id IS NOT NULL AND " +
+            purged_rows("t");
   run_as_extension("UPDATE dbops.soft_deletion SET state = 'purged', ended_at = clock_timestamp(), ended_by = $2"
                    " WHERE state = 'purging' AND target = $1::oid AND NOT deletion_id IN (" +
                        left + ")",
@@ -213,21 +229,44 @@ std::int64_t mark_purged(const Rule& root, const std::vector<Rule>& tables) {
       .integer(0, 0);
 }
 
+// What is left of a table that was dropped: its rule, and the schedule, which would fail from now on. Deletions and
+// tombstones stay to be looked at. False: nothing is, or the table is there.
+bool end_for_dropped_table(Oid target) {
+  if (call_pg([target] { return get_rel_relkind(target); }) != '\0') return false;
+  bool found = bookkeep("DELETE FROM dbops.soft_delete_rule WHERE target = $1::oid", {to_text(target)}).processed > 0;
+  const Rows schedules = bookkeep("SELECT s.job_id, s.owner_oid FROM dbops.schedule s JOIN dbops.job j USING (job_id)"
+                                  " WHERE j.spec ->> 'command' = $1",
+                                  {purge_command(target)});
+  for (std::size_t i = 0; i < schedules.size(); ++i) {
+    const auto owner = static_cast<Oid>(schedules.integer(i, 1));
+    if (!call_pg([owner] { return has_privs_of_role(GetUserId(), owner); })) continue;
+    found = schedule::end_schedule(schedules.integer(i, 0), "its table was dropped") || found;
+  }
+  if (found)
+    call_pg([target] {
+      ereport(NOTICE, (errmsg("dbops: table %u was dropped: its soft delete and the schedule of its purge have ended",
+                              target)));
+    });
+  return found;
+}
+
 void purge(Session& session, const Request& request) {
+  if (session.transaction([&request] { return end_for_dropped_table(request.target); })) return;
   const Rule root = session.transaction([&request] { return require_purgeable(request.target); });
   while (session.transaction([&] { return mark_due(root, request); }) == deletions_at_once) {
   }
   const std::vector<Rule> tables = session.transaction([&root] { return tables_to_purge(root); });
   // Again while something goes: rows of one table may refer to one another.
   std::int64_t rows = 0;
-  for (;;) {
-    const std::int64_t gone = delete_rows(session, tables, request);
+  std::vector<Rule> left = with_rows(session, tables);
+  while (!left.empty()) {
+    const std::int64_t gone = delete_rows(session, left, request);
     rows += gone;
-    if (gone == 0 || session.transaction([&tables] { return std::none_of(tables.begin(), tables.end(), any_left); }))
-      break;
+    left = with_rows(session, tables);
+    if (gone == 0) break;
   }
   const std::int64_t tombstones = delete_tombstones(session, root);
-  const std::int64_t kept = session.transaction([&] { return mark_purged(root, tables); });
+  const std::int64_t kept = session.transaction([&] { return mark_purged(root, left); });
   call_pg([rows, tombstones, kept] {
     ereport(NOTICE, (errmsg("dbops: " INT64_FORMAT " rows purged", rows + tombstones)));
     if (kept > 0)
@@ -237,6 +276,10 @@ void purge(Session& session, const Request& request) {
 }
 
 } // namespace
+
+std::string purge_command(Oid table) {
+  return "CALL dbops.purge(" + to_text(table) + ")";
+}
 
 } // namespace dbops::server::soft_delete
 
