@@ -97,6 +97,7 @@ CORE_SOURCES = \
 	src/core/wal/repository.cpp \
 	src/core/wal/restore_plan.cpp \
 	src/core/wal/segment.cpp \
+	src/core/wal/stored_files.cpp \
 	src/core/wal/timeline_history.cpp \
 	src/core/wal/wal_file.cpp \
 	src/core/wal/wal_reader.cpp \
@@ -141,6 +142,7 @@ SERVER_SOURCES = \
 	src/server/archive/checks.cpp \
 	src/server/archive/commit_time.cpp \
 	src/server/archive/functions.cpp \
+	src/server/archive/opening.cpp \
 	src/server/archive/settings.cpp \
 	src/server/archive/shared.cpp \
 	src/server/archive/status.cpp \

@@ -56,9 +56,15 @@ sub is_faithful
 {
 	my ($node, $store, $what) = @_;
 	my $wal = $node->data_dir . '/pg_wal';
-	my @segments = map { m{([0-9A-F]{24})\.done$} && -e "$wal/$1" ? $1 : () } glob "$wal/archive_status/*.done";
-	my @wrong = grep { (fetched($store, $node, $_) // '') ne PostgreSQL::Test::Utils::slurp_file("$wal/$_") } @segments;
-	return is("@wrong", '', "$what: all " . @segments . ' segments that it has acknowledged are its own');
+	my ($count, @wrong) = (0);
+	for my $segment (map { m{([0-9A-F]{24})\.done$} } glob "$wal/archive_status/*.done")
+	{
+		my $own = eval { PostgreSQL::Test::Utils::slurp_file("$wal/$segment") };
+		next unless defined $own && archived($node, $segment);    # else it was recycled a moment ago
+		++$count;
+		push @wrong, $segment if (fetched($store, $node, $segment) // '') ne $own;
+	}
+	return is("@wrong", '', "$what: all $count segments that it has acknowledged are its own");
 }
 
 # Objects of a directory by name, with their content's hash.
@@ -67,7 +73,7 @@ sub objects
 	my ($store) = @_;
 	return {} unless $store->{directory};
 	my %objects;
-	File::Find::find({ no_chdir => 1, wanted => sub { $objects{$_} = Digest::SHA->new(256)->addfile($_)->hexdigest if -f } }, $store->{directory});
+	File::Find::find({ no_chdir => 1, wanted => sub { $objects{$_} = Digest::SHA->new(256)->addfile($_)->hexdigest if -f && !m{/\.dbops-} } }, $store->{directory});    # not what is being written
 	return \%objects;
 }
 
@@ -225,6 +231,40 @@ for my $kind (@kinds)
 	is(Dbops::value($node, q{SELECT string_agg(v, ', ') FROM t WHERE v <> 'again'}), 'common, future, and streamed', "$kind, set back: with what the store had of the lost future");
 	is_faithful($node, $store, "$kind, set back");
 	$node->stop;
+}
+
+# Set back to a place within the segment that is being written: its name is free, and what was streamed of it is of the
+# lost history. The archiver alone, without a streamer, must find out.
+{
+	my $store = Archive::store('file');
+	my $node = Archive::primary('within', $store, conf => $conf);
+	$node->safe_psql('postgres', 'CREATE TABLE t (v text)');
+	is_archived($node, switch_wal($node, 'common'), 'set back within a segment: it archives');
+	Dbops::value($node, q{INSERT INTO t VALUES ('kept')});
+	$node->stop;
+	my ($data, $snapshot) = ($node->data_dir, "$directory/snapshot-within");
+	system('cp', '-a', $data, $snapshot) == 0 or die;
+	$node->start;
+	my $contested = Dbops::value($node, 'SELECT pg_walfile_name(pg_current_wal_insert_lsn())');
+	Dbops::value($node, q{INSERT INTO t SELECT 'lost ' || g FROM generate_series(1, 1000) g});
+	ok(defined Archive::wait_durable($node), 'set back within a segment: what is gone afterwards was streamed');
+	is(Dbops::value($node, 'SELECT pg_walfile_name(pg_current_wal_insert_lsn())'), $contested, 'set back within a segment: it is all in one');
+	Archive::crash($node);
+	system('bash', '-c', 'find "$1" -mindepth 1 -maxdepth 1 ! -name dbops.instance -exec rm -rf {} + && cd "$0" && find . -mindepth 1 -maxdepth 1 ! -name dbops.instance -exec cp -a {} "$1/" ";"', $snapshot, $data) == 0 or die;
+	$node->append_conf('postgresql.conf', "dbops.stream_interval = 0\n");
+	my $before = objects($store);
+	$node->start;
+	is(switch_wal($node, 'another history'), $contested, 'set back within a segment: the same segment is ended');
+	state_is($node, "state IN ('diverged', 'failing') AND last_error ~ '$contested'", 'set back within a segment: the archiver finds out, and says so');
+	ok(!archived($node, $contested), 'set back within a segment: nothing is acknowledged');
+	ok(!grep({ m{/\Q$contested\E\.zst} } keys %{ objects($store) }), 'set back within a segment: nor stored under the name that is free');
+	my $next = switch_wal($node, 'more');
+	$node->safe_psql('postgres', q{ALTER SYSTEM SET dbops.stream_interval = '100ms'});
+	$node->reload;
+	state_is($node, "state = 'diverged'", 'set back within a segment: the streamer finds out, too');
+	ok(!archived($node, $_), "set back within a segment: $_ is not acknowledged") for $contested, $next;
+	unchanged($store, $before, 'set back within a segment');
+	$node->stop('immediate');
 }
 
 # A standby that archives as well stores, or finds there, what its primary wrote; promoted, it goes on.

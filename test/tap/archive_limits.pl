@@ -102,6 +102,9 @@ fails_until_mended('the key file is missing', 'key', sub { rename "$key_file.awa
 rename $store->{directory}, "$store->{directory}.away";
 never_ends_recovery('the directory is not mounted', $segment, $store, key_file => $key_file);
 fails_until_mended('the directory is not mounted', 'place', sub { rename "$store->{directory}.away", $store->{directory}; });
+my $cluster = "$store->{directory}/$identifier";
+rename $cluster, "$directory/cluster" or die;
+fails_until_mended('a directory of the store is gone', 'is gone|has none now|No such file', sub { rmdir $cluster; rename "$directory/cluster", $cluster or die $!; });
 mkdir "$directory/empty";
 never_ends_recovery('an empty directory', $segment, { url => "file://$directory/empty" }, key_file => $key_file);
 never_ends_recovery('another cluster', '0000000100000000000000F0', $store, key_file => $key_file, identifier => '42');
@@ -126,6 +129,17 @@ SKIP:
 	ok(Archive::wait_archived($node), 'to S3');
 	my ($got) = wal_get($first, $s3, key_file => $key_file);
 	is($got, 0, 'and back');
+	my $mine = "$directory/mine";
+	PostgreSQL::Test::Utils::append_to_file($mine, PostgreSQL::Test::Utils::slurp_file($s3->{credentials}));
+	chmod 0600, $mine;
+	configure('dbops.credentials_file' => $mine);
+	write_segment();
+	ok(Archive::wait_archived($node), 'with another file of credentials');
+	rename $mine, "$mine.away" or die;
+	$node->reload;
+	fails_until_mended('the file of credentials is missing', 'mine', sub { rename "$mine.away", $mine or die; $node->reload; });
+	unlink $mine;
+	configure('dbops.credentials_file' => $s3->{credentials});
 	my %profile = (
 		'a wrong secret' => "[default]\naws_access_key_id = $server->{S3_ACCESS_KEY}\naws_secret_access_key = wrong\n",
 		'an unknown key id' => "[default]\naws_access_key_id = nobody\naws_secret_access_key = $server->{S3_SECRET_KEY}\n");

@@ -280,6 +280,11 @@ TEST_F(ArchivePipelineTest, ShutdownIsBoundedAndNothingIsTakenAfterwards) {
   pipe->offer(file, Fencing::owner);
   while (!hangs)
     std::this_thread::sleep_for(milliseconds(1));
+  EXPECT_FALSE(pipe->hangs());
+  clock_.advance(std::chrono::seconds(200));
+  EXPECT_TRUE(pipe->hangs()) << "its time is over";
+  pipe->request_stop();
+  EXPECT_FALSE(pipe->ended());
   EXPECT_FALSE(pipe->shutdown(std::chrono::steady_clock::now() + milliseconds(50))) << "a thread hangs";
   pipe->offer(segment(2), Fencing::owner);
   EXPECT_EQ(pipe->look("000000010000000000000002").state, UploadState::unknown);

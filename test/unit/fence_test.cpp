@@ -8,6 +8,7 @@
 #include "core/wal/layout.h"
 #include "core/wal/offsite_backlog.h"
 #include "core/wal/ready_files.h"
+#include "core/wal/stored_files.h"
 #include "core/wal/wal_writer.h"
 #include "fake_time_and_random.h"
 #include "temporary_directory.h"
@@ -202,6 +203,69 @@ TEST(OffsiteBacklog, IsRememberedUntilAllIsThere) {
   EXPECT_FALSE(file.read("file:///b"));
 }
 
+TEST(OffsiteBacklog, IsNotKnownToACopyOfTheDataDirectory) {
+  TemporaryDirectory place;
+  OffsiteBacklogFile file(place.path());
+  EXPECT_TRUE(file.require_check("file:///b", "a 1"));
+  ASSERT_TRUE(file.read("file:///b"));
+  EXPECT_EQ(file.read("file:///b")->position, "");
+  EXPECT_TRUE(file.advance(*file.read("file:///b"), "wal/x"));
+  EXPECT_FALSE(file.require_check("file:///b", "a 1"));
+  EXPECT_EQ(file.read("file:///b")->position, "wal/x") << "it goes on where it was";
+  EXPECT_TRUE(file.clear(*file.read("file:///b")));
+  EXPECT_FALSE(file.read("file:///b"));
+  EXPECT_FALSE(file.require_check("file:///b", "a 1"));
+  EXPECT_FALSE(file.read("file:///b"));
+  file.add("file:///b", *parse_wal_file_name("000000010000000000000005"));
+  EXPECT_FALSE(file.require_check("file:///b", "a 1"));
+  EXPECT_EQ(file.read("file:///b")->position, "wal/00000001/00000000/000000010000000000000005");
+  EXPECT_TRUE(file.require_check("file:///b", "a 2")) << "promoted";
+  EXPECT_EQ(file.read("file:///b")->position, "");
+  const auto seen = file.read("file:///b");
+  EXPECT_TRUE(file.require_check("file:///c", "a 2")) << "another store";
+  EXPECT_FALSE(file.clear(*seen));
+  EXPECT_TRUE(file.require_check("file:///b", "a 2")) << "and back";
+}
+
+TEST(StoredFiles, AreRangesOfSegments) {
+  const SegmentSize size(16 << 20);
+  StoredFiles stored(size);
+  const auto segment = [&](TimelineId timeline, SegmentNumber number) {
+    return *parse_wal_file_name(segment_name({timeline, number}, size));
+  };
+  for (const SegmentNumber number : {5U, 3U, 4U, 9U, 3U})
+    stored.add(segment(1, number), true);
+  EXPECT_EQ(stored.end_of_run(3), 6U);
+  EXPECT_EQ(stored.end_of_run(6), 6U);
+  stored.add(segment(2, 6), true);
+  stored.add(segment(2, 7), true);
+  EXPECT_EQ(stored.end_of_run(3), 8U) << "over a change of timeline";
+  stored.add(segment(2, 8), true);
+  EXPECT_EQ(stored.end_of_run(3), 10U);
+  EXPECT_TRUE(stored.contains(segment(1, 4)));
+  EXPECT_FALSE(stored.contains(segment(2, 4)));
+  EXPECT_FALSE(stored.contains(segment(1, 6)));
+  stored.remove(segment(1, 4));
+  EXPECT_FALSE(stored.contains(segment(1, 4)));
+  EXPECT_TRUE(stored.contains(segment(1, 3)));
+  EXPECT_TRUE(stored.contains(segment(1, 5)));
+  EXPECT_EQ(stored.end_of_run(3), 4U);
+  stored.remove(segment(1, 3));
+  EXPECT_FALSE(stored.contains(segment(1, 3)));
+  const auto label = *parse_wal_file_name("000000010000000000000003.00000028.backup");
+  stored.add(label, false);
+  stored.add(segment(1, 20), false); // a remnant
+  EXPECT_TRUE(stored.contains(label));
+  EXPECT_TRUE(stored.contains(segment(1, 20)));
+  EXPECT_EQ(stored.end_of_run(20), 20U);
+  stored.remove(label);
+  stored.remove(segment(1, 20));
+  EXPECT_FALSE(stored.contains(label));
+  EXPECT_FALSE(stored.contains(segment(1, 20)));
+  stored.add(segment(1, 0), true);
+  EXPECT_EQ(stored.end_of_run(0), 1U);
+}
+
 TEST(RepositoryCopier, CopiesWhatIsMissingAndNothingElse) {
   FakeClock clock;
   SeededRandom random;
@@ -230,6 +294,16 @@ TEST(RepositoryCopier, CopiesWhatIsMissingAndNothingElse) {
     complete = step.complete;
   }
   EXPECT_EQ(copied, 6U) << "3, 5, 6, 7, 8, 9";
+  for (SegmentNumber number = 3; number <= 9; ++number) {
+    const std::string key =
+        cluster_prefix(test_system_identifier) + wal_file_key(*parse_wal_file_name(segment_name({1, number}, size)));
+    EXPECT_EQ(to.get(key, {}, {}), from.get(key, {}, {}));
+  }
+  EXPECT_EQ(copier.beginning({}), "wal/00000001/00000000/000000010000000000000003");
+  EXPECT_EQ(RepositoryCopier(to, from, test_system_identifier).beginning({}),
+            "wal/00000001/00000000/000000010000000000000001");
+  MemoryStore empty(clock);
+  EXPECT_EQ(RepositoryCopier(from, empty, test_system_identifier).beginning({}), "");
   const ListPage page = to.list({}, {});
   EXPECT_EQ(page.objects.size(), 7U);
   to.overwrite(

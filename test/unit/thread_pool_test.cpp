@@ -34,6 +34,17 @@ TEST(ThreadPool, ThreadsGetNoSignals) {
   EXPECT_EQ(sigismember(&mine, SIGTERM), 0);
 }
 
+TEST(ThreadPool, SaysWhenItHasEnded) {
+  ThreadPool pool(2);
+  std::promise<void> go;
+  pool.submit([wait = go.get_future().share()](const std::stop_token&) { wait.get(); });
+  pool.request_stop();
+  EXPECT_FALSE(pool.ended());
+  go.set_value();
+  EXPECT_TRUE(pool.shutdown(SteadyTime::max()));
+  EXPECT_TRUE(pool.ended());
+}
+
 TEST(ThreadPool, StopReachesTheTasks) {
   auto pool = std::make_unique<ThreadPool>(1);
   std::atomic<bool> started = false;

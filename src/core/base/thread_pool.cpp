@@ -51,18 +51,29 @@ void ThreadPool::run(const std::shared_ptr<State>& state) noexcept {
   state->changed.notify_all();
 }
 
+void ThreadPool::request_stop() {
+  std::deque<std::function<void(const std::stop_token&)>> dropped;
+  {
+    const std::lock_guard lock(state_->mutex);
+    dropped.swap(state_->tasks);
+  }
+  state_->stop.request_stop(); // runs stop callbacks: not under the lock
+  const std::lock_guard lock(state_->mutex);
+  state_->changed.notify_all();
+}
+
+bool ThreadPool::ended() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->alive == 0;
+}
+
 bool ThreadPool::shutdown(SteadyTime deadline) {
   if (threads_.empty()) // shut down before, perhaps with a thread left behind
     return true;
-  std::deque<std::function<void(const std::stop_token&)>> dropped;
+  request_stop();
   bool done = true;
   {
     std::unique_lock lock(state_->mutex);
-    dropped.swap(state_->tasks);
-    lock.unlock();
-    state_->stop.request_stop(); // runs stop callbacks: not under the lock
-    lock.lock();
-    state_->changed.notify_all();
     const auto all_gone = [&] { return state_->alive == 0; };
     if (deadline == SteadyTime::max())
       state_->changed.wait(lock, all_gone);

@@ -32,7 +32,12 @@ class ThreadPool {
     return future;
   }
 
-  // Requests a stop and waits at most until `deadline` (of the steady clock). False: a task still runs; its thread is
+  // Asks the running tasks to stop, and drops those that have not begun. Returns at once.
+  void request_stop();
+  // After request_stop(): no task runs any more.
+  [[nodiscard]] bool ended() const;
+
+  // request_stop(), and waits at most until `deadline` (of the steady clock). False: a task still runs; its thread is
   // left behind, so what that task refers to must outlive the process or be owned by the task.
   bool shutdown(SteadyTime deadline);
 

@@ -18,11 +18,13 @@ namespace {
 
 constexpr std::size_t remembered_sizes = 16;
 constexpr std::size_t max_kept_failures = 16;
+constexpr milliseconds time_to_stop{5000}; // for an upload whose time is over
 
 struct Entry {
   WalFileName file;
   Fencing fencing = Fencing::owner;
   bool running = false;
+  SteadyTime started = {};
   UploadOutcome outcome{.state = UploadState::waiting};
 };
 
@@ -90,6 +92,7 @@ struct ArchivePipeline::State {
     for (auto& [file, entry] : entries)
       if (entry.outcome.state == UploadState::waiting && !entry.running) {
         entry.running = true;
+        entry.started = setup.clock.steady_now();
         ++running;
         return entry;
       }
@@ -256,6 +259,13 @@ bool ArchivePipeline::failing() const {
   return state_->failing;
 }
 
+bool ArchivePipeline::hangs() const {
+  const std::lock_guard lock(state_->mutex);
+  const SteadyTime latest = state_->setup.clock.steady_now() - state_->setup.file_timeout - time_to_stop;
+  return std::ranges::any_of(
+      state_->entries, [latest](const auto& entry) { return entry.second.running && entry.second.started < latest; });
+}
+
 PipelineCounters ArchivePipeline::counters() const {
   const std::lock_guard lock(state_->mutex);
   return state_->counters;
@@ -266,11 +276,20 @@ std::vector<UploadOutcome> ArchivePipeline::take_failures() {
   return std::exchange(state_->failures, {});
 }
 
-bool ArchivePipeline::shutdown(SteadyTime deadline) {
+void ArchivePipeline::request_stop() {
   {
     const std::lock_guard lock(state_->mutex);
     state_->stopped = true;
   }
+  pool_.request_stop();
+}
+
+bool ArchivePipeline::ended() const {
+  return pool_.ended();
+}
+
+bool ArchivePipeline::shutdown(SteadyTime deadline) {
+  request_stop();
   return pool_.shutdown(deadline);
 }
 

@@ -69,10 +69,16 @@ class ArchivePipeline {
 
   // The last file that ended has failed. What waited then is unknown again.
   [[nodiscard]] bool failing() const;
+  // An upload has had its time, and some more, and does not even stop: a file system does not answer.
+  [[nodiscard]] bool hangs() const;
   [[nodiscard]] PipelineCounters counters() const;
   // Since the last call: what has failed, for the log.
   std::vector<UploadOutcome> take_failures();
 
+  // Asks the uploads under way to stop; returns at once.
+  void request_stop();
+  // After request_stop(): none runs any more.
+  [[nodiscard]] bool ended() const;
   // Stops the uploads under way and waits for them until the deadline. False: a thread is left behind.
   bool shutdown(SteadyTime deadline);
 

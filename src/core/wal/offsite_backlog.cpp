@@ -19,6 +19,9 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::uint64_t max_backlog_file = 16384; // bytes
+constexpr std::size_t copied_at_once = 4 << 20;   // bytes of an object
+constexpr std::string_view store_field = "store = ", server_field = "server = ", after_field = "after = ",
+                           revision_field = "revision = ";
 
 // Held until it is destroyed; processes of one cluster exclude each other.
 class DirectoryLock {
@@ -32,28 +35,6 @@ class DirectoryLock {
   File directory_;
 };
 
-std::optional<OffsiteBacklog> parse(const std::string& text) {
-  OffsiteBacklog backlog;
-  std::istringstream in(text);
-  for (std::string line; std::getline(in, line);) {
-    if (line.starts_with("store = ")) backlog.store = line.substr(8);
-    if (line.starts_with("after = ")) backlog.position = line.substr(8);
-    if (line.starts_with("revision = ")) std::from_chars(line.data() + 11, line.data() + line.size(), backlog.revision);
-  }
-  if (backlog.store.empty()) return {};
-  return backlog;
-}
-
-std::optional<OffsiteBacklog> read_file_of(const fs::path& path, const std::string& store) {
-  const auto file = File::open_if_exists(path, O_RDONLY);
-  if (!file) return {};
-  Bytes bytes(max_backlog_file);
-  bytes.resize(file->read_at(0, bytes));
-  auto backlog = parse(std::string(as_text(bytes)));
-  if (!backlog || backlog->store != store) return {};
-  return backlog;
-}
-
 // Comes right before all that belongs to the file: its object, its chunks, labels in its segment.
 std::string position_before(const WalFileName& file) {
   const std::string key = wal_file_key(file);
@@ -66,17 +47,46 @@ std::string position_before(const WalFileName& file) {
 OffsiteBacklogFile::OffsiteBacklogFile(fs::path data_directory)
     : directory_(std::move(data_directory)), path_(directory_ / "dbops.offsite_backlog") {}
 
-std::optional<OffsiteBacklog> OffsiteBacklogFile::read(const std::string& store) const {
-  return read_file_of(path_, store);
+std::optional<OffsiteBacklogFile::Record> OffsiteBacklogFile::parse(const std::string& text) {
+  Record record;
+  std::istringstream in(text);
+  for (std::string line; std::getline(in, line);) {
+    if (line.starts_with(store_field)) record.store = line.substr(store_field.size());
+    if (line.starts_with(server_field)) record.server = line.substr(server_field.size());
+    if (line.starts_with(after_field)) record.after = line.substr(after_field.size());
+    if (line.starts_with(revision_field))
+      std::from_chars(line.data() + revision_field.size(), line.data() + line.size(), record.revision);
+  }
+  if (record.store.empty()) return {};
+  return record;
 }
 
-void OffsiteBacklogFile::write(const OffsiteBacklog& backlog) const {
+// Absent, too, when it is about another store.
+std::optional<OffsiteBacklogFile::Record> OffsiteBacklogFile::read_record(const std::string& store) const {
+  const auto file = File::open_if_exists(path_, O_RDONLY);
+  if (!file) return {};
+  Bytes bytes(max_backlog_file);
+  bytes.resize(file->read_at(0, bytes));
+  auto record = parse(std::string(as_text(bytes)));
+  if (!record || record->store != store) return {};
+  return record;
+}
+
+std::optional<OffsiteBacklog> OffsiteBacklogFile::read(const std::string& store) const {
+  const auto record = read_record(store);
+  if (!record || !record->after) return {};
+  return OffsiteBacklog{.store = store, .position = *record->after, .revision = record->revision};
+}
+
+void OffsiteBacklogFile::write(const Record& record) const {
   const fs::path temporary = path_.string() + ".tmp";
+  std::string text = "# dbops: what the offsite repository may lack; copied from the other one when it answers.\n";
+  text.append(store_field).append(record.store).append("\n");
+  text.append(server_field).append(record.server).append("\n");
+  if (record.after) text.append(after_field).append(*record.after).append("\n");
+  text.append(revision_field).append(std::to_string(record.revision)).append("\n");
   File file = File::open(temporary, O_WRONLY | O_CREAT | O_TRUNC);
-  file.write(as_bytes("# dbops: what the offsite repository may lack; copied from the other one when it answers.\n"
-                      "store = " +
-                      backlog.store + "\nafter = " + backlog.position +
-                      "\nrevision = " + std::to_string(backlog.revision) + "\n"));
+  file.write(as_bytes(text));
   file.sync();
   file.close();
   if (::rename(temporary.c_str(), path_.c_str()) != 0)
@@ -84,30 +94,40 @@ void OffsiteBacklogFile::write(const OffsiteBacklog& backlog) const {
   sync_directory(directory_);
 }
 
+bool OffsiteBacklogFile::require_check(const std::string& store, const std::string& server) {
+  const auto is_known = [&](const std::optional<Record>& record) { return record && record->server == server; };
+  if (is_known(read_record(store))) return false;
+  const DirectoryLock lock(directory_);
+  const auto record = read_record(store);
+  if (is_known(record)) return false;
+  write({.store = store, .server = server, .after = "", .revision = record ? record->revision + 1 : 0});
+  return true;
+}
+
 void OffsiteBacklogFile::add(const std::string& store, const WalFileName& file) {
   const DirectoryLock lock(directory_);
   const std::string position = position_before(file);
-  auto backlog = read_file_of(path_, store).value_or(OffsiteBacklog{.store = store, .position = position});
-  backlog.position = std::min(backlog.position, position);
-  ++backlog.revision;
-  write(backlog);
+  Record record = read_record(store).value_or(Record{.store = store, .server = {}, .after = {}});
+  record.after = std::min(record.after.value_or(position), position);
+  ++record.revision;
+  write(record);
 }
 
 bool OffsiteBacklogFile::advance(const OffsiteBacklog& seen, const std::string& position) {
   const DirectoryLock lock(directory_);
-  auto backlog = read_file_of(path_, seen.store);
-  if (!backlog || backlog->revision != seen.revision) return false;
-  backlog->position = position;
-  write(*backlog);
+  auto record = read_record(seen.store);
+  if (!record || record->revision != seen.revision) return false;
+  record->after = position;
+  write(*record);
   return true;
 }
 
 bool OffsiteBacklogFile::clear(const OffsiteBacklog& seen) {
   const DirectoryLock lock(directory_);
-  const auto backlog = read_file_of(path_, seen.store);
-  if (!backlog || backlog->revision != seen.revision) return false;
-  ::unlink(path_.c_str());
-  sync_directory(directory_);
+  auto record = read_record(seen.store);
+  if (!record || record->revision != seen.revision) return false;
+  record->after.reset();
+  write(*record);
   return true;
 }
 
@@ -133,19 +153,42 @@ std::vector<std::string> RepositoryCopier::present(const std::string& after, con
   return keys;
 }
 
-std::uint64_t RepositoryCopier::copy_object(const std::string& key, const CallContext& context) {
-  const auto object = from_.get(key, {}, context);
-  if (!object)
+std::string RepositoryCopier::beginning(const CallContext& context) const {
+  ListRequest request;
+  request.prefix = root_ + "wal/";
+  do {
+    ListPage page = to_.list(request, context);
+    for (const ObjectInfo& object : page.objects) {
+      const auto key = parse_wal_key(std::string_view(object.key).substr(root_.size()));
+      if (key && key->file.kind == WalFileKind::segment) return position_before(key->file);
+    }
+    request.continuation = std::move(page.continuation);
+  } while (!request.continuation.empty());
+  return {};
+}
+
+Bytes RepositoryCopier::read(const ObjectInfo& object, const ByteRange& range, const CallContext& context) const {
+  auto bytes = from_.get(object.key, range, context);
+  if (!bytes || bytes->size() != range.length)
     throw Error(ErrorKind::unavailable,
-                "object \"" + key + "\" of " + from_.describe() + " vanished since it was listed");
-  const Digest ours = parse_object_header(*object).digest;
-  if (to_.put_if_absent(key, *object, context) == PutResult::exists) {
-    const auto start = to_.get(key, {.offset = 0, .length = max_object_header_size}, context);
-    if (!start || parse_object_header(*start).digest != ours)
-      throw Error(ErrorKind::conflict, "object \"" + key + "\" has one content in " + from_.describe() +
-                                           " and another in " + to_.describe());
+                "object \"" + object.key + "\" of " + from_.describe() + " is not what it was when it was listed");
+  return std::move(*bytes);
+}
+
+void RepositoryCopier::copy_object(const ObjectInfo& object, const CallContext& context) {
+  Digest ours{};
+  const auto upload = to_.begin_upload(object.key, 0, context);
+  for (std::uint64_t offset = 0; offset < object.size; offset += copied_at_once) {
+    const Bytes piece = read(
+        object, {.offset = offset, .length = std::min<std::uint64_t>(copied_at_once, object.size - offset)}, context);
+    if (offset == 0) ours = parse_object_header(piece).digest;
+    upload->write(piece);
   }
-  return object->size();
+  if (upload->finish({}) == PutResult::created) return;
+  const auto start = to_.get(object.key, {.offset = 0, .length = max_object_header_size}, context);
+  if (!start || parse_object_header(*start).digest != ours)
+    throw Error(ErrorKind::conflict, "object \"" + object.key + "\" has one content in " + from_.describe() +
+                                         " and another in " + to_.describe());
 }
 
 RepositoryCopier::Step RepositoryCopier::copy(const std::string& position, std::size_t limit,
@@ -165,7 +208,8 @@ RepositoryCopier::Step RepositoryCopier::copy(const std::string& position, std::
       return step;
     }
     if (wanted) {
-      step.bytes += copy_object(object.key, context);
+      copy_object(object, context);
+      step.bytes += object.size;
       ++step.copied;
     }
     step.position = object.key.substr(root_.size());

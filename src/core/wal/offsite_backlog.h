@@ -1,5 +1,5 @@
-// What the second repository may lack because it was out for too long: remembered in the data directory, made up for by
-// copying from the first one.
+// What the second repository may lack: because it was out for too long, or because nobody here knows what happened to
+// it before. Remembered in the data directory, made up for by copying from the first one.
 #pragma once
 
 #include "core/store/object_store.h"
@@ -11,8 +11,10 @@
 namespace dbops::core {
 
 struct OffsiteBacklog {
-  std::string store;          // URL of the repository that is behind
-  std::string position;       // objects whose key below the cluster's prefix comes after this may be missing
+  std::string store; // URL of the repository that is behind
+  // Objects whose key below the cluster's prefix comes after this may be missing. Empty: it is not known where that
+  // begins.
+  std::string position;
   std::uint64_t revision = 0; // counts the files that were let go
 };
 
@@ -21,6 +23,10 @@ class OffsiteBacklogFile {
  public:
   explicit OffsiteBacklogFile(std::filesystem::path data_directory);
 
+  // Durable when it returns: all of that repository is to be compared, unless this has been said for the same server
+  // before, without another store in between. A copy of the data directory knows nothing of what the original let go
+  // since, so a server is one data directory on one timeline. True: it was not said before.
+  bool require_check(const std::string& store, const std::string& server);
   // Absent: that repository lacks nothing. A file about another repository counts as none.
   [[nodiscard]] std::optional<OffsiteBacklog> read(const std::string& store) const;
   // Durable when it returns: only then may the file be recycled.
@@ -31,7 +37,14 @@ class OffsiteBacklogFile {
   bool clear(const OffsiteBacklog& seen);
 
  private:
-  void write(const OffsiteBacklog& backlog) const;
+  struct Record {
+    std::string store, server;
+    std::optional<std::string> after; // absent: nothing is lacking
+    std::uint64_t revision = 0;
+  };
+  static std::optional<Record> parse(const std::string& text);
+  [[nodiscard]] std::optional<Record> read_record(const std::string& store) const;
+  void write(const Record& record) const;
   std::filesystem::path directory_, path_;
 };
 
@@ -46,6 +59,10 @@ class RepositoryCopier {
     bool complete = false;
     std::uint64_t copied = 0, bytes = 0;
   };
+  // Where to begin when nothing is known: before the oldest segment that the second repository has. What the first one
+  // has of before that has expired there. Empty when it has no segment: then it is to get all.
+  [[nodiscard]] std::string beginning(const CallContext& context) const;
+
   // Looks at one page of at most 1000 objects behind `position` and copies at most `limit` of them.
   // Throws Error(conflict) when the other repository has another content under a name, and what ObjectStore throws.
   Step copy(const std::string& position, std::size_t limit, const CallContext& context);
@@ -53,7 +70,8 @@ class RepositoryCopier {
  private:
   [[nodiscard]] std::vector<std::string> present(const std::string& after, const std::string& last,
                                                  const CallContext& context) const;
-  std::uint64_t copy_object(const std::string& key, const CallContext& context);
+  void copy_object(const ObjectInfo& object, const CallContext& context);
+  [[nodiscard]] Bytes read(const ObjectInfo& object, const ByteRange& range, const CallContext& context) const;
 
   ObjectStore &from_, &to_;
   std::string root_;

@@ -3,6 +3,7 @@
 #include "core/base/error.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace dbops::core {
 
@@ -14,28 +15,41 @@ bool is_archived_before(const WalFileName& left, const WalFileName& right) {
   return left_history != right_history ? left_history : left.name < right.name;
 }
 
-ReadyFiles list_ready_files(const fs::path& archive_status, std::size_t limit) {
+void FirstFiles::offer(const WalFileName& file) {
+  if (heap_.size() == limit_) {
+    if (limit_ == 0 || !is_archived_before(file, heap_.front())) return;
+    std::ranges::pop_heap(heap_, is_archived_before);
+    heap_.pop_back();
+  }
+  heap_.push_back(file);
+  std::ranges::push_heap(heap_, is_archived_before);
+}
+
+std::vector<WalFileName> FirstFiles::take() {
+  std::ranges::sort_heap(heap_, is_archived_before);
+  return std::exchange(heap_, {});
+}
+
+std::size_t visit_ready_files(const fs::path& archive_status, const std::function<void(const WalFileName&)>& visit) {
   constexpr std::string_view suffix = ".ready";
-  ReadyFiles ready;
-  std::vector<WalFileName>& heap = ready.first; // the file that is asked for last is on top
+  std::size_t count = 0;
   std::error_code error;
   for (fs::directory_iterator entry(archive_status, error), end; !error && entry != end; entry.increment(error)) {
     const std::string name = entry->path().filename().string();
     if (!name.ends_with(suffix)) continue;
-    auto file = parse_wal_file_name(std::string_view(name).substr(0, name.size() - suffix.size()));
+    const auto file = parse_wal_file_name(std::string_view(name).substr(0, name.size() - suffix.size()));
     if (!file) continue;
-    ++ready.count;
-    if (heap.size() == limit && (limit == 0 || !is_archived_before(*file, heap.front()))) continue;
-    if (heap.size() == limit) {
-      std::ranges::pop_heap(heap, is_archived_before);
-      heap.pop_back();
-    }
-    heap.push_back(std::move(*file));
-    std::ranges::push_heap(heap, is_archived_before);
+    ++count;
+    visit(*file);
   }
   if (error) throw system_error(error.value(), "could not read directory \"" + archive_status.string() + "\"");
-  std::ranges::sort_heap(heap, is_archived_before);
-  return ready;
+  return count;
+}
+
+ReadyFiles list_ready_files(const fs::path& archive_status, std::size_t limit) {
+  FirstFiles first(limit);
+  const std::size_t count = visit_ready_files(archive_status, [&](const WalFileName& file) { first.offer(file); });
+  return {.first = first.take(), .count = count};
 }
 
 } // namespace dbops::core

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <functional>
 #include <vector>
 
 namespace dbops::core {
@@ -17,8 +18,25 @@ struct ReadyFiles {
 // The order in which PostgreSQL's archiver asks for files (pgarch.c, ready_file_comparator).
 bool is_archived_before(const WalFileName& left, const WalFileName& right);
 
-// One reading of the directory that keeps the first `limit` names and counts the rest. Names of no known kind are left
-// out. Throws Error when the directory cannot be read.
+// Of the files that are offered to it, the first ones in that order.
+class FirstFiles {
+ public:
+  explicit FirstFiles(std::size_t limit) : limit_(limit) {}
+  void offer(const WalFileName& file);
+  // In order; empties it.
+  std::vector<WalFileName> take();
+
+ private:
+  std::size_t limit_;
+  std::vector<WalFileName> heap_; // the file that is asked for last is on top
+};
+
+// Calls visit for each file that is ready, in no order. Names of no known kind are left out. Returns how many there
+// are. Throws Error when the directory cannot be read.
+std::size_t visit_ready_files(const std::filesystem::path& archive_status,
+                              const std::function<void(const WalFileName&)>& visit);
+
+// One reading of the directory that keeps the first `limit` names and counts all. Throws as visit_ready_files().
 ReadyFiles list_ready_files(const std::filesystem::path& archive_status, std::size_t limit);
 
 } // namespace dbops::core

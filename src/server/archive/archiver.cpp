@@ -24,12 +24,15 @@ using core::SegmentStanding;
 using core::UploadState;
 using core::WalFileKind;
 
-constexpr std::size_t window_size = 256;       // file names in memory
-constexpr milliseconds rescan_interval{200};   // of a directory that had fewer files than that
+constexpr std::size_t window_size = 256;       // file names in memory, for each repository
+constexpr milliseconds rescan_interval{200};   // of a directory that had fewer files than that, at least
+constexpr int scan_share = 20;                 // no more than 1/20 of the time goes into reading that directory
 constexpr milliseconds tick{1000};             // longest sleep in the callback
 constexpr milliseconds control_interval{500};  // between two looks at pg_control
-constexpr milliseconds stop_time{2000};        // for threads to end
+constexpr milliseconds revival_interval{5000}; // between two tries with a store that fails
 constexpr milliseconds offsite_patience{2000}; // for a file that only the offsite store lacks, when the backlog is full
+// How long the offsite store goes ahead before PostgreSQL is told that the first one fails: then it pauses for a while.
+constexpr milliseconds offsite_share{10'000};
 constexpr std::uint64_t memory_for_objects = 24 << 20;
 
 core::TimelineId timeline_of(const core::WalFileName& file) {
@@ -38,27 +41,24 @@ core::TimelineId timeline_of(const core::WalFileName& file) {
   return static_cast<core::TimelineId>(timeline);
 }
 
+core::UploadOutcome failed(const ThreadFailure& failure) {
+  return {.state = UploadState::failed, .kind = failure.kind, .message = failure.message, .hint = failure.hint};
+}
+
 std::filesystem::path wal_directory(const Cluster& cluster) {
   return std::filesystem::path(cluster.data_directory) / "pg_wal";
 }
 
 } // namespace
 
-Archiver::Archiver() : cluster_(this_cluster()), backlog_file_(cluster_.data_directory) {
+Archiver::Archiver()
+    : cluster_(this_cluster()), uploads_{Upload(core::SegmentSize(cluster_.segment_size)),
+                                         Upload(core::SegmentSize(cluster_.segment_size))},
+      backlog_file_(cluster_.data_directory) {
   with_archive_shared([](ArchiveShared& memory) { memory.archiver_pid = MyProcPid; });
 }
 
-void Archiver::open(Upload& upload) {
-  upload.open_error.clear();
-  upload.open_hint.clear();
-  try {
-    upload.access = open_repository(upload.url, settings_, cluster_);
-  } catch (const core::Error& error) {
-    upload.open_error = error.what();
-    upload.open_hint = error.hint();
-    upload.open_error_kind = error.kind();
-    return;
-  }
+void Archiver::start_pipeline(Upload& upload) {
   upload.pipeline = std::make_unique<core::ArchivePipeline>(core::PipelineSetup{
       .store = upload.access->store,
       .fence = upload.access->fence,
@@ -77,44 +77,93 @@ void Archiver::open(Upload& upload) {
   });
   upload.published = {};
   upload.published_retries = 0;
+  upload.hangs = false;
 }
 
-void Archiver::close(Upload& upload) {
-  if (upload.pipeline && !upload.pipeline->shutdown(thread_clock().steady_now() + stop_time)) {
-    leave_thread_behind();
-    log_line(true, "an upload did not stop in time and is left behind");
+void Archiver::collect_opened() {
+  for (int i = 0; i < repositories; ++i) {
+    Upload& upload = uploads_.at(static_cast<std::size_t>(i));
+    std::optional<ThreadFailure> failure;
+    if (auto opened = upload.opening.take()) {
+      upload.access = std::move(opened->access);
+      if (upload.access)
+        start_pipeline(upload);
+      else
+        failure = std::move(opened->failure);
+    } else if (upload.opening.takes_long()) {
+      failure = no_answer();
+    }
+    if (failure) complain(i, failed(*failure));
   }
-  upload.pipeline.reset();
-  upload.access.reset();
+}
+
+void Archiver::request_stop() {
+  for (Upload& upload : uploads_) {
+    upload.opening.request_stop();
+    if (upload.pipeline) upload.pipeline->request_stop();
+  }
+}
+
+bool Archiver::ended() const {
+  return std::ranges::all_of(uploads_, [](const Upload& upload) {
+    return upload.opening.ended() && (!upload.pipeline || upload.pipeline->ended());
+  });
+}
+
+void Archiver::close(core::SteadyTime deadline) {
+  for (Upload& upload : uploads_) {
+    upload.opening.stop(deadline);
+    if (upload.pipeline && !upload.pipeline->shutdown(deadline)) {
+      leave_thread_behind();
+      log_line(true, "an upload did not stop in time and is left behind");
+    }
+    upload.pipeline.reset();
+    upload.access.reset();
+    upload.window.clear();
+    upload.lacking = 0;
+  }
 }
 
 void Archiver::stop() {
-  for (Upload& upload : uploads_)
-    close(upload);
+  const core::SteadyTime deadline = thread_clock().steady_now() + thread_stop_time;
+  watch_.request_stop();
+  request_stop();
+  watch_.stop(deadline);
+  close(deadline);
 }
 
 void Archiver::enter(int repository, const std::string& url) {
   Upload& upload = uploads_.at(static_cast<std::size_t>(repository));
   if (upload.url == url) return;
   upload.url = url;
+  upload.stored = core::StoredFiles(core::SegmentSize(cluster_.segment_size));
   with_archive_shared([&](ArchiveShared& memory) { enter_store(memory.repository[repository], store_hash(url)); });
 }
 
 // Settings that changed take effect with the next file. What was under way is stopped, and made again: uploads may be
-// repeated.
-void Archiver::reload() {
-  Settings now = current_settings();
-  if (!(now == settings_)) {
+// repeated. False: it is not known yet what they are.
+bool Archiver::reload() {
+  std::optional<Settings> now = watch_.read(event_);
+  if (!now) {
+    complain(primary, failed(no_answer()));
+    return false;
+  }
+  if (!(*now == settings_)) {
     publish();
-    stop();
-    settings_ = std::move(now);
-    window_.clear();
+    request_stop();
+    wait_for_threads(event_, [this] { return ended(); });
+    close(thread_clock().steady_now());
+    settings_ = std::move(*now);
   }
   enter(primary, settings_.store);
   enter(offsite, settings_.offsite_store);
   for (Upload& upload : uploads_)
-    if (!upload.pipeline && !upload.url.empty()) open(upload);
+    if (!upload.pipeline && !upload.url.empty() && !upload.opening.running())
+      upload.opening.start(upload.url, settings_, cluster_, event_);
   locate();
+  if (!in_recovery_ && !settings_.offsite_store.empty() && archive_shared() != nullptr)
+    check_offsite(cluster_, settings_.offsite_store, timeline_);
+  return true;
 }
 
 // No ancestors: the file is not there any more, or not readable. Then only the owner may write what is of another
@@ -194,35 +243,90 @@ void Archiver::offer(Upload& upload, const core::WalFileName& file) {
   if (upload.pipeline && fencing) upload.pipeline->offer(file, *fencing);
 }
 
-// The files behind the one that was asked for, a bounded number of them.
-void Archiver::read_window(const core::WalFileName& asked) {
-  const auto is_past = [&](const core::WalFileName& file) { return !core::is_archived_before(asked, file); };
-  std::erase_if(window_, is_past);
-  const core::SteadyTime now = thread_clock().steady_now();
-  const bool few = window_.size() < window_size / 2;
-  const bool more =
-      ready_count_ > window_.size() + 1 && window_.size() < 2 * static_cast<std::size_t>(settings_.workers);
-  if (!few || (!more && now - scanned_ < rescan_interval)) return;
-  core::ReadyFiles ready = core::list_ready_files(wal_directory(cluster_) / "archive_status", window_size);
-  scanned_ = now;
-  ready_count_ = ready.count;
-  window_ = std::move(ready.first);
-  std::vector<std::string> names{asked.name};
-  for (const core::WalFileName& file : window_)
-    names.push_back(file.name);
-  for (Upload& upload : uploads_)
-    if (upload.pipeline) upload.pipeline->retain(names);
-  std::erase_if(window_, is_past);
+bool Archiver::wants_more(const Upload& upload) const {
+  if (!upload.pipeline || upload.window.size() >= window_size / 2) return false;
+  const bool runs_dry =
+      upload.lacking > upload.window.size() && upload.window.size() < 2 * static_cast<std::size_t>(settings_.workers);
+  return runs_dry || thread_clock().steady_now() - scanned_ >= scan_pause_;
 }
 
-// Other files that are ready go out meanwhile: PostgreSQL asks for one at a time. A store that fails is asked for that
-// one alone.
-void Archiver::look_ahead(const core::WalFileName& asked) {
-  read_window(asked);
+// The files behind the one that is asked for, a bounded number of them.
+void Archiver::read_windows(const core::WalFileName& asked) {
   for (Upload& upload : uploads_)
-    if (upload.pipeline && !upload.pipeline->failing())
-      for (const core::WalFileName& file : window_)
-        offer(upload, file);
+    std::erase_if(upload.window, [&](const core::WalFileName& file) { return !core::is_archived_before(asked, file); });
+  if (std::ranges::any_of(uploads_, [this](const Upload& upload) { return wants_more(upload); })) scan(asked);
+}
+
+void Archiver::scan(const core::WalFileName& asked) {
+  const core::SteadyTime begin = thread_clock().steady_now();
+  std::vector<core::FirstFiles> first(repositories, core::FirstFiles(window_size));
+  core::FirstFiles oldest(1);
+  for (Upload& upload : uploads_)
+    upload.lacking = 0;
+  core::visit_ready_files(wal_directory(cluster_) / "archive_status", [&](const core::WalFileName& file) {
+    if (standing(file) == SegmentStanding::whole && file.kind == WalFileKind::segment) oldest.offer(file);
+    for (std::size_t i = 0; i < repositories; ++i) {
+      Upload& upload = uploads_.at(i);
+      if (upload.url.empty() || upload.stored.contains(file)) continue;
+      ++upload.lacking;
+      if (upload.pipeline && core::is_archived_before(asked, file)) first.at(i).offer(file);
+    }
+  });
+  scanned_ = thread_clock().steady_now();
+  scan_pause_ = std::max(rescan_interval, std::chrono::ceil<milliseconds>(scanned_ - begin) * scan_share);
+  std::vector<core::WalFileName> found = oldest.take();
+  oldest_segment_ = found.empty() ? std::nullopt : std::optional(std::move(found.front()));
+  for (std::size_t i = 0; i < repositories; ++i) {
+    Upload& upload = uploads_.at(i);
+    upload.window = first.at(i).take();
+    std::vector<std::string> names{asked.name};
+    for (const core::WalFileName& file : upload.window)
+      names.push_back(file.name);
+    if (upload.pipeline) upload.pipeline->retain(names);
+  }
+}
+
+// A store that fails is asked for one file now and then, the first that it lacks.
+void Archiver::revive(Upload& upload, const core::WalFileName& asked) {
+  upload.revived = thread_clock().steady_now();
+  if (!upload.pipeline) return;
+  upload.pipeline->forget_failed();
+  if (!upload.stored.contains(asked))
+    offer(upload, asked);
+  else if (!upload.window.empty())
+    offer(upload, upload.window.front());
+}
+
+// Other files that are ready go out meanwhile: PostgreSQL asks for one at a time.
+void Archiver::look_ahead(const core::WalFileName& asked) {
+  collect_opened();
+  for (Upload& upload : uploads_)
+    harvest(upload, asked);
+  read_windows(asked);
+  for (Upload& upload : uploads_) {
+    if (!upload.pipeline) continue;
+    if (upload.pipeline->failing()) {
+      if (thread_clock().steady_now() - upload.revived >= revival_interval) revive(upload, asked);
+      continue;
+    }
+    for (const core::WalFileName& file : upload.window)
+      offer(upload, file);
+  }
+}
+
+// What was stored since the last call.
+void Archiver::harvest(Upload& upload, const core::WalFileName& asked) {
+  if (!upload.pipeline) return;
+  const auto take = [&](const core::WalFileName& file) {
+    if (upload.pipeline->look(file.name).state != UploadState::stored) return false;
+    upload.pipeline->take(file.name);
+    upload.stored.add(file, file.kind == WalFileKind::segment && standing(file) == SegmentStanding::whole);
+    if (upload.lacking > 0) --upload.lacking;
+    return true;
+  };
+  const bool asked_is_there = take(asked);
+  const bool others = std::erase_if(upload.window, take) > 0;
+  if ((asked_is_there || others) && !upload.pipeline->failing()) upload.warnings.clear();
 }
 
 void Archiver::complain(int repository, const core::UploadOutcome& outcome) {
@@ -256,45 +360,44 @@ void Archiver::publish() {
     });
     for (const core::UploadOutcome& failure : upload.pipeline->take_failures())
       complain(i, failure);
+    const bool hangs = upload.pipeline->hangs();
+    if (hangs && !upload.hangs) complain(i, failed(no_answer()));
+    upload.hangs = hangs;
+    const bool failing = hangs || upload.pipeline->failing();
+    with_archive_shared([&](ArchiveShared& memory) { memory.repository[i].archiver_failing = failing; });
   }
 }
 
-// How far each store has everything: up to the first file, in the order in which PostgreSQL asks, that it lacks. All
-// before the one that is asked for is there, unless the offsite store was left behind.
+// How far each store has everything: up to the first segment that it lacks. All before the one that is asked for is
+// there, unless the offsite store was left behind.
 void Archiver::publish_positions(const core::WalFileName& asked) {
   const core::SegmentSize size(cluster_.segment_size);
+  const bool is_segment = asked.kind == WalFileKind::segment && standing(asked) == SegmentStanding::whole;
+  const auto oldest = is_segment ? std::optional(asked) : oldest_segment_;
+  const auto first = oldest ? core::parse_segment_name(oldest->name, size) : std::nullopt;
+  if (!first) return;
+  // Before the switch, an ancestor's WAL is this timeline's.
+  const core::TimelineId timeline = in_recovery_ ? first->timeline : timeline_;
   for (int i = 0; i < repositories; ++i) {
-    Upload& upload = uploads_.at(static_cast<std::size_t>(i));
-    if (!upload.pipeline || (i == offsite && backlog_file_.read(upload.url))) continue;
-    std::optional<core::SegmentId> last;
-    const auto follow = [&](const core::WalFileName& file) {
-      if (upload.pipeline->look(file.name).state != UploadState::stored) return false;
-      auto id = standing(file) == SegmentStanding::whole ? core::parse_segment_name(file.name, size) : std::nullopt;
-      if (id && !in_recovery_) id->timeline = timeline_; // before the switch, an ancestor's WAL is this timeline's
-      if (id && last && (id->timeline != last->timeline || id->number != last->number + 1)) return false;
-      if (id) last = id;
-      return true;
-    };
-    if (follow(asked)) (void)std::ranges::all_of(window_, follow);
-    if (last)
-      with_archive_shared([&](ArchiveShared& memory) {
-        note_archived(memory.repository[i], store_hash(upload.url), last->timeline, size.start_of(last->number + 1));
-      });
+    const Upload& upload = uploads_.at(static_cast<std::size_t>(i));
+    if (!upload.stored.contains(asked) || (i == offsite && backlog_file_.read(upload.url))) continue;
+    const core::SegmentNumber end = upload.stored.end_of_run(first->number);
+    if (end == first->number) continue;
+    with_archive_shared([&](ArchiveShared& memory) {
+      note_archived(memory.repository[i], store_hash(upload.url), timeline, size.start_of(end));
+    });
   }
 }
 
 void Archiver::acknowledged(const core::WalFileName& file) {
-  if (ready_count_ > 0) --ready_count_;
-  publish_positions(file);
   for (int i = 0; i < repositories; ++i) {
     Upload& upload = uploads_.at(static_cast<std::size_t>(i));
-    if (!upload.pipeline || upload.pipeline->take(file.name).state != UploadState::stored) continue;
-    upload.warnings.clear();
+    if (!upload.stored.contains(file)) continue;
+    upload.stored.remove(file);
     with_archive_shared([&](ArchiveShared& memory) {
       RepositoryStatus& status = memory.repository[i];
       strlcpy(status.last_file, file.name.c_str(), sizeof status.last_file);
       status.last_file_at = GetCurrentTimestamp();
-      status.archiver_failing = false;
     });
   }
 }
@@ -323,21 +426,21 @@ bool Archiver::must_give_up() {
 }
 
 core::UploadState Archiver::state_in(Upload& upload, const core::WalFileName& file) {
-  if (!upload.pipeline) return UploadState::failed;
+  if (upload.stored.contains(file)) return UploadState::stored;
+  if (!upload.pipeline) return upload.opening.running() ? UploadState::waiting : UploadState::failed;
   const UploadState state = upload.pipeline->look(file.name).state;
   // A failure of another file has emptied the queue.
   if (state == UploadState::unknown) offer(upload, file);
-  return state == UploadState::unknown ? UploadState::waiting : state;
+  // What was stored this moment is taken by the next harvest.
+  return state == UploadState::failed ? state : UploadState::waiting;
 }
 
-// Beyond dbops.offsite_max_backlog of WAL that waits for the offsite store alone, segments go without it: first it is
-// written down, in the data directory, that it lacks them. The streamer copies them later; where there is none, nothing
-// goes.
+// Beyond dbops.offsite_max_backlog of WAL that waits for the offsite store, segments go without it: first it is written
+// down, in the data directory, that it lacks them. The streamer copies them later; where there is none, nothing goes.
 bool Archiver::may_leave_offsite_behind(const core::WalFileName& file) {
   if (archive_shared() == nullptr) return false;
-  const std::uint64_t waiting = ready_count_ * cluster_.segment_size;
-  const bool over = waiting > static_cast<std::uint64_t>(guc::offsite_max_backlog) << 20 || ready_count_ >= window_size;
-  if (!over) return false;
+  const std::uint64_t waiting = uploads_[offsite].lacking * cluster_.segment_size;
+  if (waiting <= static_cast<std::uint64_t>(guc::offsite_max_backlog) << 20) return false;
   backlog_file_.add(settings_.offsite_store, file);
   return true;
 }
@@ -350,22 +453,17 @@ std::optional<bool> Archiver::verdict(const core::WalFileName& file, millisecond
   if (settings_.offsite_store.empty()) return true;
   const UploadState there = state_in(uploads_[offsite], file);
   if (there == UploadState::stored) return true;
-  const bool out = there == UploadState::failed || uploads_[offsite].pipeline->failing() ||
-                   waited >= offsite_patience || backlog_file_.read(settings_.offsite_store).has_value();
+  const bool fails = uploads_[offsite].pipeline && uploads_[offsite].pipeline->failing();
+  const bool out = there == UploadState::failed || fails || waited >= offsite_patience ||
+                   backlog_file_.read(settings_.offsite_store).has_value();
   if (out && may_leave_offsite_behind(file)) return true;
   if (there == UploadState::failed) return false;
   return std::nullopt;
 }
 
-void Archiver::complain_of_closed() {
-  for (int i = 0; i < repositories; ++i) {
-    const Upload& upload = uploads_.at(static_cast<std::size_t>(i));
-    if (upload.open_error.empty()) continue;
-    complain(i, {.state = UploadState::failed,
-                 .kind = upload.open_error_kind,
-                 .message = upload.open_error,
-                 .hint = upload.open_hint});
-  }
+bool Archiver::offsite_goes_ahead(core::milliseconds waited) const {
+  const Upload& upload = uploads_[offsite];
+  return upload.pipeline && !upload.pipeline->failing() && !upload.window.empty() && waited < offsite_share;
 }
 
 // On a standby: until the segment is replayed, or received. False: PostgreSQL shall ask again, perhaps for another
@@ -386,27 +484,22 @@ bool Archiver::archive(const std::string& name) {
     log_line(true, "\"" + name + "\" is not a file that dbops knows how to archive");
     return false;
   }
-  reload();
-  complain_of_closed();
-  if (!wait_until_written(*file)) return false;
-  if (!uploads_[primary].pipeline || shutdown_time_is_over()) return false;
-  for (Upload& upload : uploads_) {
-    if (upload.pipeline) upload.pipeline->forget_failed();
-    offer(upload, *file);
-  }
+  if (!reload() || !wait_until_written(*file) || shutdown_time_is_over()) return false;
+  for (Upload& upload : uploads_)
+    revive(upload, *file);
   const core::SteadyTime begin = thread_clock().steady_now();
   for (;;) {
     if (in_recovery_) locate();
     look_ahead(*file);
     publish();
     publish_positions(*file);
-    const std::optional<bool> decided =
-        verdict(*file, std::chrono::floor<milliseconds>(thread_clock().steady_now() - begin));
-    if (decided) {
-      if (*decided) acknowledged(*file);
-      return *decided;
+    const auto waited = std::chrono::floor<milliseconds>(thread_clock().steady_now() - begin);
+    const std::optional<bool> decided = verdict(*file, waited);
+    if (decided && *decided) {
+      acknowledged(*file);
+      return true;
     }
-    if (must_give_up() || !event_.wait(tick)) return false;
+    if ((decided && !offsite_goes_ahead(waited)) || must_give_up() || !event_.wait(tick)) return false;
   }
 }
 

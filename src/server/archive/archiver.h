@@ -9,6 +9,8 @@
 #include "core/wal/offsite_backlog.h"
 #include "core/wal/own_history.h"
 #include "core/wal/ready_files.h"
+#include "core/wal/stored_files.h"
+#include "server/archive/opening.h"
 #include "server/archive/shared.h"
 #include "server/archive/threads.h"
 
@@ -24,37 +26,51 @@ class Archiver {
   // for what PostgreSQL raised meanwhile.
   bool archive(const std::string& name);
 
-  // Ends the threads, within a second or so.
+  // Ends the threads, within two seconds. Handles no interrupts.
   void stop();
 
  private:
+  // One repository. Each goes ahead by itself: an outage of one does not hold the other back.
   struct Upload {
+    explicit Upload(core::SegmentSize size) : stored(size) {}
+
     std::string url;
+    Opening opening;
     std::optional<RepositoryAccess> access;
     std::unique_ptr<core::ArchivePipeline> pipeline;
-    std::string open_error, open_hint;
-    core::ErrorKind open_error_kind = core::ErrorKind::configuration;
+    std::vector<core::WalFileName> window; // the first ready files that it lacks, behind the one that is asked for
+    std::size_t lacking = 0;               // how many those are in all
+    core::StoredFiles stored;              // and not acknowledged yet
+    core::SteadyTime revived{};
+    bool hangs = false;
     RateLimit warnings;
     core::PipelineCounters published;
     std::uint64_t published_retries = 0;
   };
 
-  void reload();
+  bool reload();
   void locate();
   [[nodiscard]] core::OwnPosition position_at(core::TimelineId timeline, core::Lsn written);
   [[nodiscard]] core::SegmentStanding standing(const core::WalFileName& file) const;
   bool wait_until_written(const core::WalFileName& file);
   void enter(int repository, const std::string& url);
-  void open(Upload& upload);
-  void close(Upload& upload);
-  void complain_of_closed();
-  void read_window(const core::WalFileName& asked);
+  void collect_opened();
+  void start_pipeline(Upload& upload);
+  void request_stop();
+  [[nodiscard]] bool ended() const;
+  void close(core::SteadyTime deadline);
+  [[nodiscard]] bool wants_more(const Upload& upload) const;
+  void read_windows(const core::WalFileName& asked);
+  void scan(const core::WalFileName& asked);
   void look_ahead(const core::WalFileName& asked);
+  void revive(Upload& upload, const core::WalFileName& asked);
+  void harvest(Upload& upload, const core::WalFileName& asked);
   void offer(Upload& upload, const core::WalFileName& file);
   // Whether the file may be acknowledged. Absent: not decided yet.
   std::optional<bool> verdict(const core::WalFileName& file, core::milliseconds waited);
   core::UploadState state_in(Upload& upload, const core::WalFileName& file);
   bool may_leave_offsite_behind(const core::WalFileName& file);
+  [[nodiscard]] bool offsite_goes_ahead(core::milliseconds waited) const;
   void complain(int repository, const core::UploadOutcome& outcome);
   void publish();
   void publish_positions(const core::WalFileName& asked);
@@ -66,11 +82,12 @@ class Archiver {
 
   Cluster cluster_;
   ThreadEvent event_;
+  SettingsWatch watch_;
   Settings settings_;
   std::array<Upload, repositories> uploads_;
-  std::vector<core::WalFileName> window_; // ready files behind the one that was asked for last
-  std::size_t ready_count_ = 0;
+  std::optional<core::WalFileName> oldest_segment_; // of the whole ones that are ready
   core::SteadyTime scanned_{}, control_read_{};
+  core::milliseconds scan_pause_{0};
   std::optional<core::SteadyTime> shut_down_since_;
   bool in_recovery_ = false;
   core::TimelineId seen_timeline_ = 0;       // the last one as a primary

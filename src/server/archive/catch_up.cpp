@@ -37,9 +37,12 @@ CatchUp::Result CatchUp::run(const Settings& settings, const Cluster& cluster, c
     const RepositoryAccess to = open_repository(settings.offsite_store, settings, cluster);
     const core::CallContext context{
         .stop = stop, .deadline = thread_clock().steady_now() + settings.upload_timeout * int(objects_in_a_step)};
+    // One that is not mounted has nothing that could be lacking elsewhere.
+    from.fence->require_repository(context);
     to.fence->require_repository(context);
     core::RepositoryCopier copier(*from.store, *to.store, cluster.system_identifier);
-    result.step = copier.copy(backlog.position, objects_in_a_step, context);
+    const std::string position = backlog.position.empty() ? copier.beginning(context) : backlog.position;
+    result.step = copier.copy(position, objects_in_a_step, context);
   } catch (...) {
     result.failure = describe_thread_failure();
   }
@@ -56,23 +59,28 @@ void CatchUp::drive(const Settings& settings, const ThreadEvent& event) {
               event);
 }
 
-void CatchUp::collect() {
+bool CatchUp::collect() {
   const auto result = task_.take();
-  if (!result) return;
+  if (!result) return false;
   if (result->failure) {
     pause_ = std::clamp(pause_ * 2, first_pause, longest_pause);
     not_before_ = thread_clock().steady_now() + pause_;
     if (warnings_.pass(std::to_string(static_cast<int>(result->failure->kind))))
       log_line(true, "the offsite store cannot catch up yet: " + result->failure->message, result->failure->hint);
-    return;
+    return false;
   }
   pause_ = milliseconds(0);
   warnings_.clear();
   // A file that was let go meanwhile may lie behind the position: then the next look begins where the file says.
   const bool kept = result->step.complete ? file_.clear(seen_) : file_.advance(seen_, result->step.position);
-  if (!kept) return;
+  if (!kept) return false;
   publish(seen_.store, result->step.position, cluster_);
-  if (result->step.complete) log_line(false, "the offsite store has caught up");
+  if (result->step.complete) {
+    log_line(false, "the offsite store has caught up");
+    // The archiver has no file left to find that out with.
+    with_archive_shared([](ArchiveShared& memory) { memory.repository[offsite].archiver_failing = false; });
+  }
+  return result->step.complete;
 }
 
 } // namespace dbops::server::archive

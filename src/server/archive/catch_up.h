@@ -1,4 +1,5 @@
-// Gives the offsite repository what it lacks after an outage that was too long for pg_wal, from the first repository.
+// Gives the offsite repository what it lacks from the first one: after an outage that was too long for pg_wal, and
+// after a promotion, when nobody knows what the old primary had let go.
 #pragma once
 
 #include "core/wal/offsite_backlog.h"
@@ -12,8 +13,11 @@ class CatchUp {
 
   // Starts to copy when something is lacking and nothing is under way.
   void drive(const Settings& settings, const ThreadEvent& event);
-  void collect();
-  void stop() { task_.stop(); }
+  // True: the offsite repository has everything now.
+  bool collect();
+  void request_stop() { task_.request_stop(); }
+  [[nodiscard]] bool ended() const { return task_.ended(); }
+  void stop(core::SteadyTime deadline) { task_.stop(deadline); }
 
  private:
   struct Result {

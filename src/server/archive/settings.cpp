@@ -30,18 +30,27 @@ std::string text_of(const char* value) {
 
 } // namespace
 
-Settings current_settings() {
+Settings settings_without_stamps() {
   Settings settings;
   settings.store = text_of(guc::store);
   settings.offsite_store = text_of(guc::offsite_store);
   settings.credentials_file = text_of(guc::credentials_file);
   settings.key_file = text_of(guc::key_file);
-  settings.credentials_stamp = stamp_of(settings.credentials_file);
-  settings.key_stamp = stamp_of(settings.key_file);
   settings.workers = guc::archive_workers;
   settings.compression_level = guc::compression_level;
   settings.upload_timeout =
       core::milliseconds(guc::upload_timeout) * std::max(1, wal_segment_size / usual_segment_size);
+  return settings;
+}
+
+void stamp_files(Settings& settings) {
+  settings.credentials_stamp = stamp_of(settings.credentials_file);
+  settings.key_stamp = stamp_of(settings.key_file);
+}
+
+Settings current_settings() {
+  Settings settings = settings_without_stamps();
+  stamp_files(settings);
   return settings;
 }
 

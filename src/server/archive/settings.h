@@ -26,5 +26,8 @@ struct Settings {
 
 // As they are now. Looks at the two files, not into them.
 Settings current_settings();
+// Without their stamps: touches no file.
+Settings settings_without_stamps();
+void stamp_files(Settings& settings);
 
 } // namespace dbops::server::archive

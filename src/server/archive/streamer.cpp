@@ -10,6 +10,7 @@
 #include "core/wal/ready_files.h"
 #include "core/wal/wal_shipper.h"
 #include "server/archive/catch_up.h"
+#include "server/archive/opening.h"
 #include "server/archive/shared.h"
 #include "server/archive/threads.h"
 #include "server/compat.h"
@@ -42,7 +43,9 @@ class Stream {
   explicit Stream(int repository) : repository_(repository) {}
 
   void open(const std::string& url, const Settings& settings, const Cluster& cluster);
-  void close();
+  void request_stop() { task_.request_stop(); }
+  [[nodiscard]] bool ended() const { return task_.ended(); }
+  void close(core::SteadyTime deadline);
   // Takes the result of what was shipped, if it is there.
   void collect();
   // Has what is new shipped, unless something is under way.
@@ -50,28 +53,31 @@ class Stream {
 
  private:
   struct Work {
-    explicit Work(core::ShipperSetup setup) : shipper(std::move(setup)) {}
-    core::WalShipper shipper;
+    std::string url;
+    Settings settings;
+    Cluster cluster;
+    std::optional<RepositoryAccess> access;
+    std::optional<core::WalShipper> shipper;
+    // Opens what is not open yet. Throws core::Error.
+    void prepare();
   };
   struct Result {
     core::ShippedRange shipped;
     bool pending = false;
     core::ShipperCounters counters;
+    std::uint64_t retries = 0;
     std::optional<core::Lsn> diverged; // the store has WAL at least up to here
     std::optional<ThreadFailure> failure;
   };
   static Result run(Work& work, const core::ShipTarget& target, const std::stop_token& stop);
   void take(const Result& result);
-  void prepare();
+  void look_again();
   void fail(const ThreadFailure& failure, bool diverged);
   [[nodiscard]] core::SteadyTime now() const { return thread_clock().steady_now(); }
 
   int repository_;
   std::string url_;
-  Settings settings_;
-  Cluster cluster_;
-  std::optional<RepositoryAccess> access_;
-  std::shared_ptr<Work> work_;
+  std::shared_ptr<Work> work_; // the thread's while one runs
   BackgroundTask<Result> task_;
   core::ShippedRange shipped_;
   bool pending_ = false; // the end of the segment before
@@ -83,38 +89,69 @@ class Stream {
 };
 
 void Stream::open(const std::string& url, const Settings& settings, const Cluster& cluster) {
-  close();
   if (url_ != url)
     with_archive_shared([&](ArchiveShared& memory) { enter_store(memory.repository[repository_], store_hash(url)); });
   url_ = url;
-  settings_ = settings;
-  cluster_ = cluster;
+  work_ = std::make_shared<Work>();
+  work_->url = url;
+  work_->settings = settings;
+  work_->cluster = cluster;
+  published_ = {};
+  published_retries_ = 0;
   pause_ = milliseconds(0);
   not_before_ = {};
 }
 
-void Stream::close() {
-  task_.stop();
+void Stream::close(core::SteadyTime deadline) {
+  task_.stop(deadline);
   work_.reset();
-  access_.reset();
   shipped_ = {};
   pending_ = false;
 }
 
+void Stream::Work::prepare() {
+  if (!access) access = open_repository(url, settings, cluster);
+  if (shipper) return;
+  shipper.emplace(core::ShipperSetup{
+      .store = access->store,
+      .fence = access->fence,
+      .keys = access->keys,
+      .clock = thread_clock(),
+      .random = thread_random(),
+      .writer = {.system_identifier = cluster.system_identifier,
+                 .origin = cluster.owner.description,
+                 .encoding = {.compression_level = settings.compression_level}},
+      .directory = std::filesystem::path(cluster.data_directory) / "pg_wal",
+      .segment_size = core::SegmentSize(cluster.segment_size),
+      .timeout = settings.upload_timeout,
+  });
+}
+
+// What is not known to be a file that answers is opened here, too.
 Stream::Result Stream::run(Work& work, const core::ShipTarget& target, const std::stop_token& stop) {
   Result result;
   try {
-    work.shipper.advance(target, {.stop = stop});
+    work.prepare();
+    work.shipper->advance(target, {.stop = stop});
   } catch (const core::Diverged& error) {
     result.failure = describe_thread_failure();
     result.diverged = error.seen();
   } catch (...) {
     result.failure = describe_thread_failure();
   }
-  result.shipped = work.shipper.shipped();
-  result.pending = work.shipper.pending();
-  result.counters = work.shipper.counters();
+  if (work.access) result.retries = work.access->retries->load();
+  if (work.shipper) {
+    result.shipped = work.shipper->shipped();
+    result.pending = work.shipper->pending();
+    result.counters = work.shipper->counters();
+  }
   return result;
+}
+
+// The next shipper finds out from the store where it is.
+void Stream::look_again() {
+  work_->shipper.reset();
+  published_ = {};
 }
 
 void Stream::fail(const ThreadFailure& failure, bool diverged) {
@@ -123,7 +160,7 @@ void Stream::fail(const ThreadFailure& failure, bool diverged) {
   const bool recycled = failure.gone;
   pause_ = conflict ? conflict_pause : std::clamp(pause_ * 2, milliseconds(guc::stream_interval), longest_pause);
   not_before_ = now() + pause_;
-  if (conflict || recycled) work_.reset();
+  if (conflict || recycled) look_again();
   if (recycled || failure.kind == core::ErrorKind::cancelled) return;
   with_archive_shared([&](ArchiveShared& memory) {
     RepositoryStatus& status = memory.repository[repository_];
@@ -140,7 +177,7 @@ void Stream::fail(const ThreadFailure& failure, bool diverged) {
 
 void Stream::take(const Result& result) {
   const core::ShipperCounters before = std::exchange(published_, result.counters);
-  const std::uint64_t retries = access_ ? access_->retries->load() : 0;
+  const std::uint64_t retries = result.retries;
   const std::uint64_t retries_before = std::exchange(published_retries_, retries);
   const bool moved = result.shipped.to != shipped_.to || result.shipped.timeline != shipped_.timeline;
   shipped_ = result.shipped;
@@ -161,7 +198,7 @@ void Stream::take(const Result& result) {
   // The server went on while the store was looked at, and what was found there is its own.
   const bool overtaken = result.diverged && *result.diverged <= GetFlushRecPtr(nullptr);
   if (overtaken) {
-    work_.reset();
+    look_again();
   } else if (result.failure) {
     fail(*result.failure, result.diverged.has_value());
   } else {
@@ -176,38 +213,9 @@ void Stream::collect() {
   if (const auto result = task_.take()) take(*result);
 }
 
-// Opens what is not open yet. Throws core::Error.
-void Stream::prepare() {
-  if (!access_) {
-    access_ = open_repository(url_, settings_, cluster_);
-    published_retries_ = 0;
-  }
-  if (work_) return;
-  published_ = {};
-  work_ = std::make_shared<Work>(core::ShipperSetup{
-      .store = access_->store,
-      .fence = access_->fence,
-      .keys = access_->keys,
-      .clock = thread_clock(),
-      .random = thread_random(),
-      .writer = {.system_identifier = cluster_.system_identifier,
-                 .origin = cluster_.owner.description,
-                 .encoding = {.compression_level = settings_.compression_level}},
-      .directory = std::filesystem::path(cluster_.data_directory) / "pg_wal",
-      .segment_size = core::SegmentSize(cluster_.segment_size),
-      .timeout = settings_.upload_timeout,
-  });
-}
-
 void Stream::drive(const core::ShipTarget& target, const ThreadEvent& event) {
   const bool nothing_new = !pending_ && shipped_.timeline == target.timeline && shipped_.to >= target.flushed;
   if (task_.running() || url_.empty() || nothing_new || now() < not_before_) return;
-  try {
-    prepare();
-  } catch (const core::Error& error) {
-    fail({.kind = error.kind(), .message = error.what(), .hint = error.hint()}, false);
-    return;
-  }
   task_.start([work = work_, target](const std::stop_token& stop) { return run(*work, target, stop); }, event);
 }
 
@@ -230,8 +238,9 @@ struct Position {
   core::Lsn flushed;
 };
 
+// look_again: what PostgreSQL holds to be archived is in the offsite repository, too, from now on.
 std::array<core::Lsn, repositories> archived_positions(const Cluster& cluster, const Settings& settings,
-                                                       const Position& position) {
+                                                       const Position& position, bool look_again) {
   std::array<core::Lsn, repositories> archived{};
   const auto look = [&](ArchiveShared& memory) {
     for (int i = 0; i < repositories; ++i)
@@ -240,9 +249,12 @@ std::array<core::Lsn, repositories> archived_positions(const Cluster& cluster, c
   };
   with_archive_shared(look);
   const bool two = !settings.offsite_store.empty();
-  const bool behind = two && core::OffsiteBacklogFile(cluster.data_directory).read(settings.offsite_store).has_value();
-  if (archived[primary] != 0 && (archived[offsite] != 0 || !two || behind)) return archived;
+  const auto is_behind = [&] {
+    return two && core::OffsiteBacklogFile(cluster.data_directory).read(settings.offsite_store).has_value();
+  };
+  if (!look_again && archived[primary] != 0 && (archived[offsite] != 0 || !two || is_behind())) return archived;
   const core::Lsn start = archived_by_status(cluster, position.timeline, position.flushed);
+  const bool behind = is_behind(); // after the look: that a file is let go is written down before it is archived
   with_archive_shared([&](ArchiveShared& memory) {
     note_archived(memory.repository[primary], store_hash(settings.store), position.timeline, start);
     if (two && !behind)
@@ -272,26 +284,64 @@ class Streamer {
       if (is_configured()) {
         step();
         pause = milliseconds(guc::stream_interval > 0 ? guc::stream_interval : 1000);
-      } else {
-        stop();
+      } else if (settings_) {
+        stop_and_answer();
       }
       if (!wait(pause)) return;
     }
   }
 
+  // Ends the threads, within two seconds.
   void stop() {
-    for (Stream& stream : streams_)
-      stream.close();
-    catch_up_.stop();
-    settings_.reset();
+    const core::SteadyTime deadline = thread_clock().steady_now() + thread_stop_time;
+    watch_.request_stop();
+    request_stop();
+    watch_.stop(deadline);
+    close(deadline);
   }
 
  private:
+  void request_stop() {
+    for (Stream& stream : streams_)
+      stream.request_stop();
+    catch_up_.request_stop();
+  }
+
+  void close(core::SteadyTime deadline) {
+    for (Stream& stream : streams_)
+      stream.close(deadline);
+    catch_up_.stop(deadline);
+    settings_.reset();
+  }
+
+  // While the server goes on.
+  void stop_and_answer() {
+    request_stop();
+    wait_for_threads(event_, [this] {
+      return catch_up_.ended() && std::ranges::all_of(streams_, [](const Stream& stream) { return stream.ended(); });
+    });
+    close(thread_clock().steady_now());
+  }
+
   void step() {
-    Settings now = current_settings();
-    if (!settings_ || !(now == *settings_)) {
-      stop();
-      settings_ = std::move(now);
+    try {
+      look_and_ship();
+    } catch (const core::Error& error) { // of a file in the data directory
+      if (step_warnings_.pass(error.what()))
+        log_line(true, std::string("streaming WAL: ") + error.what(), error.hint());
+    }
+  }
+
+  void look_and_ship() {
+    std::optional<Settings> now = watch_.read(event_);
+    if (!now) {
+      const ThreadFailure failure = no_answer();
+      if (step_warnings_.pass(failure.message)) log_line(true, failure.message, failure.hint);
+      return;
+    }
+    if (!settings_ || !(*now == *settings_)) {
+      stop_and_answer();
+      settings_ = std::move(*now);
       streams_[primary].open(settings_->store, *settings_, cluster_);
       streams_[offsite].open(settings_->offsite_store, *settings_, cluster_);
     }
@@ -299,7 +349,8 @@ class Streamer {
     Position position{};
     position.flushed = GetFlushRecPtr(&position.timeline);
     if (looked_.timeline != position.timeline) offer_ancestors(cluster_, position.timeline);
-    const auto archived = archived_positions(cluster_, *settings_, position);
+    if (!settings_->offsite_store.empty()) check_offsite(cluster_, settings_->offsite_store, position.timeline);
+    const auto archived = archived_positions(cluster_, *settings_, position, std::exchange(caught_up_, false));
     for (std::size_t i = 0; i < repositories && guc::stream_interval > 0; ++i)
       streams_.at(i).drive({.timeline = position.timeline, .flushed = position.flushed, .archived = archived.at(i)},
                            event_);
@@ -317,7 +368,7 @@ class Streamer {
   void collect() {
     for (Stream& stream : streams_)
       stream.collect();
-    catch_up_.collect();
+    if (catch_up_.collect()) caught_up_ = true;
   }
 
   // Until the next look; a result of a thread is taken at once.
@@ -335,7 +386,10 @@ class Streamer {
   ThreadEvent event_;
   std::array<Stream, repositories> streams_;
   CatchUp catch_up_;
+  SettingsWatch watch_;
+  RateLimit step_warnings_;
   std::optional<Settings> settings_;
+  bool caught_up_ = false; // the offsite repository, since the last look
   Position looked_{};
   TimestampTz looked_at_ = 0;
 };

@@ -8,6 +8,7 @@
 #include "core/store/open_store.h"
 #include "core/wal/ancestor_wal.h"
 #include "core/wal/instance.h"
+#include "core/wal/offsite_backlog.h"
 #include "core/wal/wal_file.h"
 #include "server/compat.h"
 
@@ -93,6 +94,12 @@ void offer_ancestors(const Cluster& cluster, core::TimelineId timeline) noexcept
   } catch (const std::exception& error) {
     log_line(true, std::string("cannot offer the segments from before this timeline: ") + error.what());
   }
+}
+
+void check_offsite(const Cluster& cluster, const std::string& store, core::TimelineId timeline) {
+  const std::string server = cluster.owner.instance + " " + std::to_string(timeline);
+  if (core::OffsiteBacklogFile(cluster.data_directory).require_check(store, server))
+    log_line(false, "the offsite store is compared with the first one, from its oldest segment on");
 }
 
 RepositoryAccess open_repository(const std::string& url, const Settings& settings, const Cluster& cluster) {

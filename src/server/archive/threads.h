@@ -51,6 +51,10 @@ Cluster this_cluster();
 // so, or why not, in the log.
 void offer_ancestors(const Cluster& cluster, core::TimelineId timeline) noexcept;
 
+// Before anything is said about the offsite repository on a timeline: what it lacks is known to this data directory on
+// this timeline, or all of it is compared (core::OffsiteBacklogFile::require_check). Throws core::Error.
+void check_offsite(const Cluster& cluster, const std::string& store, core::TimelineId timeline);
+
 // A repository as threads use it.
 struct RepositoryAccess {
   std::shared_ptr<core::ObjectStore> store;
@@ -76,6 +80,18 @@ struct ThreadFailure {
 };
 // Call inside a catch block.
 ThreadFailure describe_thread_failure();
+
+// How long threads are waited for, all those of a process together, before they are left behind.
+inline constexpr core::milliseconds thread_stop_time{2000};
+
+// Waits for threads that were asked to stop, no longer than thread_stop_time, and handles interrupts meanwhile.
+template <typename Ended>
+void wait_for_threads(const ThreadEvent& event, const Ended& ended) {
+  constexpr core::milliseconds step{20}; // the end of a thread comes without an event
+  const core::SteadyTime end = thread_clock().steady_now() + thread_stop_time;
+  while (!ended() && thread_clock().steady_now() < end)
+    if (!event.wait(step)) return;
+}
 
 // One thing at a time that a thread does for the main thread. The task owns all that it refers to, so that the thread
 // can be left behind.
@@ -106,18 +122,24 @@ class BackgroundTask {
     if (!result_.valid() || result_.wait_for(std::chrono::seconds(0)) != std::future_status::ready) return std::nullopt;
     return result_.get();
   }
-  // Asks the thread to stop and waits a little for it.
-  void stop() {
-    if (pool_ && !pool_->shutdown(thread_clock().steady_now() + stop_time)) {
+  // Asks the thread to stop; returns at once.
+  void request_stop() {
+    if (pool_) pool_->request_stop();
+  }
+  // After request_stop().
+  [[nodiscard]] bool ended() const { return !pool_ || pool_->ended(); }
+  // Asks the thread to stop and waits a little for it, at most until the deadline.
+  void stop(core::SteadyTime deadline) {
+    if (pool_ && !pool_->shutdown(deadline)) {
       leave_thread_behind();
       log_line(true, "a transfer did not stop in time and is left behind");
     }
     pool_.reset();
     result_ = {};
   }
+  void stop() { stop(thread_clock().steady_now() + thread_stop_time); }
 
  private:
-  static constexpr core::milliseconds stop_time{2000};
   std::unique_ptr<core::ThreadPool> pool_;
   std::future<Result> result_;
 };

@@ -1,0 +1,139 @@
+# Two repositories: an outage of one does not hold the other back, whichever it is, and a promoted server makes up for what
+# its old primary let go, of which its data directory knows nothing.
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(sleep time);
+use Archive;
+
+my $conf = "dbops.stream_interval = '100ms'\nautovacuum = off\n";
+
+# Ends that many segments; returns their names.
+sub switch_wal
+{
+	my ($node, $count) = @_;
+	my $script = "INSERT INTO t VALUES ('x');\nSELECT pg_walfile_name(pg_switch_wal());\n" x $count;
+	my ($out, $err) = ('', '');
+	IPC::Run::run([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres') ], '<', \$script, '>', \$out, '2>', \$err) or die $err;
+	return split /\n/, $out;
+}
+
+sub wait_until
+{
+	my ($condition, $timeout) = @_;
+	my $end = time() + ($timeout // 60);
+	while (time() < $end)
+	{
+		return 1 if $condition->();
+		sleep 0.1;
+	}
+	return 0;
+}
+
+# The whole segments that a store has, by name.
+sub segments { my ($store) = @_; return { map { m{([0-9A-F]{24})\.zst$} ? ($1 => $_) : () } glob "$store->{directory}/*/wal/*/*/*.zst" }; }
+sub lacks { my ($store, @names) = @_; my $there = segments($store); return join ' ', grep { !$there->{$_} } @names; }
+sub go_out { my ($store) = @_; rename $store->{directory}, "$store->{directory}.away" or die; return; }
+sub come_back { my ($store) = @_; rename "$store->{directory}.away", $store->{directory} or die; return; }
+# While it is out, too.
+sub at_rest { my ($store) = @_; return { directory => "$store->{directory}.away" }; }
+sub ready { my ($node) = @_; my @files = glob $node->data_dir . '/pg_wal/archive_status/*.ready'; return scalar @files; }
+sub archived { my ($node, $file) = @_; return -e $node->data_dir . "/pg_wal/archive_status/$file.done"; }
+sub is_up_to_date
+{
+	my ($node, $what) = @_;
+	return ok(Dbops::wait_for($node, "SELECT count(*) FROM dbops.archive_status WHERE state = 'up to date' AND durable_lsn = flush_lsn", 2, 60), $what)
+	  || diag Archive::report($node);
+}
+
+{
+	my ($store, $offsite) = (Archive::store('file'), Archive::store('file'));
+	my $node = Archive::primary('two', $store, offsite => $offsite, conf => $conf, init => ['--wal-segsize=1']);
+	$node->safe_psql('postgres', 'CREATE TABLE t (v text)');
+	is_up_to_date($node, 'both stores work at first');
+
+	go_out($store);
+	my @names = switch_wal($node, 300);
+	ok(wait_until(sub { lacks($offsite, @names) eq '' }), 'the first store is out: the offsite store gets all 300 segments')
+	  or diag lacks($offsite, @names), Archive::report($node);
+	is(scalar(grep { archived($node, $_) } @names), 0, 'of which none is acknowledged');
+	ok(Dbops::wait_for($node, q{SELECT durable_lsn = flush_lsn FROM dbops.archive_status WHERE repository = 'offsite'}, 't'), 'all is durable there')
+	  or diag Archive::report($node);
+	is(Dbops::value($node, q{SELECT string_agg(repository || ': ' || state, ', ' ORDER BY repository DESC) FROM dbops.archive_status}),
+		'primary: failing, offsite: up to date', 'and the view says so');
+	$node->restart;
+	my @more = switch_wal($node, 20);
+	ok(wait_until(sub { lacks($offsite, @more) eq '' }), 'after a restart it goes on') or diag lacks($offsite, @more), Archive::report($node);
+	come_back($store);
+	switch_wal($node, 1);
+	ok(Archive::wait_archived($node), 'the first store is back: it catches up by itself');
+	is(lacks($store, @names, @more), '', 'and has all');
+	is_up_to_date($node, 'both have');
+
+	# 1 GB may wait for the offsite store: nothing is let go.
+	go_out($offsite);
+	@names = switch_wal($node, 300);
+	ok(wait_until(sub { lacks($store, @names) eq '' }), 'the offsite store is out: the first one gets all 300 segments')
+	  or diag lacks($store, @names), Archive::report($node);
+	is(scalar(grep { archived($node, $_) } @names), 0, 'of which none is acknowledged');
+	ok(Dbops::wait_for($node, q{SELECT durable_lsn = flush_lsn FROM dbops.archive_status WHERE repository = 'primary'}, 't'), 'all is durable there')
+	  or diag Archive::report($node);
+	come_back($offsite);
+	switch_wal($node, 1);
+	ok(Archive::wait_archived($node), 'the offsite store is back: it catches up by itself');
+	is(lacks($offsite, @names), '', 'and has all');
+	is_up_to_date($node, 'both have');
+
+	# Another store for a while. What has expired in the offsite store stays gone.
+	my $other = Archive::store('file');
+	my @oldest = (sort keys %{ segments($offsite) })[ 0 .. 2 ];
+	unlink map { segments($offsite)->{$_} } @oldest or die;
+	unlink grep { m{/([0-9A-F]{24})/} && $1 le $oldest[-1] } glob "$offsite->{directory}/*/wal/*/*/*/*.zst";    # and the pieces
+	$node->append_conf('postgresql.conf', "dbops.offsite_store = '$other->{url}'\n");
+	$node->reload;
+	@names = switch_wal($node, 5);
+	ok(Archive::wait_archived($node), 'another offsite store for a while');
+	ok(wait_until(sub { lacks($other, sort keys %{ segments($store) }) eq '' }), 'which gets all that the first store has')
+	  or diag lacks($other, sort keys %{ segments($store) }), Archive::report($node);
+	$node->append_conf('postgresql.conf', "dbops.offsite_store = '$offsite->{url}'\n");
+	$node->reload;
+	is_up_to_date($node, 'the old one again');
+	is(lacks($offsite, @names), '', 'it gets what it has missed');
+	is(lacks($offsite, @oldest), "@oldest", 'and not what has expired there');
+	$node->stop;
+}
+
+# The old primary has let segments go without the offsite store, and is lost with its note.
+{
+	my ($store, $offsite) = (Archive::store('file'), Archive::store('file'));
+	my $primary = Archive::primary('lost', $store, offsite => $offsite, conf => "$conf\ndbops.offsite_max_backlog = '2MB'\n", init => ['--wal-segsize=1']);
+	$primary->safe_psql('postgres', 'CREATE TABLE t (v text)');
+	$primary->backup('b');
+	is_up_to_date($primary, 'failover: both stores work at first');
+	my $standby = PostgreSQL::Test::Cluster->new('promoted');
+	$standby->init_from_backup($primary, 'b', has_streaming => 1);
+	$standby->start;
+	go_out($offsite);
+	my @names = switch_wal($primary, 12);
+	ok(wait_until(sub { archived($primary, $names[0]) }), 'failover: the offsite store is out, beyond the backlog segments go without it');
+	ok(wait_until(sub { lacks($store, @names) eq '' }), 'failover: the first store has them');
+	$primary->safe_psql('postgres', 'CHECKPOINT');
+	$primary->wait_for_catchup($standby);
+	$standby->safe_psql('postgres', 'CHECKPOINT') for 1 .. 2;    # recycles
+	ok(!-e $standby->data_dir . "/pg_wal/$names[0]", 'failover: the standby has not kept them');
+	Archive::destroy($primary);
+	$standby->promote;
+	Archive::wait_promoted($standby);
+	ok(Dbops::wait_for($standby, q{SELECT state IN ('failing', 'catching up') FROM dbops.archive_status WHERE repository = 'offsite'}, 't'),
+		'failover: the promoted server does not take the offsite store for complete');
+	is(lacks(at_rest($offsite), @names), "@names", 'failover: which lacks all of them');
+	come_back($offsite);
+	switch_wal($standby, 1);
+	is_up_to_date($standby, 'failover: it catches up');
+	ok(Archive::wait_archived($standby), 'failover: all is acknowledged');
+	is(lacks($offsite, sort keys %{ segments($store) }), '', 'failover: and has every segment of the first store') or diag Archive::report($standby);
+	$standby->stop;
+}
+done_testing();
