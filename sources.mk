@@ -23,6 +23,7 @@ CORE_SOURCES = \
 	src/core/backup/pack.cpp \
 	src/core/backup/pack_reader.cpp \
 	src/core/backup/page_checksum.cpp \
+	src/core/backup/pins.cpp \
 	src/core/backup/recovery_window.cpp \
 	src/core/backup/region_map.cpp \
 	src/core/base/bytes.cpp \
@@ -110,11 +111,14 @@ CORE_TOOL_SOURCES = \
 	src/core/backup/dump.cpp \
 	src/core/backup/expire.cpp \
 	src/core/backup/expire_dumps.cpp \
+	src/core/backup/expired_wal.cpp \
 	src/core/backup/restore_directory.cpp \
 	src/core/backup/restore_run.cpp \
 	src/core/backup/restore_worker.cpp \
 	src/core/backup/retention.cpp \
 	src/core/backup/verify.cpp \
+	src/core/backup/verify_checkpoint.cpp \
+	src/core/backup/verify_wal.cpp \
 	src/core/backup/wal_coverage.cpp \
 	src/core/store/memory_store.cpp \
 	src/core/text/bar.cpp \
@@ -236,6 +240,7 @@ CLI_SOURCES = \
 	src/cli/commands/expire.cpp \
 	src/cli/commands/jobs.cpp \
 	src/cli/commands/list.cpp \
+	src/cli/commands/pin.cpp \
 	src/cli/commands/restore.cpp \
 	src/cli/commands/verify.cpp \
 	src/cli/commands/wal_get.cpp \
@@ -248,6 +253,7 @@ CLI_SOURCES = \
 	src/cli/main.cpp \
 	src/cli/password.cpp \
 	src/cli/program.cpp \
+	src/cli/progress_line.cpp \
 	src/cli/progress_source.cpp \
 	src/cli/recovery_process.cpp \
 	src/cli/report.cpp \

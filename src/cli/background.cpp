@@ -1,5 +1,6 @@
 #include "cli/background.h"
 
+#include "cli/progress_line.h"
 #include "cli/signals.h"
 #include "core/base/error.h"
 #include "core/base/thread_pool.h"
@@ -25,7 +26,10 @@ void run_in_background(const std::function<void(std::stop_token)>& work, core::m
   while (result.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
     try {
       const auto now = std::chrono::steady_clock::now();
-      if (signals.wait(-1, now + look) == Wake::suspend) Signals::suspend();
+      if (signals.wait(-1, now + look) == Wake::suspend) {
+        end_progress();
+        Signals::suspend();
+      }
       if (!interrupted && now >= next) {
         tick();
         next = now + interval;
@@ -35,6 +39,7 @@ void run_in_background(const std::function<void(std::stop_token)>& work, core::m
       stop.request_stop();
     }
   }
+  end_progress();
   try {
     result.get();
   } catch (const core::Error& error) {

@@ -353,6 +353,7 @@ CLI::App* add_restore(CLI::App& app, RestoreCommand& command) {
 
 CLI::App* add_list(CLI::App& app, ListCommand& command) {
   CLI::App* list = app.add_subcommand("list", "List backups");
+  list->add_flag("--windows", command.windows, "instead: the moments that recovery from them can end at");
   list->add_flag("--json", command.json, "an array of JSON objects");
   add_store_options(*list, command.stores);
   return list;
@@ -361,8 +362,8 @@ CLI::App* add_list(CLI::App& app, ListCommand& command) {
 constexpr const char* expire_manual =
     R"(The newest backup is always kept. Removed are backups that no rule keeps, packs that only they refer to, and WAL from
 before the recovery window (without --pitr-window: from before the oldest backup that is kept) but that which a kept
-backup needs to become consistent. Prints what and why. It may be interrupted, and may run beside a backup; it needs the
-permission to delete, and no server.)";
+backup needs to become consistent. What "dbops pin" has pinned is kept. Prints what and why. It may be interrupted, and may run beside a backup; it needs the
+permissions to create and delete, and no server.)";
 
 CLI::App* add_expire(CLI::App& app, ExpireCommand& command) {
   CLI::App* expire = app.add_subcommand("expire", "Remove backups that are not to be kept");
@@ -391,15 +392,51 @@ CLI::App* add_expire(CLI::App& app, ExpireCommand& command) {
   return expire;
 }
 
+CLI::App* add_pin(CLI::App& app, PinCommand& command) {
+  CLI::App* pin = app.add_subcommand("pin", "Keep a backup or dump, whatever the rules of expire say");
+  pin->add_option("BACKUP", command.labels, "as \"dbops list\" and \"dbops dumps\" name them")
+      ->type_name("")
+      ->required();
+  pin->add_option("-r,--reason", command.reason, "kept with the pin")->type_name("TEXT");
+  pin->add_option("--for", command.hold_for, "a hold that ends by itself, e.g. '90 days'; default: until unpin")
+      ->type_name("DURATION")
+      ->check([](const std::string& text) {
+        return parse_window(text) ? "" : "\"" + text + "\" is not a duration like '90 days'";
+      });
+  add_store_options(*pin, command.stores);
+  pin->footer(
+      "One may have several pins; it is kept as long as one of them holds. Needs the permission to create alone.");
+  return pin;
+}
+
+CLI::App* add_unpin(CLI::App& app, UnpinCommand& command) {
+  CLI::App* unpin = app.add_subcommand("unpin", "Release all pins of a backup or dump");
+  unpin->add_option("BACKUP", command.labels, "as \"dbops list\" and \"dbops dumps\" name them")
+      ->type_name("")
+      ->required();
+  add_store_options(*unpin, command.stores);
+  unpin->footer("The next expire decides about it by its rules. Needs the permission to create alone.");
+  return unpin;
+}
+
 CLI::App* add_verify(CLI::App& app, VerifyCommand& command) {
   CLI::App* verify = app.add_subcommand("verify", "Check whether backups can be restored");
   verify->add_option("-b,--backup", command.backup, "default: all")->type_name("BACKUP");
   verify->add_flag("--deep", command.deep, "read, decrypt and hash all, not only look whether it is there");
   verify->add_option("-j,--jobs", command.jobs, "threads; default 2")->type_name("NUMBER")->check(check_threads);
+  verify->add_flag("--restart", command.restart, "do not go on with a deep one that was interrupted");
+  verify
+      ->add_option("--gap-time", command.gap_time,
+                   "how long to wait for a segment that later WAL is there of; default 30")
+      ->type_name("SECONDS")
+      ->check(check_duration);
   verify->add_flag("--json", command.json, "the result as a JSON object");
   add_store_options(*verify, command.stores);
-  verify->footer("Exit status: 0 when all is well, 1 when something is damaged or missing, 2 when that is not known.\n"
-                 "The next backup stores blocks again whose packs are damaged.");
+  verify->footer(
+      "Exit status: 0 when all is well, 1 when something is damaged or missing, 2 when that is not known.\n"
+      "The next backup stores blocks again whose packs are damaged. A deep verification that was interrupted within "
+      "the\n"
+      "last week is gone on with. --deep reads WAL, too; without --backup, gaps in a recovery window are damage.");
   return verify;
 }
 
@@ -494,10 +531,10 @@ CLI::App* add_dumps(CLI::App& app, DumpsCommand& command) {
 }
 
 // Than wal-get.
-constexpr std::array<std::string_view, 25> other_commands{
-    "watch",  "jobs",    "pause", "resume",   "cancel", "retry",  "errors",  "check",  "wal-list",
-    "backup", "restore", "dump",  "undump",   "dumps",  "list",   "expire",  "verify", "drill",
-    "lint",   "migrate", "info",  "validate", "undo",   "repair", "baseline"};
+constexpr std::array<std::string_view, 27> other_commands{
+    "watch",  "jobs",    "pause", "resume",  "cancel", "retry",    "errors", "check",  "wal-list",
+    "backup", "restore", "dump",  "undump",  "dumps",  "list",     "expire", "verify", "drill",
+    "pin",    "unpin",   "lint",  "migrate", "info",   "validate", "undo",   "repair", "baseline"};
 
 } // namespace
 
@@ -532,6 +569,8 @@ std::variant<CommandLine, int> parse_command_line(int count, const char* const* 
   DumpCommand dump;
   UndumpCommand undump;
   DumpsCommand dumps;
+  PinCommand pin;
+  UnpinCommand unpin;
   WalPrefetchCommand wal_prefetch;
   WalListCommand wal_list;
   CheckCommand check;
@@ -559,6 +598,8 @@ std::variant<CommandLine, int> parse_command_line(int count, const char* const* 
   add_dump(app, dump)->final_callback([&] { line.command = dump; });
   add_undump(app, undump)->final_callback([&] { line.command = undump; });
   add_dumps(app, dumps)->final_callback([&] { line.command = dumps; });
+  add_pin(app, pin)->final_callback([&] { line.command = pin; });
+  add_unpin(app, unpin)->final_callback([&] { line.command = unpin; });
   for (CLI::App* command : app.get_subcommands({}))
     command->fallthrough();
 

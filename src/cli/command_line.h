@@ -10,6 +10,7 @@
 #include "cli/commands/lint.h"
 #include "cli/commands/list.h"
 #include "cli/commands/migrate.h"
+#include "cli/commands/pin.h"
 #include "cli/commands/restore.h"
 #include "cli/commands/verify.h"
 #include "cli/commands/wal_get.h"
@@ -25,7 +26,8 @@ struct CommandLine {
   ConnectionSettings connection;
   std::variant<WatchCommand, JobsCommand, ErrorsCommand, SteerCommand, CheckCommand, WalGetCommand, WalListCommand,
                WalPrefetchCommand, MigrationCommand, LintCommand, BackupCommand, RestoreCommand, ListCommand,
-               ExpireCommand, VerifyCommand, DrillCommand, DumpCommand, UndumpCommand, DumpsCommand>
+               ExpireCommand, VerifyCommand, DrillCommand, DumpCommand, UndumpCommand, DumpsCommand, PinCommand,
+               UnpinCommand>
       command;
 };
 

@@ -6,11 +6,12 @@ CREATE FUNCTION dbops.backup(
   annotations jsonb DEFAULT NULL,
   threads integer DEFAULT 2,
   max_bytes_per_second double precision DEFAULT NULL,
+  max_replica_lag interval DEFAULT NULL,
   max_archive_backlog bigint DEFAULT NULL,
   archive_timeout interval DEFAULT '10 min',
   priority integer DEFAULT 0) RETURNS bigint
   AS 'MODULE_PATHNAME', 'dbops_backup' LANGUAGE C;
-COMMENT ON FUNCTION dbops.backup(text, text, jsonb, integer, double precision, bigint, interval, integer) IS
+COMMENT ON FUNCTION dbops.backup(text, text, jsonb, integer, double precision, interval, bigint, interval, integer) IS
   'Back up this server into dbops.store, as a job: SELECT dbops.backup(label => ''before the upgrade''). kind: incremental stores the blocks that no earlier backup has, full all of them; either restores by itself. Returns the job id. Raises 55000 on a standby, without archiving or without a store, 55006 while another backup job is not finished, 22023 for a bad option. Superusers and dbops_admin.';
 
 CREATE FUNCTION dbops.stored_backups(
@@ -18,7 +19,7 @@ CREATE FUNCTION dbops.stored_backups(
     OUT finished_at timestamptz, OUT timeline bigint, OUT start_lsn pg_lsn, OUT stop_lsn pg_lsn, OUT server_version bigint,
     OUT page_checksums boolean, OUT files bigint, OUT bytes bigint, OUT new_blocks bigint, OUT new_bytes bigint,
     OUT stored_bytes bigint, OUT damaged_blocks bigint, OUT verified_at timestamptz, OUT deeply_verified_at timestamptz,
-    OUT drilled_at timestamptz, OUT problem text)
+    OUT drilled_at timestamptz, OUT pinned boolean, OUT pin_reason text, OUT problem text)
   RETURNS SETOF record AS 'MODULE_PATHNAME', 'dbops_stored_backups' LANGUAGE C VOLATILE ROWS 100;
 COMMENT ON FUNCTION dbops.stored_backups() IS
   'What dbops.backups shows. Asks dbops.store; the session keeps what it has read, since no backup ever changes.';
@@ -26,10 +27,10 @@ COMMENT ON FUNCTION dbops.stored_backups() IS
 CREATE VIEW dbops.backups WITH (security_barrier) AS
   SELECT backup, state, label, annotations, base, started_at, finished_at, finished_at - started_at AS duration, timeline,
          start_lsn, stop_lsn, server_version, page_checksums, files, bytes, new_blocks, new_bytes, stored_bytes, damaged_blocks,
-         verified_at, deeply_verified_at, drilled_at, problem
+         verified_at, deeply_verified_at, drilled_at, pinned, pin_reason, problem
   FROM dbops.stored_backups();
 COMMENT ON VIEW dbops.backups IS
-  'One row a backup in dbops.store, oldest first: state (ok, corrupt pages, unfinished, unreadable), when, how large, how much was new, when it was last verified and restored by a drill.';
+  'One row a backup in dbops.store, oldest first: state (ok, corrupt pages, unfinished, unreadable), when, how large, how much was new, when it was last verified and restored by a drill, whether it is pinned.';
 
 CREATE FUNCTION dbops.stored_windows(
     OUT timeline bigint, OUT from_time timestamptz, OUT to_time timestamptz, OUT from_lsn pg_lsn, OUT to_lsn pg_lsn,
@@ -80,9 +81,9 @@ CREATE FUNCTION dbops.check_backups(
 COMMENT ON FUNCTION dbops.check_backups(interval, interval, interval) IS
   'One row a check of backups: when the last one was taken, when one was last verified, when one was last restored by a drill, each no longer ago than allowed (NULL: not checked); and whether the newest has corrupt pages. Columns as of dbops.check().';
 
-REVOKE ALL ON FUNCTION dbops.check_backups(interval, interval, interval), dbops.backup(text, text, jsonb, integer, double precision, bigint, interval, integer),
+REVOKE ALL ON FUNCTION dbops.check_backups(interval, interval, interval), dbops.backup(text, text, jsonb, integer, double precision, interval, bigint, interval, integer),
   dbops.stored_backups(), dbops.stored_windows(), dbops.stored_drills() FROM PUBLIC;
 REVOKE ALL ON dbops.backups, dbops.recovery_windows, dbops.drills FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION dbops.backup(text, text, jsonb, integer, double precision, bigint, interval, integer) TO dbops_admin;
+GRANT EXECUTE ON FUNCTION dbops.backup(text, text, jsonb, integer, double precision, interval, bigint, interval, integer) TO dbops_admin;
 GRANT EXECUTE ON FUNCTION dbops.check_backups(interval, interval, interval), dbops.stored_backups(), dbops.stored_windows(), dbops.stored_drills() TO dbops_monitor, dbops_admin;
 GRANT SELECT ON dbops.backups, dbops.recovery_windows, dbops.drills TO dbops_monitor, dbops_admin;

@@ -94,6 +94,17 @@ is($run->{status}, 2, 'a time before all backups is refused');
 like($run->{err}, qr/reaches from/, 'saying from when on there is something');
 ok(!-e "$letters/new", 'and nothing is made');
 
+# --- a bar on a terminal ------------------------------------------------------------------------------------------------
+{
+	my $screen = '';
+	local $ENV{TERM} = 'xterm';
+	local $ENV{LC_ALL} = 'C';
+	IPC::Run::run([ '/usr/bin/python3', '-c', 'import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))', $ENV{DBOPS_CLI}, 'backup',
+			'-d', $node->connstr('postgres'), '--max-rate', '20MB', Backup::store_options($store) ], '<', \undef, '>', \$screen);
+	is($? >> 8, 0, 'a backup on a terminal');
+	like($screen, qr/\r\e\[K\[=*>? *\]  \d+ %, [\d.]+ .?B of about /, 'draws a bar');
+}
+
 # --- for another major version ------------------------------------------------------------------------------------------
 mkdir "$letters/bin" or die;
 append_to_file("$letters/bin/postgres", qq{#!/bin/sh\necho "postgres (PostgreSQL) 99.1"\n});
@@ -146,8 +157,14 @@ my $dry = Backup::dbops('expire', '--keep-last', 1, '--dry-run', Backup::store_o
 is($dry->{status}, 0, 'a dry run');
 like($dry->{out}, qr/remove  $first->{label}/, 'it tells what would go');
 like($dry->{out}, qr/keep    $mended->{label}  newest, last 1/, 'and why what stays does');
-is(scalar(@{ JSON::PP::decode_json(Backup::dbops('list', '--json', Backup::store_options($store))->{out}) }), 4, 'nothing has gone');
+is(scalar(@{ JSON::PP::decode_json(Backup::dbops('list', '--json', Backup::store_options($store))->{out}) }), 5, 'nothing has gone');
+is(Backup::dbops('pin', $first->{label}, '--reason', 'to look at', Backup::store_options($store))->{status}, 0, 'pin');
+is(Backup::dbops('pin', '20010101T000000Z', Backup::store_options($store))->{status}, 2, 'not what is not there');
 is(Backup::dbops('expire', '--keep-last', 1, Backup::store_options($store))->{status}, 0, 'expiry');
+is(join(' ', map { "$_->{label} $_->{pinned}" } @{ JSON::PP::decode_json(Backup::dbops('list', '--json', Backup::store_options($store))->{out}) }),
+	"$first->{label} 1 $mended->{label} 0", 'leaves what is pinned');
+is(Backup::dbops('unpin', $first->{label}, Backup::store_options($store))->{status}, 0, 'unpin');
+is(Backup::dbops('expire', '--keep-last', 1, Backup::store_options($store))->{status}, 0, 'and again');
 is(join(' ', map { $_->{label} } @{ JSON::PP::decode_json(Backup::dbops('list', '--json', Backup::store_options($store))->{out}) }),
 	$mended->{label}, 'one backup is left');
 is(Backup::dbops('verify', '--deep', Backup::store_options($store))->{status}, 0, 'with all that it needs');
@@ -177,7 +194,7 @@ $drill = Backup::dbops(@drill, '--check-sql', "$letters/check.sql");
 is($drill->{status}, 0, 'a drill of a server that is well') or diag $drill->{err};
 my $result = JSON::PP::decode_json($drill->{out});
 ok($result->{succeeded} && $result->{rto_seconds} > 0, 'says how long it took');
-is(join(' ', sort keys %{ $result->{phases} }), 'amcheck checks fetch recovery', 'in each phase');
+is(join(' ', sort keys %{ $result->{phases} }), 'amcheck checks fetch open replay', 'in each phase');
 $sane->safe_psql('postgres', 'DELETE FROM step');
 Archive::wait_durable($sane);
 is(Backup::dbops(@drill, '--check-sql', "$letters/check.sql")->{status}, 2, 'a check that fails is a drill that fails');

@@ -57,6 +57,7 @@ like(Dbops::refusal($node, q{SELECT dbops.backup(annotations => '[1]')}), qr/^22
 like(Dbops::refusal($node, q{SELECT dbops.backup(annotations => '{"a": {}}')}), qr/^22023: annotations/, 'or have no text');
 like(Dbops::refusal($node, q{SELECT dbops.backup(threads => 0)}), qr/^22023: threads/, 'no threads');
 like(Dbops::refusal($node, q{SELECT dbops.backup(max_bytes_per_second => 'nan')}), qr/^22023: max_bytes/, 'a rate that is no number');
+like(Dbops::refusal($node, q{SELECT dbops.backup(max_replica_lag => '0 s')}), qr/^22023: max_replica_lag/, 'no lag at all');
 like(Dbops::refusal($node, q{SELECT dbops.backup(archive_timeout => '-1 s')}), qr/^22023: archive_timeout/, 'no time');
 is(Dbops::value($node, q{SELECT count(*) FROM dbops.jobs WHERE kind = 'backup'}), 1, 'what is refused makes no job');
 
@@ -142,7 +143,7 @@ append_to_file("$scratch/check.sql", 'SELECT 1 / (count(*) - count(*)) FROM acco
 is(Backup::dbops(@drill)->{status}, 0, 'a drill');
 is(Backup::dbops(@drill, '--check-sql', "$scratch/check.sql")->{status}, 2, 'and one that fails');
 is(Dbops::value_as($node, 'watcher', q{SELECT string_agg(succeeded || ' ' || (rto_seconds > 0) || ' ' || (recovered_to IS NOT NULL) || ' ' || (SELECT string_agg(k, '+' ORDER BY k) FROM jsonb_object_keys(phases) k)
-	|| ' ' || coalesce(substr(failure, 1, 9), '-'), ', ' ORDER BY at, succeeded DESC) FROM dbops.drills}), 'true true true amcheck+fetch+recovery -, false true true amcheck+fetch+recovery the check', 'dbops.drills has both');
+	|| ' ' || coalesce(substr(failure, 1, 9), '-'), ', ' ORDER BY at, succeeded DESC) FROM dbops.drills}), 'true true true amcheck+fetch+open+replay -, false true true amcheck+fetch+open+replay the check', 'dbops.drills has both');
 is(Dbops::value($node, q{SELECT string_agg(backup, ' ') FROM dbops.backups WHERE drilled_at IS NOT NULL}), $first->{label}, 'the good one counts');
 
 is(Dbops::value_as($node, 'watcher', q{SELECT string_agg(check_name || ' ' || ok, ', ') FROM dbops.check_backups()}),
@@ -151,6 +152,16 @@ is(Dbops::value_as($node, 'watcher', q{SELECT string_agg(check_name || ' ' || (h
 	'last backup true, last drill true', 'or says what is too long ago');
 like(Dbops::refusal($node, 'SELECT * FROM dbops.check_backups()', role => 'stranger'), qr/^42501/, 'not to everybody');
 
+# Pins, which "dbops pin" makes.
+is(Dbops::value($node, q{SELECT count(*) FROM dbops.backups WHERE pinned OR pin_reason IS NOT NULL}), 0, 'nothing is pinned');
+is(Backup::dbops('pin', $first->{label}, '--reason', 'audit', Backup::store_options($store))->{status}, 0, 'pin');
+is(Dbops::value_as($node, 'watcher', q{SELECT string_agg(backup || ' ' || pin_reason, ', ') FROM dbops.backups WHERE pinned}), "$first->{label} audit", 'the view shows it');
+is(join(' ', map { $_->{label} } grep { $_->{pinned} } @{ list() }), $first->{label}, 'and the list');
+is(Backup::dbops('unpin', $first->{label}, Backup::store_options($store))->{status}, 0, 'unpin');
+is(Dbops::value($node, q{SELECT count(*) FROM dbops.backups WHERE pinned}), 0, 'it is seen as well');
+is((list())->[0]{drilled_at} // '', Dbops::value($node, qq{SELECT to_char(drilled_at AT TIME ZONE 'UTC', 'YYYYMMDD"T"HH24MISS"Z"') FROM dbops.backups WHERE backup = '$first->{label}'}),
+	'the list has what the view has of drills');
+
 # A gap in the WAL ends the window.
 my ($missing) = (grep { /\.zst$/ } Backup::objects($store, 'wal'))[0];
 my $tail = Dbops::value($node, q{SELECT pg_walfile_name(start_lsn) FROM dbops.backups WHERE label = 'the last'});
@@ -158,6 +169,11 @@ my @segments = grep { m{/([0-9A-F]{24})\.zst$} && $1 lt $tail } Backup::objects(
 unlink $segments[-1] or die;
 is(Dbops::value($node, q{SELECT string_agg((gap_until IS NOT NULL)::text || ' ' || (last_backup = (SELECT backup FROM dbops.backups WHERE label = 'the last'))::text, ', ' ORDER BY from_lsn) FROM dbops.recovery_windows}),
 	'true false, false true', 'WAL that is missing divides the window');
+my $verify = Backup::dbops('verify', '--gap-time', 0, Backup::store_options($store));
+is($verify->{status}, 1, 'a verification finds the gap');
+is(join(', ', map { (defined $_->{gap_until} ? 't' : 'f') . " $_->{backups} $_->{to_lsn}" } @{ JSON::PP::decode_json(Backup::dbops('list', '--windows', '--json', Backup::store_options($store))->{out}) }),
+	Dbops::value($node, q{SELECT string_agg((gap_until IS NOT NULL) || ' ' || backups || ' ' || to_lsn, ', ' ORDER BY from_lsn) FROM dbops.recovery_windows}) =~ s/true/t/gr =~ s/false/f/gr, 'the list of windows is the same');
+like($verify->{out}, qr/^WAL: is missing from \S+ to \S+ of timeline 1/m, 'and names it');
 
 # --- it restores ----------------------------------------------------------------------------------------------------------------
 my $dump = Archive::dump_of($node);
@@ -169,9 +185,19 @@ $copy->clean_node;
 
 # --- a standby, and servers that do not archive -----------------------------------------------------------------------------------
 Archive::base_backup($node, 'b');
-my $standby = Archive::restore('standby', $node, 'b', $store, standby => 1, archive => '');
+my $standby = Archive::restore('standby', $node, 'b', $store, standby => 1, archive => '', conf => "primary_conninfo = '" . $node->connstr . "'\n");
 like(Dbops::refusal($standby, 'SELECT dbops.backup()'), qr/^55000: the server is a standby.*primary\.\]/, 'refused on a standby');
 is(Dbops::value($standby, 'SELECT count(*) > 0 FROM dbops.backups'), 't', 'which may look');
+
+# A backup waits for a standby that cannot follow.
+ok(Dbops::wait_for($node, q{SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'}, 1, 60), 'the standby streams');
+$standby->safe_psql('postgres', 'SELECT pg_wal_replay_pause()');
+$node->safe_psql('postgres', q{INSERT INTO account VALUES (-90, 'x')});
+$job = Dbops::value($node, q{SELECT dbops.backup(max_replica_lag => '1 s', max_bytes_per_second => 8000000)});
+ok(Dbops::wait_for($node, "SELECT waiting_for LIKE '%replica lag%' FROM dbops.progress WHERE job_id = $job", 't', 60), 'a backup waits for a standby')
+  or diag Dbops::explain_job($node, $job);
+$standby->safe_psql('postgres', 'SELECT pg_wal_replay_resume()');
+is(Dbops::wait_job($node, $job), 'succeeded', 'and goes on when that has followed') or diag Dbops::explain_job($node, $job);
 $standby->stop;
 
 # A clone has the system identifier and the timeline of its origin, whose WAL must not be taken for its own.

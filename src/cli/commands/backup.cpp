@@ -3,6 +3,7 @@
 #include "cli/background.h"
 #include "cli/exit_status.h"
 #include "cli/json.h"
+#include "cli/progress_line.h"
 #include "cli/repository.h"
 #include "cli/signals.h"
 #include "cli/terminal.h"
@@ -30,10 +31,11 @@ struct Server {
   std::uint64_t system_identifier = 0;
   core::BackupStart start;
   std::uint64_t bytes = 0; // of all databases, about
+  core::TimelineId timeline = 0;
 };
 
 void say(const std::string& text) {
-  fmt::print(stderr, "dbops backup: {}\n", text);
+  tell("dbops backup", text);
 }
 
 Server look_at(Connection& connection, const BackupCommand& command) {
@@ -44,6 +46,9 @@ Server look_at(Connection& connection, const BackupCommand& command) {
       " pg_catalog.current_setting('server_version_num') AS version,"
       " pg_catalog.current_setting('data_checksums') AS checksums,"
       " pg_catalog.current_setting('archive_mode') AS archive_mode,"
+      " CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN"
+      " ('x' || pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8))"
+      "::pg_catalog.bit(32)::pg_catalog.int8 END AS timeline,"
       " (SELECT pg_catalog.sum(pg_catalog.pg_database_size(d.oid)) FROM pg_catalog.pg_database d)::pg_catalog.int8"
       " AS bytes");
   const auto text = [&](const char* name) { return result.text(0, result.column(name)); };
@@ -58,6 +63,7 @@ Server look_at(Connection& connection, const BackupCommand& command) {
   server.start.data_directory = command.data_directory.empty() ? text("directory") : command.data_directory;
   server.start.server_version = std::uint32_t(std::stoul(text("version")));
   server.start.page_checksums = text("checksums") == "on";
+  server.timeline = core::TimelineId(result.integer(0, result.column("timeline")));
   server.bytes = std::uint64_t(result.integer(0, result.column("bytes")));
   const auto here = core::read_cluster_identity(server.start.data_directory);
   if (!here || here->system_identifier != server.system_identifier)
@@ -82,13 +88,16 @@ class Backup {
                                 .annotations = {}};
     for (const std::string& annotation : command_.annotations)
       options.annotations[annotation.substr(0, annotation.find('='))] = annotation.substr(annotation.find('=') + 1);
+    // Found out before hours of copying. A data directory that is mounted elsewhere does not tell.
+    if (const auto instance = core::known_instance_identity(server_.start.data_directory))
+      core::refuse_wal_of_others(repository_.get(), server_.timeline, {.instance = *instance, .description = {}}, {});
     core::BackupRun run(repository_.get(), std::move(options),
                         [](const core::LogMessage& message) { say(message.text); }, {});
     say(fmt::format("backup {} to {}, {}", run.label(), repository_.store().describe(),
                     run.base().empty() ? "the first one" : "changes since " + run.base()));
     start(run.label());
     run_in_background([&](const std::stop_token& stop) { run.copy(server_.start, {.stop = stop, .deadline = {}}); },
-                      std::chrono::seconds(10), [&] { show(run.progress()); });
+                      progress_interval(), [&] { show(run.progress()); });
     const core::BackupStop stop = stop_backup();
     std::optional<core::BackupHead> head;
     run_in_background(
@@ -96,7 +105,7 @@ class Backup {
           wait_for_wal(stop, token);
           head = run.finish(stop, {.stop = token, .deadline = {}});
         },
-        std::chrono::seconds(10), [] { say("waiting for the archive"); });
+        progress_interval(), [] { show_progress("dbops backup", {}, "waiting for the archive"); });
     return *head;
   }
 
@@ -142,9 +151,9 @@ class Backup {
 
   void show(const core::BackupProgress& progress) const {
     const std::uint64_t read = progress.bytes_read;
-    say(fmt::format("{} of about {} ({:.0f} %), {} files, {} stored", size_text(read), size_text(server_.bytes),
-                    std::min(99.0, 100.0 * double(read) / double(std::max<std::uint64_t>(1, server_.bytes))),
-                    progress.files.load(), size_text(progress.new_bytes)));
+    show_progress("dbops backup", fraction_of(read, server_.bytes),
+                  fmt::format("{} of about {}, {} files, {} stored", size_text(read), size_text(server_.bytes),
+                              progress.files.load(), size_text(progress.new_bytes)));
   }
 
   const BackupCommand& command_;

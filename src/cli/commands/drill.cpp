@@ -4,6 +4,7 @@
 #include "cli/commands/restore.h"
 #include "cli/exit_status.h"
 #include "cli/program.h"
+#include "cli/progress_line.h"
 #include "cli/repository.h"
 #include "cli/signals.h"
 #include "cli/terminal.h"
@@ -14,11 +15,15 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cerrno>
+#include <charconv>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 
 namespace dbops::cli {
 
@@ -50,7 +55,7 @@ class Drill {
     stop_ = stop;
     try {
       phase("fetch", [&] { fetch(); });
-      phase("recovery", [&] { recover(); });
+      recover();
       phase("amcheck", [&] { amcheck(); });
       if (!command_.check_sql.empty()) phase("checks", [&] { checks(); });
       finish_server();
@@ -65,6 +70,13 @@ class Drill {
 
   [[nodiscard]] const core::DrillRecord& record() const noexcept { return record_; }
 
+  void show() const {
+    const std::string phase = phase_.load();
+    const bool fetches = phase == "fetch";
+    show_progress("dbops drill", fetches ? fraction_of(fetched_.bytes, fetched_.bytes_total) : std::nullopt,
+                  fetches ? fmt::format("{}, {}", phase, size_text(fetched_.bytes)) : phase);
+  }
+
  private:
   [[nodiscard]] std::string data() const { return (place_ / "data").string(); }
   [[nodiscard]] fs::path log() const { return place_ / "log"; }
@@ -72,21 +84,30 @@ class Drill {
     return command_.programs.empty() ? name : (fs::path(command_.programs) / name).string();
   }
 
+  core::SteadyTime begin_phase(const char* name) {
+    if (stop_.stop_requested()) throw Error(ErrorKind::cancelled, "the drill was cancelled");
+    tell("dbops drill", name);
+    phase_ = name;
+    return repository_.clock().steady_now();
+  }
+
+  [[nodiscard]] double seconds_since(core::SteadyTime begin) {
+    return std::chrono::duration<double>(repository_.clock().steady_now() - begin).count();
+  }
+
   template <class Work>
   void phase(const char* name, const Work& work) {
-    if (stop_.stop_requested()) throw Error(ErrorKind::cancelled, "the drill was cancelled");
-    fmt::print(stderr, "dbops drill: {}\n", name);
-    const core::SteadyTime begin = repository_.clock().steady_now();
+    const core::SteadyTime begin = begin_phase(name);
     work();
-    record_.phases.emplace_back(name, std::chrono::duration<double>(repository_.clock().steady_now() - begin).count());
+    record_.phases.emplace_back(name, seconds_since(begin));
   }
 
   // The end of it, for a message.
-  [[nodiscard]] static std::string words_of(const fs::path& file) {
+  [[nodiscard]] static std::string words_of(const fs::path& file, std::size_t most = 2000) {
     if (!fs::exists(file)) return {};
     const core::Bytes bytes = core::read_file(file, std::uint64_t(1) << 30);
     const std::string_view text = core::as_text(bytes);
-    return std::string(text.substr(text.size() > 2000 ? text.size() - 2000 : 0));
+    return std::string(text.substr(text.size() > most ? text.size() - most : 0));
   }
 
   void must(const std::vector<std::string>& words, const char* what) {
@@ -104,12 +125,38 @@ class Drill {
     restore.target_time = command_.target_time;
     restore.jobs = command_.jobs;
     restore.programs = command_.programs;
-    core::RestoreProgress progress;
-    record_.backup = restore_files(restore, place_ / "tablespaces", progress, stop_).label;
+    record_.backup = restore_files(restore, place_ / "tablespaces", fetched_, stop_).label;
+  }
+
+  // When the last record of WAL was replayed, by the server's log: seconds since 1970. Absent: there was none to
+  // replay.
+  [[nodiscard]] std::optional<double> replay_ended() const {
+    std::istringstream log(words_of(place_ / "server.log", std::uint64_t(1) << 20));
+    std::optional<double> at;
+    for (std::string line; std::getline(log, line);) {
+      double seconds = 0;
+      const auto [end, error] = std::from_chars(line.data(), line.data() + line.size(), seconds);
+      if (error == std::errc() && line.find("redo done at") != std::string::npos) at = seconds;
+    }
+    return at;
+  }
+
+  // Two phases, replay and open, which nobody can tell apart while the server is not open.
+  void recover() {
+    const core::SteadyTime begin = begin_phase("replay");
+    const core::WallTime began = repository_.clock().wall_now();
+    start_server();
+    const double whole = seconds_since(begin);
+    const auto ended = replay_ended();
+    const double replay =
+        ended ? std::clamp(*ended - std::chrono::duration<double>(began.time_since_epoch()).count(), 0.0, whole)
+              : whole;
+    record_.phases.emplace_back("replay", replay);
+    record_.phases.emplace_back("open", whole - replay);
   }
 
   // Settings on the command line go before all files; nobody else can reach the server.
-  void recover() {
+  void start_server() {
     std::ofstream(place_ / "hba") << "local all all trust\n";
     std::ofstream(place_ / "ident") << "";
     if (!fs::exists(fs::path(data()) / "postgresql.conf")) std::ofstream(fs::path(data()) / "postgresql.conf") << "";
@@ -117,6 +164,7 @@ class Drill {
     const std::string options = fmt::format(
         "-c listen_addresses='' -c port=5432 -c unix_socket_directories='{0}' -c hba_file='{0}/hba' "
         "-c ident_file='{0}/ident' -c archive_mode=off -c hot_standby=off -c logging_collector=off -c ssl=off "
+        "-c log_destination=stderr -c log_line_prefix='%n ' -c lc_messages=C "
         "-c external_pid_file='' -c cluster_name=dbops_drill",
         socket);
     running_ = true; // also when pg_ctl gives up waiting
@@ -178,6 +226,8 @@ class Drill {
   fs::path place_;
   std::stop_token stop_;
   bool running_ = false;
+  core::RestoreProgress fetched_;
+  std::atomic<const char*> phase_{"begin"};
   core::DrillRecord record_;
 };
 
@@ -194,7 +244,8 @@ void print(const core::DrillRecord& record) {
 int run(const DrillCommand& command) {
   try {
     Drill drill(command);
-    run_in_background([&](const std::stop_token& stop) { drill.run(stop); }, std::chrono::seconds(3600), [] {});
+    run_in_background([&](const std::stop_token& stop) { drill.run(stop); }, progress_interval(),
+                      [&] { drill.show(); });
     if (command.json)
       write_to_standard_output(core::encode_drill(drill.record()) + "\n");
     else

@@ -4,10 +4,12 @@
 #include "cli/exit_status.h"
 #include "cli/json.h"
 #include "cli/program.h"
+#include "cli/progress_line.h"
 #include "cli/repository.h"
 #include "cli/signals.h"
 #include "cli/terminal.h"
 #include "core/backup/dump.h"
+#include "core/backup/pins.h"
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/text/line.h"
@@ -32,7 +34,6 @@ using core::Error;
 using core::ErrorKind;
 
 constexpr std::size_t buffer_size = 1 << 20;
-constexpr auto report_interval = std::chrono::seconds(10);
 
 std::string program(const std::string& directory, const char* name) {
   return directory.empty() ? name : (fs::path(directory) / name).string();
@@ -135,8 +136,7 @@ class Dump {
   }
 
   void show() const {
-    if (const core::DumpWriter* const writer = writer_)
-      fmt::print(stderr, "dbops dump: {}\n", size_text(writer->bytes()));
+    if (const core::DumpWriter* const writer = writer_) show_progress("dbops dump", {}, size_text(writer->bytes()));
   }
 
  private:
@@ -390,7 +390,7 @@ int run(const DumpCommand& command, const ConnectionSettings& settings) {
   try {
     Dump dump(command, settings, look_at(settings));
     std::optional<core::DumpHead> head;
-    run_in_background([&](const std::stop_token& stop) { head = dump.run(stop); }, report_interval,
+    run_in_background([&](const std::stop_token& stop) { head = dump.run(stop); }, progress_interval(),
                       [&] { dump.show(); });
     if (command.json)
       write_to_standard_output(dumped(as_json(*head)) + "\n");
@@ -418,6 +418,7 @@ int run(const UndumpCommand& command, const ConnectionSettings& settings) {
 int run(const DumpsCommand& command) {
   const Repository repository(command.stores, {});
   const auto dumps = core::read_dumps(repository.get(), 8, {});
+  const core::Pins pins = core::read_pins(repository.get(), core::Pinnable::dump, {});
   if (command.json) {
     std::string text = "[";
     for (const core::DumpEntry& entry : dumps) {
@@ -425,6 +426,7 @@ int run(const DumpsCommand& command) {
       if (entry.head) object = as_json(*entry.head);
       object["state"] = entry.head ? "ok" : entry.problem.empty() ? "unfinished" : "unreadable";
       if (!entry.problem.empty()) object["problem"] = entry.problem;
+      object["pinned"] = core::held_by(pins, entry.label, repository.get().clock.wall_now()).has_value();
       text.append(text.size() == 1 ? "\n" : ",\n").append(dumped(object));
     }
     write_to_standard_output(text + (dumps.empty() ? "]\n" : "\n]\n"));

@@ -1,4 +1,4 @@
-// dbops list: the backups in a store
+// dbops list: the backups in a store, or the moments that they lead back to
 #pragma once
 
 #include "cli/stores.h"
@@ -7,7 +7,7 @@ namespace dbops::cli {
 
 struct ListCommand {
   StoreSettings stores;
-  bool json = false;
+  bool windows = false, json = false;
 };
 
 int run(const ListCommand& command);

@@ -3,6 +3,7 @@
 #include "cli/background.h"
 #include "cli/exit_status.h"
 #include "cli/program.h"
+#include "cli/progress_line.h"
 #include "cli/repository.h"
 #include "cli/signals.h"
 #include "cli/terminal.h"
@@ -25,7 +26,7 @@ using core::ErrorKind;
 using core::RecoveryTarget;
 
 void say(const std::string& text) {
-  fmt::print(stderr, "dbops restore: {}\n", text);
+  tell("dbops restore", text);
 }
 
 // "2026-11-21 14:32:01[.5][+01[:30]|Z]", without a zone in the one of this process.
@@ -186,7 +187,7 @@ core::BackupHead restore_files(const RestoreCommand& command, const fs::path& al
                                core::RestoreProgress& progress, const std::stop_token& stop) {
   const RecoveryTarget target = target_of(command);
   Repository repository(command.stores, {});
-  const auto catalogue = core::read_catalogue(repository.get(), 8, {.stop = stop, .deadline = {}});
+  const auto catalogue = core::read_catalogue(repository.get(), 32, {.stop = stop, .deadline = {}});
   const core::BackupHead head = chosen(command, repository.get(), catalogue, target, {.stop = stop, .deadline = {}});
   check_major(command, head);
   core::check_wal_coverage(repository.get(), head, target, {.stop = stop, .deadline = {}});
@@ -202,6 +203,7 @@ core::BackupHead restore_files(const RestoreCommand& command, const fs::path& al
     for (const core::TablespaceInfo& space : head.tablespaces)
       options.tablespaces[space.oid] = (all_tablespaces / std::to_string(space.oid)).string();
   say(fmt::format("backup {} ({}) into {}", head.label, size_text(head.bytes), options.data_directory.string()));
+  progress.bytes_total = head.bytes;
   core::restore_backup(repository.get(), head, options, progress,
                        [](const core::LogMessage& message) { say(message.text); }, {.stop = stop, .deadline = {}});
   return head;
@@ -212,8 +214,12 @@ int run(const RestoreCommand& command) {
   std::optional<core::BackupHead> head;
   try {
     run_in_background([&](const std::stop_token& stop) { head = restore_files(command, {}, progress, stop); },
-                      std::chrono::seconds(10),
-                      [&] { say(fmt::format("{}, {} files", size_text(progress.bytes), progress.files.load())); });
+                      progress_interval(),
+                      [&] {
+                        show_progress("dbops restore", fraction_of(progress.bytes, progress.bytes_total),
+                                      fmt::format("{} of {}, {} files", size_text(progress.bytes),
+                                                  size_text(progress.bytes_total), progress.files.load()));
+                      });
   } catch (const Interrupted& signal) {
     say("interrupted; the same command goes on from here");
     return signal.exit_status();

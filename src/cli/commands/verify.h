@@ -10,6 +10,8 @@ struct VerifyCommand {
   std::string backup; // label; empty: all
   bool deep = false, json = false;
   unsigned jobs = 2;
+  bool restart = false; // not from where an interrupted deep one was
+  double gap_time = 30; // seconds
 };
 
 int run(const VerifyCommand& command);

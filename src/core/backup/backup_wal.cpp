@@ -9,6 +9,17 @@ namespace {
 
 constexpr milliseconds pause(200); // between two looks at the store
 
+[[noreturn]] void refuse(const BackupRepository& repository, TimelineId timeline, const std::string& owner) {
+  throw Error(ErrorKind::conflict,
+              "timeline " + std::to_string(timeline) + " in " + repository.store.describe() + " belongs to " + owner,
+              "WAL of this server does not reach that store, so a backup could not be restored. SELECT dbops.check() "
+              "tells more.");
+}
+
+std::string name_of(const Owner& owner) {
+  return owner.description + ", instance " + owner.instance;
+}
+
 } // namespace
 
 void wait_for_backup_wal(const BackupRepository& repository, const BackupWal& wal, Clock& clock, SteadyTime give_up,
@@ -32,11 +43,13 @@ void require_own_wal(const BackupRepository& repository, TimelineId timeline, co
                      const CallContext& context) {
   const auto claim = read_claim(repository.store, repository.system_identifier, timeline, owner, context);
   if (claim && claim->ours) return;
-  throw Error(ErrorKind::conflict,
-              "timeline " + std::to_string(timeline) + " in " + repository.store.describe() + " belongs to " +
-                  (claim ? claim->owner.description + ", instance " + claim->owner.instance : "nobody"),
-              "WAL of this server does not reach that store, so a backup could not be restored. SELECT dbops.check() "
-              "tells more.");
+  refuse(repository, timeline, claim ? name_of(claim->owner) : "nobody");
+}
+
+void refuse_wal_of_others(const BackupRepository& repository, TimelineId timeline, const Owner& owner,
+                          const CallContext& context) {
+  const auto claim = read_claim(repository.store, repository.system_identifier, timeline, owner, context);
+  if (claim && !claim->ours) refuse(repository, timeline, name_of(claim->owner));
 }
 
 } // namespace dbops::core

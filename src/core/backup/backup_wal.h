@@ -22,4 +22,9 @@ void wait_for_backup_wal(const BackupRepository& repository, const BackupWal& wa
 void require_own_wal(const BackupRepository& repository, TimelineId timeline, const Owner& owner,
                      const CallContext& context);
 
+// The same before a backup: throws Error(conflict) when the timeline belongs to another server already. That it belongs
+// to nobody yet is as it should be for one that has archived nothing.
+void refuse_wal_of_others(const BackupRepository& repository, TimelineId timeline, const Owner& owner,
+                          const CallContext& context);
+
 } // namespace dbops::core

@@ -2,6 +2,7 @@
 
 #include "core/base/error.h"
 
+#include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
 
@@ -10,6 +11,8 @@ namespace dbops::core {
 namespace {
 
 using Json = nlohmann::ordered_json;
+
+constexpr std::uint64_t largest_record = 4 << 20; // bytes
 
 std::string dumped(const Json& json) {
   return json.dump(1, ' ', false, Json::error_handler_t::replace);
@@ -43,6 +46,27 @@ void put(const BackupRepository& repository, const std::string& directory, WallT
 }
 
 } // namespace
+
+Proofs proofs_of(const std::vector<DrillRecord>& drills, const std::vector<VerifyRecord>& verifications) {
+  Proofs proofs;
+  const auto note = [](std::map<std::string, WallTime>& last, const std::string& label, WallTime at) {
+    WallTime& then = last[label];
+    then = std::max(then, at);
+  };
+  for (const VerifyRecord& record : verifications)
+    for (const std::string& label : record.whole) {
+      note(proofs.verified, label, record.at);
+      if (record.deep) note(proofs.verified_deep, label, record.at);
+    }
+  for (const DrillRecord& record : drills)
+    if (record.succeeded) note(proofs.drilled, record.backup, record.at);
+  return proofs;
+}
+
+std::optional<WallTime> time_in(const std::map<std::string, WallTime>& times, const std::string& label) {
+  const auto found = times.find(label);
+  return found == times.end() ? std::nullopt : std::optional(found->second);
+}
 
 std::string encode_drill(const DrillRecord& record) {
   Json json = {
@@ -82,6 +106,39 @@ VerifyRecord decode_verification(std::string_view text) {
                         .deep = json.at("deep").get<bool>(),
                         .whole = json.at("whole").get<std::vector<std::string>>()};
   });
+}
+
+void forget_verifications(const BackupRepository& repository, const std::set<std::string>& backups,
+                          const CallContext& context) {
+  std::map<std::string, VerifyRecord> records; // by name, which begins with the time
+  const std::size_t root = repository.key("").size();
+  ListRequest request;
+  request.prefix = repository.key("verify/");
+  do {
+    ListPage page = repository.store.list(request, context);
+    for (const ObjectInfo& object : page.objects) {
+      const std::string name = object.key.substr(root);
+      try {
+        if (const auto content = repository.get(name, ObjectKind::backup_event, largest_record, context))
+          records[name] = decode_verification(as_text(*content));
+      } catch (const Error& error) {
+        if (error.kind() != ErrorKind::corrupt && error.kind() != ErrorKind::key_missing &&
+            error.kind() != ErrorKind::key_wrong && error.kind() != ErrorKind::configuration)
+          throw;
+      }
+    }
+    request.continuation = std::move(page.continuation);
+  } while (!request.continuation.empty());
+  std::set<std::string> whole, whole_deep; // said by a later record
+  for (auto record = records.rbegin(); record != records.rend(); ++record) {
+    bool tells = record == records.rbegin();
+    for (const std::string& label : record->second.whole) {
+      if (!backups.contains(label)) continue;
+      tells = whole.insert(label).second || tells;
+      if (record->second.deep) tells = whole_deep.insert(label).second || tells;
+    }
+    if (!tells) repository.store.remove(repository.key(record->first), context);
+  }
 }
 
 void put_drill(const BackupRepository& repository, const DrillRecord& record, const CallContext& context) {

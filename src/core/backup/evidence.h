@@ -4,6 +4,8 @@
 #include "core/backup/manifest_store.h"
 
 #include <map>
+#include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,6 +29,15 @@ struct VerifyRecord {
   std::vector<std::string> whole = {}; // labels of the backups that it found nothing wrong with
 };
 
+// When each backup, by label, was last found to be whole, and last restored by a drill that succeeded.
+struct Proofs {
+  std::map<std::string, WallTime> verified = {}, verified_deep = {}, drilled = {};
+};
+
+Proofs proofs_of(const std::vector<DrillRecord>& drills, const std::vector<VerifyRecord>& verifications);
+// Absent: never.
+std::optional<WallTime> time_in(const std::map<std::string, WallTime>& times, const std::string& label);
+
 std::string encode_drill(const DrillRecord& record);
 // Both throw Error(corrupt).
 DrillRecord decode_drill(std::string_view json);
@@ -36,5 +47,11 @@ VerifyRecord decode_verification(std::string_view json);
 // "drill/20261121T143000Z-3f09a1b2.json": two may happen in one second.
 void put_drill(const BackupRepository& repository, const DrillRecord& record, const CallContext& context);
 void put_verification(const BackupRepository& repository, const VerifyRecord& record, const CallContext& context);
+
+// For expiry: removes records of verifications that tell nothing any more, since later ones found the same backups
+// whole. The last one stays, and so do drills.
+// backups: labels of those that there are.
+void forget_verifications(const BackupRepository& repository, const std::set<std::string>& backups,
+                          const CallContext& context);
 
 } // namespace dbops::core

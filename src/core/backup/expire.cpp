@@ -1,6 +1,10 @@
 #include "core/backup/expire.h"
 
 #include "core/backup/damaged_packs.h"
+#include "core/backup/evidence.h"
+#include "core/backup/expired_wal.h"
+#include "core/backup/pins.h"
+#include "core/backup/verify_checkpoint.h"
 #include "core/base/error.h"
 #include "core/wal/catalogue.h"
 #include "core/wal/layout.h"
@@ -39,7 +43,9 @@ class Expiry {
     });
     std::ranges::sort(packs_);
     catalogue_ = read_catalogue(repository_, 8, context_);
-    plan(rules);
+    if (!dry_run_) withdraw_stale_announcements(repository_, Pinnable::backup, context_);
+    plan(rules, read_pins(repository_, Pinnable::backup, context_));
+    if (!dry_run_) announce(rules);
     const std::set<PackId> dropped = packs_to_remove();
     remove_backups();
     for (const PackInfo& pack : packs_) {
@@ -50,23 +56,52 @@ class Expiry {
       result_.pack_bytes += pack.size;
     }
     remove_wal();
+    if (!dry_run_) {
+      forget_verify_checkpoints(repository_, context_);
+      std::set<std::string> left;
+      for (const CatalogueEntry& entry : catalogue_)
+        if (entry.head && !expired_.contains(entry.label)) left.insert(entry.label);
+      forget_verifications(repository_, left, context_);
+    }
     return std::move(result_);
   }
 
  private:
-  void plan(const RetentionRules& rules) {
+  void plan(const RetentionRules& rules, const Pins& pins) {
     std::vector<RetentionBackup> backups;
+    // A hold ends when a backup was complete behind its end: a clock that jumps ends none.
+    const WallTime now = repository_.clock.wall_now();
+    const WallTime reached = newest() == nullptr ? now : std::min(now, newest()->head->finished);
     for (const CatalogueEntry& entry : catalogue_) {
       if (!entry.problem.empty())
         throw Error(ErrorKind::configuration,
                     "backup " + entry.label + " cannot be read, so what it needs is not known: " + entry.problem,
                     "Nothing was removed. Give the key file, or remove that backup's objects yourself.");
-      if (entry.head)
-        backups.push_back({entry.label, entry.head->finished, entry.head->start_lsn, entry.head->stop_lsn, false});
+      if (!entry.head) continue;
+      const auto held = held_by(pins, entry.label, reached);
+      backups.push_back({entry.label, entry.head->finished, entry.head->start_lsn, entry.head->stop_lsn,
+                         held.has_value(), held.value_or("")});
     }
-    result_.plan = plan_retention(backups, rules, repository_.clock.wall_now());
+    result_.plan = plan_retention(backups, rules, now);
+    expired_.clear();
     for (const RetentionDecision& decision : result_.plan.decisions)
       if (!decision.keep()) expired_.insert(decision.label);
+  }
+
+  // Who pins one of them from now on is told that it goes; who has pinned one meanwhile keeps it. What was pinned and
+  // is not any more stays as well, as it was not announced.
+  void announce(const RetentionRules& rules) {
+    const std::set<std::string> announced = expired_;
+    if (announced.empty()) return;
+    const std::string run = unique_name(repository_);
+    plan(rules, announce_removal(repository_, Pinnable::backup, announced, run, context_));
+    for (const std::string& label : announced)
+      if (!expired_.contains(label)) withdraw_announcement(repository_, Pinnable::backup, label, run, context_);
+    for (RetentionDecision& decision : result_.plan.decisions)
+      if (!decision.keep() && !announced.contains(decision.label)) {
+        decision.reasons.emplace_back("was pinned");
+        expired_.erase(decision.label);
+      }
   }
 
   [[nodiscard]] const CatalogueEntry* newest() const {
@@ -125,10 +160,11 @@ class Expiry {
       for_each_object(repository_, backup_prefix(entry.label), context_,
                       [&](const std::string& name, const ObjectInfo&) { names.push_back(name); });
       // "begun" last: as long as it is there, the rest is found again.
-      std::stable_partition(names.begin(), names.end(),
-                            [&](const std::string& name) { return name != backup_begun_key(entry.label); });
+      std::erase(names, backup_begun_key(entry.label));
       for (const std::string& name : names)
         remove(name);
+      if (!dry_run_) forget_removed(repository_, Pinnable::backup, entry.label, context_);
+      remove(backup_begun_key(entry.label));
     }
   }
 
@@ -150,7 +186,7 @@ class Expiry {
       if (!segment || segment->number >= from) return;
       for (const auto& [first, last] : needed)
         if (segment->number >= first && segment->number <= last) return;
-      ++result_.wal_objects;
+      if (result_.wal_objects++ == 0 && !dry_run_) note_expired_wal(repository_, size.start_of(from), context_);
       result_.wal_bytes += object.size;
       if (!dry_run_) repository_.store.remove(object.key, context_);
     });

@@ -1,5 +1,6 @@
 #include "core/backup/expire_dumps.h"
 
+#include "core/backup/pins.h"
 #include "core/base/error.h"
 
 #include <algorithm>
@@ -17,7 +18,8 @@ class Expiry {
 
   ExpiredDumps run(const RetentionRules& rules) {
     const std::vector<DumpEntry> dumps = read_dumps(repository_, 8, context_);
-    decide(dumps, rules);
+    decide(dumps, rules, read_pins(repository_, Pinnable::dump, context_));
+    if (!dry_run_) announce();
     for (const DumpDecision& decision : result_.decisions)
       if (decision.reasons.empty()) {
         ++result_.dumps;
@@ -31,22 +33,48 @@ class Expiry {
   }
 
  private:
-  void decide(const std::vector<DumpEntry>& dumps, const RetentionRules& rules) {
+  void decide(const std::vector<DumpEntry>& dumps, const RetentionRules& rules, const Pins& pins) {
+    reached_ = reached(dumps);
     struct Group {
       std::vector<RetentionBackup> backups;
     };
     std::map<std::tuple<std::string, std::vector<std::string>, std::vector<std::string>>, Group> groups;
     for (const DumpEntry& entry : dumps) {
-      if (entry.head)
+      if (entry.head) {
+        const auto held = held_by(pins, entry.label, reached_);
         groups[{entry.head->database, entry.head->tables, entry.head->schemas}].backups.push_back(
-            {entry.label, entry.head->finished, 0, 0, false});
-      else if (!entry.problem.empty())
+            {entry.label, entry.head->finished, 0, 0, held.has_value(), held.value_or("")});
+      } else if (!entry.problem.empty())
         result_.decisions.push_back({entry.label, "", {"not readable"}});
     }
     for (const auto& [key, group] : groups)
       for (RetentionDecision& decision : plan_retention(group.backups, rules, repository_.clock.wall_now()).decisions)
         result_.decisions.push_back({decision.label, std::get<0>(key), std::move(decision.reasons)});
     std::ranges::sort(result_.decisions, {}, &DumpDecision::label);
+  }
+
+  // When holds are looked at: no clock that jumps ends one.
+  [[nodiscard]] WallTime reached(const std::vector<DumpEntry>& dumps) const {
+    const WallTime now = repository_.clock.wall_now();
+    std::optional<WallTime> newest;
+    for (const DumpEntry& entry : dumps)
+      if (entry.head) newest = std::max(newest.value_or(entry.head->finished), entry.head->finished);
+    return newest ? std::min(now, *newest) : now;
+  }
+
+  // As of backups: who pins one from now on is told that it goes; who has done so meanwhile keeps it.
+  void announce() {
+    withdraw_stale_announcements(repository_, Pinnable::dump, context_);
+    std::set<std::string> going;
+    for (const DumpDecision& decision : result_.decisions)
+      if (decision.reasons.empty()) going.insert(decision.label);
+    const std::string run = unique_name(repository_);
+    const Pins pins = announce_removal(repository_, Pinnable::dump, going, run, context_);
+    for (DumpDecision& decision : result_.decisions)
+      if (decision.reasons.empty() && held_by(pins, decision.label, reached_)) {
+        decision.reasons.emplace_back("pinned");
+        withdraw_announcement(repository_, Pinnable::dump, decision.label, run, context_);
+      }
   }
 
   // Told by the store's clock alone, so that no other one can remove what is under way.
@@ -86,6 +114,7 @@ class Expiry {
     std::erase(keys, begun);
     for (const std::string& key : keys)
       remove_object(key);
+    if (!dry_run_) forget_removed(repository_, Pinnable::dump, label, context_);
     remove_object(begun);
     return bytes;
   }
@@ -100,6 +129,7 @@ class Expiry {
   bool dry_run_;
   const LogSink& log_;
   const CallContext& context_;
+  WallTime reached_{};
   ExpiredDumps result_;
 };
 

@@ -1,6 +1,7 @@
 #include "core/backup/recovery_window.h"
 
 #include <algorithm>
+#include <set>
 
 namespace dbops::core {
 
@@ -66,6 +67,18 @@ std::vector<RecoveryWindow> recovery_windows(const std::vector<CatalogueEntry>& 
     add_windows(contents, heads, windows);
   }
   return windows;
+}
+
+std::vector<RecoveryWindow> read_recovery_windows(const BackupRepository& repository,
+                                                  const std::vector<CatalogueEntry>& backups, SegmentSize size,
+                                                  const CallContext& context) {
+  std::set<TimelineId> timelines;
+  for (const CatalogueEntry& entry : backups)
+    if (entry.head) timelines.insert(entry.head->timeline);
+  std::vector<TimelineContents> contents;
+  for (const TimelineId timeline : timelines)
+    contents.push_back(read_timeline(repository.store, repository.system_identifier, timeline, size, {}, context));
+  return recovery_windows(backups, contents);
 }
 
 } // namespace dbops::core

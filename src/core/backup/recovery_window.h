@@ -22,4 +22,9 @@ struct RecoveryWindow {
 std::vector<RecoveryWindow> recovery_windows(const std::vector<CatalogueEntry>& backups,
                                              const std::vector<TimelineContents>& timelines);
 
+// The same, of a store: lists all WAL of the timelines that backups are of.
+std::vector<RecoveryWindow> read_recovery_windows(const BackupRepository& repository,
+                                                  const std::vector<CatalogueEntry>& backups, SegmentSize size,
+                                                  const CallContext& context);
+
 } // namespace dbops::core

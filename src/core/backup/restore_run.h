@@ -27,6 +27,7 @@ struct RestoreProgress {
   std::atomic<std::uint64_t> bytes_kept{0}; // of those: that were there already
   std::atomic<std::uint64_t> bytes_read{0}; // from the store
   std::atomic<std::uint64_t> files{0};
+  std::atomic<std::uint64_t> bytes_total{0}; // of the backup's files; 0: not known yet
 };
 
 // In the data directory from the first change on until it is whole. A directory that has it may be restored into again,

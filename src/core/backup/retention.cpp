@@ -82,7 +82,9 @@ RetentionPlan plan_retention(const std::vector<RetentionBackup>& backups, const 
   if (backups.empty()) return plan;
   plan.decisions.back().reasons.push_back("newest");
   for (std::size_t i = 0; i < backups.size(); ++i) {
-    if (backups[i].pinned) plan.decisions[i].reasons.push_back("pinned");
+    if (backups[i].pinned)
+      plan.decisions[i].reasons.push_back(backups[i].why_pinned.empty() ? "pinned"
+                                                                        : "pinned (" + backups[i].why_pinned + ")");
     if (backups.size() - i <= rules.last) plan.decisions[i].reasons.push_back("last " + std::to_string(rules.last));
   }
   keep_periods(backups, plan.decisions, rules.daily, "day", day_name);

@@ -28,6 +28,7 @@ struct RetentionBackup {
   WallTime finished;
   Lsn start_lsn = 0, stop_lsn = 0;
   bool pinned = false;
+  std::string why_pinned = {};
 };
 
 struct RetentionDecision {

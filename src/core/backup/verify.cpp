@@ -7,6 +7,8 @@
 #include "core/backup/pack_reader.h"
 #include "core/backup/region_map.h"
 #include "core/backup/restore_run.h"
+#include "core/backup/verify_checkpoint.h"
+#include "core/backup/verify_wal.h"
 #include "core/backup/wal_coverage.h"
 #include "core/base/error.h"
 #include "core/base/thread_pool.h"
@@ -21,6 +23,8 @@ namespace {
 
 constexpr std::size_t map_frames_kept = 64;
 constexpr std::size_t most_ranges = 20; // of blocks that are named of one file
+constexpr unsigned readers = 32;        // of manifests at a time: small objects, so that the time is that of the way
+constexpr auto last_words = std::chrono::seconds(10); // to keep what was read, when interrupted
 
 class Verification {
  public:
@@ -30,31 +34,103 @@ class Verification {
         reader_(repository.store, repository.system_identifier, repository.keys), maps_(reader_, map_frames_kept) {}
 
   VerifyResult run() {
-    for (const CatalogueEntry& entry : read_catalogue(repository_, 8, context_)) {
+    if (!options_.label.empty() && !is_backup_label(options_.label)) throw not_there();
+    if (options_.deep)
+      checkpoint_.emplace(repository_, options_.label.empty() ? "all" : options_.label, options_.restart, log_,
+                          context_);
+    try {
+      check_all();
+    } catch (...) {
+      keep_checkpoint();
+      throw;
+    }
+    if (checkpoint_) checkpoint_->finish(context_);
+    return std::move(result_);
+  }
+
+ private:
+  void check_all() {
+    catalogue_ = read_catalogue(repository_, readers, context_);
+    for (const CatalogueEntry& entry : catalogue_) {
       if (!options_.label.empty() && entry.label != options_.label) continue;
       if (!entry.problem.empty()) report(entry.label, "its manifest: " + entry.problem);
       if (!entry.head) continue;
       ++result_.backups;
       heads_.push_back(*entry.head);
       guarded(entry.label, [&] { check_lists(heads_.back()); });
-      guarded(entry.label, [&] { check_wal_coverage(repository_, heads_.back(), consistent_, context_); });
+      guarded(entry.label,
+              [&] { check_consistent(wal_coverage(timeline_of(heads_.back()), heads_.back()), heads_.back()); });
     }
     check_dumps();
-    if (!options_.label.empty() && heads_.empty() && result_.dumps == 0 && result_.damage.empty())
-      throw Error(ErrorKind::configuration, "the store has no finished backup or dump " + options_.label);
+    if (!options_.label.empty() && heads_.empty() && result_.dumps == 0 && result_.damage.empty()) throw not_there();
     find_damaged_packs();
     if (!damaged_.empty()) name_damage();
+    check_wal();
     forget_removed();
     for (const BackupHead& head : heads_)
       if (std::ranges::find(result_.damage, head.label, &Damage::backup) == result_.damage.end())
         result_.whole.push_back(head.label);
     keep_record();
-    return std::move(result_);
+    result_.resumed = checkpoint_ ? checkpoint_->resumed() : 0;
   }
 
- private:
+  [[nodiscard]] Error not_there() const {
+    return {ErrorKind::configuration, "the store has no finished backup or dump " + options_.label};
+  }
+
+  // Also when the caller wants no more.
+  void keep_checkpoint() noexcept {
+    if (!checkpoint_) return;
+    try {
+      checkpoint_->save({.stop = {}, .deadline = std::chrono::steady_clock::now() + last_words});
+    } catch (const std::exception&) { // what is not kept is read again
+    }
+  }
+
+  const TimelineContents& timeline_of(const BackupHead& head) {
+    const auto found = timelines_.find(head.timeline);
+    if (found != timelines_.end()) return found->second;
+    return timelines_
+        .emplace(head.timeline, read_timeline(repository_.store, repository_.system_identifier, head.timeline,
+                                              SegmentSize(head.wal_segment_size), {}, context_))
+        .first->second;
+  }
+
+  void check_wal() {
+    if (heads_.empty()) return;
+    if (options_.label.empty())
+      for (const WalGap& gap : wal_gaps(repository_, catalogue_, options_.gap_time, context_))
+        report(wal_damage, "is missing from " + to_string(gap.from) + " to " + to_string(gap.to) + " of timeline " +
+                               std::to_string(gap.timeline) + ": recovery from backup " + gap.last_backup +
+                               " and those before it ends there");
+    if (!options_.deep) return;
+    const SegmentSize size(heads_.back().wal_segment_size);
+    const auto wanted = [&](const std::optional<SegmentId>& segment) {
+      return options_.label.empty() || (segment && needs(heads_.back(), *segment, size));
+    };
+    const auto read = [&](std::uint64_t bytes) {
+      progress_.bytes += bytes;
+      ++progress_.wal_objects;
+    };
+    for (const DamagedWal& damaged :
+         read_wal(repository_, size, options_.threads, wanted, *checkpoint_, read, context_)) {
+      bool needed = false;
+      for (const BackupHead& head : heads_)
+        if (damaged.segment && needs(head, *damaged.segment, size)) {
+          needed = true;
+          report(head.label, "WAL that it needs to become consistent: \"" + damaged.name + "\": " + damaged.what);
+        }
+      if (!needed) report(wal_damage, "\"" + damaged.name + "\": " + damaged.what);
+    }
+  }
+
+  static bool needs(const BackupHead& head, const SegmentId& segment, SegmentSize size) {
+    return segment.timeline == head.timeline && segment.number >= size.segment_of(head.start_lsn) &&
+           segment.number <= size.segment_of(head.stop_lsn - 1);
+  }
+
   void report(const std::string& backup, const std::string& what) {
-    if (log_) log_({LogLevel::warning, "backup " + backup + ": " + what});
+    if (log_) log_({LogLevel::warning, (backup == wal_damage ? backup : "backup " + backup) + ": " + what});
     result_.damage.push_back({backup, what});
   }
 
@@ -100,9 +176,13 @@ class Verification {
       if (!entry.problem.empty()) report(entry.label, "the manifest of the dump: " + entry.problem);
       if (!entry.head) continue;
       ++result_.dumps;
-      for (const std::string& what :
-           damage_of_dump(repository_, *entry.head, options_.deep, options_.threads, context_))
+      const std::string name = dump_prefix(entry.label);
+      const bool deep = options_.deep && !checkpoint_->has(name);
+      const auto damage = damage_of_dump(repository_, *entry.head, deep, options_.threads, context_);
+      for (const std::string& what : damage)
         report(entry.label, "dump of database \"" + entry.head->database + "\": " + what);
+      if (deep && damage.empty()) checkpoint_->add(name);
+      if (deep) checkpoint_->save(context_, true);
     }
   }
 
@@ -114,7 +194,8 @@ class Verification {
   void forget_removed() {
     std::erase_if(heads_, [this](const BackupHead& head) { return !is_there(backup_head_key(head.label)); });
     std::erase_if(result_.damage, [this](const Damage& damage) {
-      return !is_there(backup_head_key(damage.backup)) && !is_there(dump_head_key(damage.backup));
+      return damage.backup != wal_damage && !is_there(backup_head_key(damage.backup)) &&
+             !is_there(dump_head_key(damage.backup));
     });
   }
 
@@ -156,15 +237,24 @@ class Verification {
         }
       }));
     for (std::future<void>& reading : running)
-      reading.wait();
+      while (reading.wait_for(std::chrono::seconds(1)) != std::future_status::ready)
+        checkpoint_->save(context_, true);
     for (std::future<void>& reading : running)
       reading.get();
+    checkpoint_->save(context_);
   }
 
   void read_pack(const PackInfo& pack) {
+    const std::string name = pack_key(pack.id);
+    if (checkpoint_->has(name)) {
+      ++progress_.packs;
+      return;
+    }
     try {
-      const auto content = repository_.get(pack_key(pack.id), ObjectKind::pack, max_pack_size, context_);
-      if (content) progress_.bytes += pack.size;
+      if (repository_.get(name, ObjectKind::pack, max_pack_size, context_)) {
+        progress_.bytes += pack.size;
+        checkpoint_->add(name);
+      }
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::corrupt && error.kind() != ErrorKind::key_missing &&
           error.kind() != ErrorKind::key_wrong)
@@ -240,9 +330,11 @@ class Verification {
   VerifyProgress& progress_;
   const LogSink& log_;
   const CallContext& context_;
-  const RecoveryTarget consistent_{.kind = RecoveryTarget::Kind::immediate, .value = {}};
   PackReader reader_;
   BlobReader maps_;
+  std::optional<VerifyCheckpoint> checkpoint_; // of a deep one
+  std::vector<CatalogueEntry> catalogue_;
+  std::map<TimelineId, TimelineContents> timelines_;
   std::vector<BackupHead> heads_;
   std::set<PackInfo> packs_;
   std::mutex mutex_;

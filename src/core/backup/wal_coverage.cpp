@@ -16,10 +16,8 @@ constexpr std::uint64_t largest_history = 1 << 20; // bytes
 
 } // namespace
 
-WalCoverage wal_coverage(const BackupRepository& repository, const BackupHead& head, const CallContext& context) {
+WalCoverage wal_coverage(const TimelineContents& contents, const BackupHead& head) {
   const SegmentSize size(head.wal_segment_size);
-  const TimelineContents contents =
-      read_timeline(repository.store, repository.system_identifier, head.timeline, size, {}, context);
   const SegmentNumber first = size.segment_of(head.start_lsn);
   WalCoverage coverage{.until = head.start_lsn};
   SegmentNumber next = first; // the first segment that is not known to be there
@@ -36,9 +34,24 @@ WalCoverage wal_coverage(const BackupRepository& repository, const BackupHead& h
     else if (tail.segment > next && coverage.later_from == 0)
       coverage.later_from = size.start_of(tail.segment);
   }
+  return coverage;
+}
+
+WalCoverage wal_coverage(const BackupRepository& repository, const BackupHead& head, const CallContext& context) {
+  WalCoverage coverage = wal_coverage(read_timeline(repository.store, repository.system_identifier, head.timeline,
+                                                    SegmentSize(head.wal_segment_size), {}, context),
+                                      head);
   for (const TimelineId timeline : list_timelines(repository.store, repository.system_identifier, context))
     if (timeline > head.timeline) coverage.later_timelines.push_back(timeline);
   return coverage;
+}
+
+void check_consistent(const WalCoverage& coverage, const BackupHead& head) {
+  if (coverage.until < head.stop_lsn)
+    throw Error(ErrorKind::configuration,
+                "WAL is missing at " + to_string(coverage.until) + ", which backup " + head.label +
+                    " needs to become consistent",
+                "Use another backup: see \"dbops list\".");
 }
 
 void check_wal_coverage(const BackupRepository& repository, const BackupHead& head, const RecoveryTarget& target,
@@ -46,11 +59,7 @@ void check_wal_coverage(const BackupRepository& repository, const BackupHead& he
   const WalCoverage coverage = wal_coverage(repository, head, context);
   const std::string reachable = "With backup " + head.label + ", recovery reaches from LSN " +
                                 to_string(head.stop_lsn) + " to " + to_string(coverage.until) + ".";
-  if (coverage.until < head.stop_lsn)
-    throw Error(ErrorKind::configuration,
-                "WAL is missing at " + to_string(coverage.until) + ", which backup " + head.label +
-                    " needs to become consistent",
-                "Use another backup: see \"dbops list\".");
+  check_consistent(coverage, head);
   if (target.kind == RecoveryTarget::Kind::immediate) return;
   if (target.lsn) {
     // What is on a later timeline is found by PostgreSQL, and by "dbops wal-get" if it is missing.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/backup/catalogue.h"
+#include "core/wal/catalogue.h"
 
 #include <optional>
 
@@ -16,6 +17,12 @@ struct WalCoverage {
 
 // Of the backup's own timeline. Reads the list of its WAL.
 WalCoverage wal_coverage(const BackupRepository& repository, const BackupHead& head, const CallContext& context);
+
+// The same of what was read of its timeline; later_timelines stays empty.
+WalCoverage wal_coverage(const TimelineContents& contents, const BackupHead& head);
+
+// Throws Error(configuration) when WAL is missing between the backup's start and its stop.
+void check_consistent(const WalCoverage& coverage, const BackupHead& head);
 
 // Throws Error(configuration) when WAL is missing between the backup's start and the target, as far as can be told
 // before recovery: to its stop, to a target LSN, and for the other targets to the end of what is there. The message

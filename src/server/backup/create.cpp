@@ -72,6 +72,9 @@ Request read_request(FunctionCallInfo fcinfo) {
   request.spec.max_bytes_per_second = in.real();
   if (request.spec.max_bytes_per_second && !(*request.spec.max_bytes_per_second >= 1))
     bad_argument("max_bytes_per_second must be at least 1");
+  request.spec.max_replica_lag = in.seconds();
+  if (request.spec.max_replica_lag && !(*request.spec.max_replica_lag > 0))
+    bad_argument("max_replica_lag must be more than 0");
   if (const auto backlog = in.bigint()) request.spec.max_archive_backlog = static_cast<double>(*backlog);
   if (request.spec.max_archive_backlog && *request.spec.max_archive_backlog < 0)
     bad_argument("max_archive_backlog must not be negative");

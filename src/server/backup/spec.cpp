@@ -27,6 +27,7 @@ json to_json(const Spec& spec) {
            {"threads", spec.threads},
            {"archive_timeout", spec.archive_timeout}};
   if (spec.max_bytes_per_second) out["max_bytes_per_second"] = *spec.max_bytes_per_second;
+  if (spec.max_replica_lag) out["max_replica_lag"] = *spec.max_replica_lag;
   if (spec.max_archive_backlog) out["max_archive_backlog"] = *spec.max_archive_backlog;
   return out;
 }
@@ -39,6 +40,7 @@ Spec from_json(const json& in) {
   spec.threads = in.at("threads");
   spec.archive_timeout = in.at("archive_timeout");
   spec.max_bytes_per_second = limit(in, "max_bytes_per_second");
+  spec.max_replica_lag = limit(in, "max_replica_lag");
   spec.max_archive_backlog = limit(in, "max_archive_backlog");
   return spec;
 }

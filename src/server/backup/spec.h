@@ -13,8 +13,10 @@ struct Spec {
   std::string label;                              // for people
   std::map<std::string, std::string> annotations; // for people and programs
   int threads = 2;
-  std::optional<double> max_bytes_per_second, max_archive_backlog; // read; segments that wait for the archiver
-  double archive_timeout = 600;                                    // seconds
+  std::optional<double> max_bytes_per_second, // read
+      max_replica_lag,                        // seconds
+      max_archive_backlog;                    // segments that wait for the archiver
+  double archive_timeout = 600;               // seconds
 };
 
 nlohmann::json to_json(const Spec& spec);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/backup/pins.h"
 #include "core/backup/recovery_window.h"
 #include "core/text/json_text.h"
 #include "server/archive/session_task.h"
@@ -28,6 +29,7 @@ struct Catalogue {
   std::vector<core::DrillRecord> drills;
   std::vector<core::VerifyRecord> verifications;
   std::vector<core::RecoveryWindow> windows;
+  core::Pins pins;
   std::optional<archive::ThreadFailure> failure;
 };
 
@@ -39,21 +41,6 @@ std::shared_ptr<core::CatalogueCache> cache_of(const std::string& store) {
   auto& cache = caches[store];
   if (!cache) cache = std::make_shared<core::CatalogueCache>();
   return cache;
-}
-
-std::vector<core::RecoveryWindow> read_windows(const core::BackupRepository& repository,
-                                               const std::vector<core::CatalogueEntry>& backups, std::uint64_t segment,
-                                               const core::CallContext& context) {
-  std::vector<core::TimelineId> timelines;
-  for (const core::CatalogueEntry& entry : backups)
-    if (entry.head && std::ranges::find(timelines, entry.head->timeline) == timelines.end())
-      timelines.push_back(entry.head->timeline);
-  std::ranges::sort(timelines);
-  std::vector<core::TimelineContents> contents;
-  for (const core::TimelineId timeline : timelines)
-    contents.push_back(core::read_timeline(repository.store, repository.system_identifier, timeline,
-                                           core::SegmentSize(segment), {}, context));
-  return core::recovery_windows(backups, contents);
 }
 
 Catalogue read(Wanted wanted) {
@@ -73,9 +60,12 @@ Catalogue read(Wanted wanted) {
           if (wanted == Wanted::drills) return catalogue;
           catalogue.backups = cache->backups(repository, readers, context);
           if (wanted == Wanted::windows)
-            catalogue.windows = read_windows(repository, catalogue.backups, cluster.segment_size, context);
-          else
+            catalogue.windows = core::read_recovery_windows(repository, catalogue.backups,
+                                                            core::SegmentSize(cluster.segment_size), context);
+          else {
             catalogue.verifications = cache->verifications(repository, readers, context);
+            catalogue.pins = core::read_pins(repository, core::Pinnable::backup, context);
+          }
         } catch (...) {
           catalogue.failure = archive::describe_thread_failure();
         }
@@ -133,32 +123,6 @@ const char* state_of(const core::CatalogueEntry& entry) {
   return entry.head->damaged_blocks > 0 ? "corrupt pages" : "ok";
 }
 
-// When each backup was last found to be whole, and last restored by a drill that succeeded.
-struct Proofs {
-  std::map<std::string, core::WallTime> verified, verified_deep, drilled;
-};
-
-Proofs proofs_of(const Catalogue& catalogue) {
-  Proofs proofs;
-  const auto note = [](std::map<std::string, core::WallTime>& last, const std::string& label, core::WallTime at) {
-    core::WallTime& then = last[label];
-    then = std::max(then, at);
-  };
-  for (const core::VerifyRecord& record : catalogue.verifications)
-    for (const std::string& label : record.whole) {
-      note(proofs.verified, label, record.at);
-      if (record.deep) note(proofs.verified_deep, label, record.at);
-    }
-  for (const core::DrillRecord& record : catalogue.drills)
-    if (record.succeeded) note(proofs.drilled, record.backup, record.at);
-  return proofs;
-}
-
-std::optional<core::WallTime> time_in(const std::map<std::string, core::WallTime>& times, const std::string& label) {
-  const auto found = times.find(label);
-  return found == times.end() ? std::nullopt : std::optional(found->second);
-}
-
 void put_figures(RowBuilder& row, const core::BackupHead& head) {
   row.text(head.user_label);
   row.json(head.annotations);
@@ -175,7 +139,8 @@ void put_figures(RowBuilder& row, const core::BackupHead& head) {
     row.number(figure);
 }
 
-void put_backup(FunctionCallInfo fcinfo, const core::CatalogueEntry& entry, const Proofs& proofs) {
+void put_backup(FunctionCallInfo fcinfo, const core::CatalogueEntry& entry, const core::Proofs& proofs,
+                const std::optional<std::string>& pinned) {
   constexpr int figures = 16; // that an unfinished one lacks
   RowBuilder row;
   row.text(entry.label);
@@ -185,9 +150,11 @@ void put_backup(FunctionCallInfo fcinfo, const core::CatalogueEntry& entry, cons
   else
     for (int i = 0; i < figures; ++i)
       row.null();
-  row.time(time_in(proofs.verified, entry.label));
-  row.time(time_in(proofs.verified_deep, entry.label));
-  row.time(time_in(proofs.drilled, entry.label));
+  row.time(core::time_in(proofs.verified, entry.label));
+  row.time(core::time_in(proofs.verified_deep, entry.label));
+  row.time(core::time_in(proofs.drilled, entry.label));
+  row.boolean(pinned.has_value());
+  row.text(pinned.value_or(""));
   row.text(entry.problem);
   row.store(fcinfo);
 }
@@ -229,9 +196,10 @@ DBOPS_SQL_FUNCTION(dbops_stored_backups) {
   return boundary([fcinfo]() -> Datum {
     call_pg([fcinfo] { InitMaterializedSRF(fcinfo, 0); });
     const Catalogue catalogue = read(Wanted::backups);
-    const Proofs proofs = proofs_of(catalogue);
+    const core::Proofs proofs = core::proofs_of(catalogue.drills, catalogue.verifications);
+    const core::WallTime now = archive::thread_clock().wall_now();
     for (const core::CatalogueEntry& entry : catalogue.backups)
-      put_backup(fcinfo, entry, proofs);
+      put_backup(fcinfo, entry, proofs, core::held_by(catalogue.pins, entry.label, now));
     return static_cast<Datum>(0);
   });
 }

@@ -34,6 +34,7 @@ struct Work {
   archive::Settings settings;
   archive::Cluster cluster;
   Spec spec;
+  core::TimelineId timeline = 0; // that the server writes
   core::LogQueue messages{kept_messages};
   std::optional<core::File> lock;
   std::optional<RepositoryHandle> handle;
@@ -44,6 +45,7 @@ struct Work {
     lock = core::lock_for_backup(cluster.data_directory);
     handle.emplace(open_backup_repository(settings, cluster));
     handle->access.fence->require_repository(context);
+    core::refuse_wal_of_others(handle->repository, timeline, cluster.owner, context);
     core::BackupOptions options;
     options.full = spec.full;
     options.threads = static_cast<unsigned>(spec.threads);
@@ -80,7 +82,7 @@ class BackupJob {
  public:
   BackupJob(Session& session, const Job& job, int slice)
       : session_(session), job_(job), slice_(slice), work_(std::make_shared<Work>()),
-        throttle_({.max_archive_backlog = from_json(job.spec).max_archive_backlog}) {
+        throttle_(limits_of(from_json(job.spec))) {
     Spec spec = from_json(job.spec);
     spec.label = to_utf8(spec.label);
     for (auto annotation = spec.annotations.begin(); annotation != spec.annotations.end(); ++annotation)
@@ -88,6 +90,7 @@ class BackupJob {
     work_->spec = std::move(spec);
     work_->settings = archive::current_settings();
     work_->cluster = archive::this_cluster();
+    (void)GetFlushRecPtr(&work_->timeline);
   }
 
   void run() {
@@ -180,16 +183,20 @@ class BackupJob {
     const core::SteadyTime now = thread_clock().steady_now();
     if (now - reported_ < report_interval) return;
     tell_messages();
-    if (throttled_by() && work_->run) {
-      const std::vector<std::string> reasons = throttle_.reasons(signals_.read(session_, limits(), {}));
+    if (is_throttled() && work_->run) {
+      const std::vector<std::string> reasons = throttle_.reasons(signals_.read(session_, limits_of(work_->spec), {}));
       throttled_ = reasons.empty() ? std::string() : reasons.front();
       work_->run->hold(!throttled_.empty());
     }
     report(now);
   }
 
-  [[nodiscard]] bool throttled_by() const { return work_->spec.max_archive_backlog && work_->progress != nullptr; }
-  [[nodiscard]] core::ThrottleLimits limits() const { return {.max_archive_backlog = work_->spec.max_archive_backlog}; }
+  static core::ThrottleLimits limits_of(const Spec& spec) {
+    return {.max_replica_lag = spec.max_replica_lag, .max_archive_backlog = spec.max_archive_backlog};
+  }
+  [[nodiscard]] bool is_throttled() const {
+    return (work_->spec.max_replica_lag || work_->spec.max_archive_backlog) && work_->progress != nullptr;
+  }
 
   void report(core::SteadyTime now) {
     const core::BackupProgress* const progress = work_->progress;

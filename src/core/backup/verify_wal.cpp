@@ -1,0 +1,140 @@
+#include "core/backup/verify_wal.h"
+
+#include "core/backup/expired_wal.h"
+#include "core/backup/recovery_window.h"
+#include "core/base/error.h"
+#include "core/base/thread_pool.h"
+#include "core/wal/layout.h"
+
+#include <algorithm>
+#include <atomic>
+
+namespace dbops::core {
+
+namespace {
+
+constexpr milliseconds look_again(1000);
+
+std::vector<WalGap> gaps_now(const BackupRepository& repository, const std::vector<CatalogueEntry>& backups,
+                             SegmentSize size, const CallContext& context) {
+  const std::vector<RecoveryWindow> windows = read_recovery_windows(repository, backups, size, context);
+  // After the lists: expiry notes first, and removes then.
+  const Lsn expired = expired_wal(repository, context);
+  std::vector<WalGap> gaps;
+  for (const RecoveryWindow& window : windows)
+    if (window.gap_until > expired) gaps.push_back({window.timeline, window.to, window.gap_until, window.last_backup});
+  return gaps;
+}
+
+std::optional<SegmentId> segment_of(const std::string& name, SegmentSize size) {
+  const auto key = parse_wal_key(name);
+  return key && !key->file.segment.empty() ? parse_segment_name(key->file.segment, size) : std::nullopt;
+}
+
+class WalReading {
+ public:
+  WalReading(const BackupRepository& repository, SegmentSize size, VerifyCheckpoint& checkpoint,
+             const std::function<void(std::uint64_t)>& read, const CallContext& context)
+      : repository_(repository), size_(size), checkpoint_(checkpoint), read_(read), context_(context) {}
+
+  std::vector<DamagedWal> run(unsigned threads, const std::function<bool(const std::optional<SegmentId>&)>& wanted) {
+    ListRequest request;
+    request.prefix = repository_.key("wal/");
+    const std::size_t root = repository_.key("").size();
+    do {
+      ListPage page = repository_.store.list(request, context_);
+      std::vector<std::string> names;
+      for (const ObjectInfo& object : page.objects)
+        // Others than those of WAL are there too, the owner of a timeline among them.
+        if (std::string name = object.key.substr(root);
+            parse_wal_key(name) && wanted(segment_of(name, size_)) && !checkpoint_.has(name))
+          names.push_back(std::move(name));
+      read_page(names, threads);
+      checkpoint_.save(context_, true);
+      request.continuation = std::move(page.continuation);
+    } while (!request.continuation.empty());
+    return std::move(damaged_);
+  }
+
+ private:
+  void read_page(const std::vector<std::string>& names, unsigned threads) {
+    std::atomic<std::size_t> next{0};
+    ThreadPool pool(threads);
+    std::vector<std::future<void>> running;
+    for (unsigned i = 0; i < threads; ++i)
+      running.push_back(pool.submit([&](const std::stop_token&) {
+        for (std::size_t number = next++; number < names.size(); number = next++) {
+          if (context_.stop.stop_requested()) throw Error(ErrorKind::cancelled, "the verification was cancelled");
+          read_object(names[number]);
+        }
+      }));
+    for (std::future<void>& reading : running)
+      reading.wait();
+    for (std::future<void>& reading : running)
+      reading.get();
+  }
+
+  void read_object(const std::string& name) {
+    try {
+      const auto object = repository_.store.get(repository_.key(name), {}, context_);
+      if (!object) return;
+      check(name, decode_object(*object, repository_.keys, size_.bytes(), [](ByteView) {}));
+      checkpoint_.add(name);
+      read_(object->size());
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::corrupt && error.kind() != ErrorKind::key_missing &&
+          error.kind() != ErrorKind::key_wrong && error.kind() != ErrorKind::configuration)
+        throw;
+      const std::lock_guard lock(mutex_);
+      damaged_.push_back({name, segment_of(name, size_), error.what()});
+    }
+  }
+
+  void check(const std::string& name, const ObjectHeader& header) const {
+    if (header.name != name || header.system_identifier != repository_.system_identifier)
+      throw Error(ErrorKind::corrupt, "it belongs elsewhere: its header names \"" + header.name + "\"");
+    const auto key = parse_wal_key(name);
+    if (!key) return;
+    if (header.kind != (key->chunk ? ObjectKind::wal_chunk : object_kind(key->file.kind)))
+      throw Error(ErrorKind::corrupt, "it is of another kind than its name says");
+    const bool whole = !key->chunk && key->file.kind == WalFileKind::segment;
+    if ((whole && header.plaintext_size != size_.bytes()) ||
+        (key->chunk && header.plaintext_size != key->chunk->to - key->chunk->from))
+      throw Error(ErrorKind::corrupt, "it has " + std::to_string(header.plaintext_size) + " bytes of WAL");
+  }
+
+  const BackupRepository& repository_;
+  SegmentSize size_;
+  VerifyCheckpoint& checkpoint_;
+  const std::function<void(std::uint64_t)>& read_;
+  const CallContext& context_;
+  std::mutex mutex_;
+  std::vector<DamagedWal> damaged_;
+};
+
+} // namespace
+
+std::vector<WalGap> wal_gaps(const BackupRepository& repository, const std::vector<CatalogueEntry>& backups,
+                             std::chrono::steady_clock::duration patience, const CallContext& context) {
+  const auto newest = std::ranges::find_if(backups.rbegin(), backups.rend(),
+                                           [](const CatalogueEntry& entry) { return entry.head.has_value(); });
+  if (newest == backups.rend()) return {};
+  const SegmentSize size(newest->head->wal_segment_size);
+  SystemClock clock;
+  const SteadyTime give_up = clock.steady_now() + patience;
+  for (;;) {
+    std::vector<WalGap> gaps = gaps_now(repository, backups, size, context);
+    if (gaps.empty() || clock.steady_now() >= give_up) return gaps;
+    if (context.stop.stop_requested()) throw Error(ErrorKind::cancelled, "the verification was cancelled");
+    clock.sleep_for(look_again, context.stop);
+  }
+}
+
+std::vector<DamagedWal> read_wal(const BackupRepository& repository, SegmentSize size, unsigned threads,
+                                 const std::function<bool(const std::optional<SegmentId>&)>& wanted,
+                                 VerifyCheckpoint& checkpoint, const std::function<void(std::uint64_t)>& read,
+                                 const CallContext& context) {
+  return WalReading(repository, size, checkpoint, read, context).run(threads, wanted);
+}
+
+} // namespace dbops::core

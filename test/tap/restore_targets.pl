@@ -1,0 +1,82 @@
+# Where recovery may be told to end: by LSN, transaction, name, at once, on another timeline; and what is refused before anything
+# is written.
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+use Archive;
+use Backup;
+use Dbops;
+use File::Temp ();
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $directory = File::Temp::tempdir(CLEANUP => 1);
+my $store = Archive::store('file');
+my $node = Archive::primary('origin', $store, init => ['--wal-segsize=1']);
+$node->safe_psql('postgres', 'CREATE TABLE step (n int)');
+my $backup = Backup::take($node, $store);
+my %at;
+sub step { my ($n) = @_; return $node->safe_psql('postgres', "INSERT INTO step VALUES ($n)"); }
+step(1);
+$at{lsn} = Dbops::value($node, 'SELECT pg_current_wal_insert_lsn()');
+step(2);
+$at{xid} = Dbops::value($node, 'WITH i AS (INSERT INTO step VALUES (3) RETURNING 1) SELECT pg_current_xact_id()::text::bigint % 4294967296 FROM i');
+step(4);
+Dbops::value($node, q{SELECT pg_create_restore_point('before it')});
+step(5);
+Archive::wait_durable($node);
+
+sub reaches
+{
+	my ($name, $expected, @arguments) = @_;
+	my $copy = Backup::restored($name, $store, arguments => \@arguments);
+	is(Dbops::value($copy, 'SELECT coalesce(max(n), 0) FROM step'), $expected, "$name: it ends there");
+	is(Dbops::value($copy, 'SHOW archive_mode'), 'off', "$name: and does not archive");
+	$copy->stop;
+	$copy->clean_node;
+	return;
+}
+reaches('lsn', 1, '--target-lsn', $at{lsn});
+reaches('xid', 3, '--target-xid', $at{xid});
+reaches('name', 4, '--target-name', 'before it');
+reaches('immediate', 0, '--target-immediate');
+
+# It waits at the target when it is told to.
+my $paused = Backup::restore('paused', $store, arguments => [ '--target-lsn', $at{lsn}, '--target-action', 'pause' ]);
+$paused->start;
+ok(Dbops::wait_for($paused, 'SELECT pg_get_wal_replay_pause_state()', 'paused', 60), 'pause: it waits at the target');
+is(Dbops::value($paused, 'SELECT max(n) FROM step'), 1, 'pause: where one may look');
+$paused->stop('immediate');
+$paused->clean_node;
+
+# A timeline of its own, made by a restore that is to stay.
+my $second = Backup::restore('second', $store, arguments => [ '--target-lsn', $at{lsn}, '--keep-archiving' ]);
+$second->start;
+Archive::wait_promoted($second);
+$second->safe_psql('postgres', 'INSERT INTO step VALUES (22)');
+Archive::wait_durable($second);
+$second->stop;
+reaches('latest', 22);
+reaches('current', 5, '--timeline', 'current');
+reaches('first', 5, '--timeline', 1);
+reaches('numbered', 22, '--timeline', 2);
+
+sub refused
+{
+	my ($what, $why, @arguments) = @_;
+	my $run = Backup::dbops('restore', '-D', "$directory/new", @arguments, Backup::store_options($store));
+	is($run->{status}, 2, "$what is refused");
+	like($run->{err}, $why, "$what: it says why");
+	ok(!-e "$directory/new", "$what: and makes nothing");
+	return;
+}
+refused('an LSN before the backup', qr/no backup was complete at the recovery target.*reaches from/s, '--target-lsn', '0/100');
+refused('a timeline that is not there', qr/no backup lies on the history/, '--timeline', 7);
+refused('two targets', qr/./, '--target-immediate', '--target-xid', 5);
+
+$node->stop;
+
+done_testing();

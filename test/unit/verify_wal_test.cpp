@@ -1,0 +1,215 @@
+// What a verification says of WAL, and where one goes on that was interrupted.
+#include "core/backup/verify.h"
+
+#include "core/backup/evidence.h"
+#include "core/backup/expire.h"
+#include "core/base/error.h"
+#include "core/store/memory_store.h"
+#include "core/wal/layout.h"
+#include "fake_time_and_random.h"
+#include "wal_fixture.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+
+namespace dbops::core {
+namespace {
+
+using namespace std::chrono_literals;
+
+class VerifyWalTest : public testing::Test {
+ protected:
+  VerifyWalTest() : store_(clock_) {
+    for (SegmentNumber number = 1; number <= 12; ++number)
+      segment(number);
+    store_.put_if_absent(repository().key("wal/00000001/owner.json"), as_bytes("{}"), {});
+    backup(2);
+    backup(6);
+    backup(9);
+  }
+  [[nodiscard]] BackupRepository repository() {
+    return {.store = store_,
+            .clock = clock_,
+            .random = random_,
+            .system_identifier = test_system_identifier,
+            .keys = nullptr,
+            .origin = "t",
+            .compression_level = 1};
+  }
+  std::string key_of(SegmentNumber number) {
+    return wal_file_key(*parse_wal_file_name(segment_name({1, number}, size_)));
+  }
+  void segment(SegmentNumber number) {
+    repository().put(key_of(number), ObjectKind::wal_segment, make_segment({1, number}, size_), {});
+  }
+  // Within one segment.
+  void backup(SegmentNumber number) {
+    clock_.advance(24h);
+    BackupHead head;
+    head.label = iso8601_basic(clock_.wall);
+    head.system_identifier = test_system_identifier;
+    head.wal_segment_size = std::uint32_t(size_.bytes());
+    head.started = head.finished = clock_.wall;
+    head.timeline = 1;
+    head.start_lsn = size_.start_of(number) + 100;
+    head.stop_lsn = head.start_lsn + 1000;
+    head.content = digest_of_parts({});
+    const BackupRepository where = repository();
+    where.put(backup_begun_key(head.label), ObjectKind::backup_event, as_bytes("{}"), {});
+    where.put(backup_head_key(head.label), ObjectKind::backup_head, as_bytes(encode_head(head)), {});
+    labels_.push_back(head.label);
+  }
+  void remove(SegmentNumber number) { store_.remove(repository().key(key_of(number)), {}); }
+  VerifyResult look(VerifyOptions options = {}) {
+    options.gap_time = 0s;
+    VerifyProgress progress;
+    VerifyResult result = verify(repository(), options, progress, {}, {});
+    wal_read_ = progress.wal_objects;
+    return result;
+  }
+  static std::string text(const VerifyResult& result) {
+    std::string text;
+    for (const Damage& damage : result.damage)
+      text += damage.backup + ": " + damage.what + "\n";
+    return text;
+  }
+
+  const SegmentSize size_{1 << 20};
+  FakeClock clock_;
+  SeededRandom random_;
+  MemoryStore store_;
+  std::vector<std::string> labels_;
+  std::uint64_t wal_read_ = 0;
+};
+
+TEST_F(VerifyWalTest, AGapInAWindowIsDamageButOfNoBackup) {
+  EXPECT_EQ(text(look()), "");
+  remove(7);
+  const VerifyResult result = look();
+  EXPECT_EQ(text(result), "WAL: is missing from 0/700000 to 0/800000 of timeline 1: recovery from backup " +
+                              labels_[1] + " and those before it ends there\n");
+  EXPECT_EQ(result.whole, labels_) << "each of them can be made consistent";
+  remove(9);
+  EXPECT_EQ(look().whole, (std::vector<std::string>{labels_[0], labels_[1]}));
+}
+
+TEST_F(VerifyWalTest, WhatExpiryHasRemovedIsNoGap) {
+  const BackupRepository where = repository();
+  EXPECT_GT(expire(where, {.daily = 3, .pitr_window = 1h}, false, {}, {}).wal_objects, 0U);
+  EXPECT_FALSE(store_.head(where.key(key_of(4)), {}));
+  EXPECT_EQ(text(look({.deep = true})), "");
+  remove(10);
+  EXPECT_NE(text(look()).find("0/A00000 to 0/B00000"), std::string::npos) << "but what comes after that is";
+}
+
+TEST_F(VerifyWalTest, ExpiryThatIsKilledLeavesNoGapEither) {
+  const BackupRepository where = repository();
+  std::atomic<int> removed{0};
+  store_.set_hook([&](MemoryStore::Operation operation, const std::string& key, bool) {
+    if (operation == MemoryStore::Operation::remove && key.find("/wal/") != std::string::npos && removed++ == 2)
+      throw Error(ErrorKind::unavailable, "killed");
+  });
+  EXPECT_THROW(expire(where, {.daily = 3, .pitr_window = 1h}, false, {}, {}), Error);
+  store_.set_hook({});
+  EXPECT_EQ(text(look()), "");
+}
+
+TEST_F(VerifyWalTest, DeepReadsWal) {
+  const BackupRepository where = repository();
+  EXPECT_EQ(text(look({.deep = true})), "");
+  EXPECT_EQ(wal_read_, 12U);
+  EXPECT_EQ(text(look({.label = labels_[0], .deep = true})), "");
+  EXPECT_EQ(wal_read_, 1U) << "that of one backup";
+  const Bytes good = store_.get(where.key(key_of(6)), {}, {}).value();
+  Bytes bad = good;
+  bad[bad.size() / 2] ^= std::byte(1);
+  store_.overwrite(where.key(key_of(6)), bad);
+  EXPECT_EQ(text(look()), "") << "which is not seen without reading";
+  VerifyResult result = look({.deep = true});
+  EXPECT_EQ(result.damage.at(0).backup, labels_[1]);
+  EXPECT_NE(text(result).find(key_of(6)), std::string::npos);
+  EXPECT_EQ(result.whole, (std::vector<std::string>{labels_[0], labels_[2]}));
+  store_.overwrite(where.key(key_of(6)), good);
+  store_.overwrite(where.key(key_of(7)), store_.get(where.key(key_of(8)), {}, {}).value());
+  result = look({.deep = true});
+  EXPECT_EQ(result.damage.at(0).backup, wal_damage) << "another segment under its name";
+  EXPECT_EQ(result.whole, labels_);
+  store_.overwrite(where.key(key_of(7)), Bytes(good.begin(), good.begin() + 5000));
+  EXPECT_EQ(look({.deep = true}).damage.size(), 1U) << "half a segment";
+}
+
+TEST_F(VerifyWalTest, OneThatWasInterruptedGoesOn) {
+  const BackupRepository where = repository();
+  std::stop_source stop;
+  std::atomic<int> reads{0};
+  store_.set_hook([&](MemoryStore::Operation operation, const std::string& key, bool) {
+    if (operation == MemoryStore::Operation::get && key.find("/wal/") != std::string::npos && ++reads == 7)
+      stop.request_stop();
+  });
+  const auto run = [&](bool restart = false) {
+    clock_.advance(1min);
+    VerifyProgress progress;
+    const VerifyResult result = verify(where, {.deep = true, .threads = 1, .restart = restart, .gap_time = 0s},
+                                       progress, {}, {.stop = stop.get_token(), .deadline = {}});
+    EXPECT_EQ(text(result), "");
+    return result.resumed;
+  };
+  const auto interrupt = [&] {
+    reads = 0;
+    EXPECT_THROW(run(), Error);
+    stop = std::stop_source();
+    reads = 100;
+  };
+  interrupt();
+  EXPECT_EQ(run(), 7U);
+  EXPECT_EQ(reads, 105) << "the rest is read";
+  EXPECT_EQ(run(), 0U) << "the next one reads all";
+  interrupt();
+  EXPECT_EQ(run(true), 0U) << "when that is wanted";
+  interrupt();
+  clock_.advance(24h * 8);
+  EXPECT_EQ(run(), 0U) << "too long ago";
+  interrupt();
+  ListRequest request;
+  request.prefix = where.key("verifying/");
+  const std::size_t before = store_.list(request, {}).objects.size();
+  expire(where, {.last = 3}, false, {}, {});
+  EXPECT_LT(store_.list(request, {}).objects.size(), before) << "what ended is forgotten";
+  EXPECT_EQ(run(), 7U) << "but not what is to be gone on with";
+  interrupt();
+  Bytes bad = store_.get(where.key(key_of(12)), {}, {}).value();
+  bad[bad.size() / 2] ^= std::byte(1);
+  store_.overwrite(where.key(key_of(12)), bad);
+  VerifyProgress progress;
+  EXPECT_EQ(verify(where, {.deep = true, .gap_time = 0s}, progress, {}, {}).damage.size(), 1U);
+}
+
+TEST_F(VerifyWalTest, VerificationsThatTellNothingMoreAreForgotten) {
+  const BackupRepository where = repository();
+  const auto records = [&] {
+    ListRequest request;
+    request.prefix = where.key("verify/");
+    return store_.list(request, {}).objects.size();
+  };
+  const auto put = [&](bool deep, std::vector<std::string> whole) {
+    clock_.advance(1h);
+    put_verification(where, {.at = clock_.wall, .deep = deep, .whole = std::move(whole)}, {});
+  };
+  put(true, {labels_[0], "20000101T000000Z"}); // the last deep one of the first
+  put(false, labels_);
+  put(true, {labels_[1]});
+  put(false, labels_);
+  expire(where, {.last = 3}, true, {}, {});
+  EXPECT_EQ(records(), 4U);
+  expire(where, {.last = 3}, false, {}, {});
+  EXPECT_EQ(records(), 3U);
+  expire(where, {.last = 2}, false, {}, {});
+  EXPECT_EQ(records(), 2U) << "that of a backup that has gone goes, too";
+  put(true, labels_);
+  expire(where, {.last = 2}, false, {}, {});
+  EXPECT_EQ(records(), 1U);
+}
+
+} // namespace
+} // namespace dbops::core
