@@ -182,6 +182,7 @@ SERVER_SOURCES = \
 	src/server/backfill/table.cpp \
 	src/server/backfill/trigger_filter.cpp \
 	src/server/backfill/unit.cpp \
+	src/server/backfill/wal_ahead.cpp \
 	src/server/backfill/work.cpp \
 	src/server/lifecycle/dependents.cpp \
 	src/server/lifecycle/expired_partitions.cpp \

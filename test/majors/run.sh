@@ -87,8 +87,9 @@ for suite in "$@"; do
     failed=$((failed + 1))
     continue
   fi
-  rm -rf "$folder/dbops"
-  mkdir "$folder/dbops"
+  # What was built there stays; make builds what is older than its source.
+  mkdir -p "$folder/dbops"
+  find "$folder/dbops" -path "$folder/dbops/build" -prune -o -type f ! -name '*.o' ! -name '*.d' -exec rm -f {} +
   tar -C "$ROOT" -c --exclude=./build --exclude=./.git --exclude='*.o' --exclude='*.d' --exclude='*.so' --exclude='dbops--*.sql' . |
     tar -C "$folder/dbops" -x --no-same-owner
   # shellcheck disable=SC2086

@@ -71,5 +71,16 @@ $node->reload;
 ok(Dbops::wait_for($node, q{SELECT count(*) FROM dbops.jobs WHERE state IN ('queued', 'running')}, 0), 'they run when they may');
 is(Dbops::value($node, q{SELECT state, count(*) FROM dbops.jobs GROUP BY 1 ORDER BY 1}), "cancelled|9000\nsucceeded|1001", 'all of them');
 cmp_ok(scalar(forks()), '<', 300, 'and not with a process for each: ' . forks());
+# One that waits for ever, written by hand, keeps no other from its turn.
+$node->safe_psql('postgres', 'ALTER SYSTEM SET dbops.max_workers = 0');
+$node->reload;
+ok(Dbops::wait_for($node, 'SHOW dbops.max_workers', 0), 'no worker again');
+my ($never, $second) = map { Dbops::backfill($node, "'t', 'n = $_', 'n IS DISTINCT FROM $_'") } 3, 4;
+$node->safe_psql('postgres', "UPDATE dbops.job SET not_before = 'infinity' WHERE job_id = $never");
+$node->safe_psql('postgres', 'ALTER SYSTEM SET dbops.max_workers = 2');
+$node->reload;
+is(Dbops::wait_job($node, $second), 'succeeded', 'beside a job that waits for ever another runs');
+idle('a job that waits for ever');
+unlike(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/ERROR:|FATAL:|cannot subtract/, 'and nothing fails');
 $node->stop;
 done_testing();

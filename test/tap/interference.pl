@@ -171,4 +171,23 @@ like($said, qr/^.*ERROR:  job $job failed: [^\n]*columns[^\n]*$/m, 'a session fa
 is(() = $said =~ /ERROR/g, 1, 'and is not in its own way afterwards') or diag $said;
 is(Dbops::job_state($node, $job), 'succeeded', 'when it is mended it can be done');
 
+# --- Segments of WAL: commits wait for whoever makes one, so the job makes what it needs between two batches -------------------
+my $segments = Dbops::node('segments', init => [ extra => ['--wal-segsize=1'] ],
+	conf => "wal_recycle = off\ncheckpoint_timeout = 1h\nmax_wal_size = 4GB\nautovacuum = off\n");
+$segments->safe_psql('postgres', 'CREATE TABLE w AS SELECT i AS id, 0 AS n FROM generate_series(1, 100000) i; ALTER TABLE w ADD PRIMARY KEY (id)');
+my $ahead = q{SELECT count(*) FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$' AND name > pg_walfile_name(pg_current_wal_insert_lsn())};
+my $before = Dbops::value($segments, $ahead);    # those of the start
+$job = Dbops::backfill($segments, q{'w', 'n = 1', 'n = 0 AND id <= 100'});
+is(Dbops::wait_job($segments, $job), 'succeeded', 'a small job');
+cmp_ok(Dbops::value($segments, $ahead), '<=', $before, 'makes none');
+$job = Dbops::backfill($segments, q{'w', 'n = 2', 'n <> 2', max_batch_rows => 1000});
+is(Dbops::wait_job($segments, $job), 'succeeded', 'a larger one');
+my $made = Dbops::value($segments, $ahead);
+cmp_ok($made, '>=', $before + 5, "makes them: $before, then $made");
+cmp_ok($made, '<=', 64, 'and not more than it may');
+is(Dbops::value($segments, 'SELECT count(*) FROM w WHERE n = 2'), 100000, 'every row');
+$segments->stop('immediate');
+$segments->start;
+is(Dbops::value($segments, 'SELECT count(*) FROM w WHERE n = 2'), 100000, 'and after a crash recovery does not mind them');
+$segments->stop;
 done_testing();

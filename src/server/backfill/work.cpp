@@ -12,6 +12,7 @@
 #include "server/backfill/bisect.h"
 #include "server/backfill/claim.h"
 #include "server/backfill/pace.h"
+#include "server/backfill/wal_ahead.h"
 #include "server/compat.h"
 #include "server/engine/toplevel.h"
 #include "server/engine/wait.h"
@@ -135,6 +136,7 @@ class SliceWork {
   [[nodiscard]] bool rule_allows();
   bool overtaken_by_key_walk();
   void vacuum_if_due();
+  void keep_wal_ahead();
   void give_back_lock() {
     if (const std::optional<int> slice = std::exchange(adopted_, std::nullopt)) SliceLock::release(job_.id, *slice);
   }
@@ -168,6 +170,9 @@ class SliceWork {
       false;               // a claim with its first batch was rolled back: claim first, so that the unit can be halved
   bool ran_batch_ = false; // in the transaction under way
   int resource_failures_ = 0;
+  int hindered_ = 0;            // transactions in a row that met a lock
+  std::uint64_t wal_bytes_ = 0; // written by this run
+  WalAhead wal_ahead_;
   std::optional<int> adopted_;    // slice whose work this transaction takes over
   std::int64_t since_vacuum_ = 0; // rows changed here since it was last asked whether VACUUM is due
   std::minstd_rand random_{static_cast<std::uint32_t>(MyProcPid)};
@@ -218,6 +223,7 @@ SliceEnd SliceWork::run() {
       return SliceEnd::leave;
     }
     vacuum_if_due();
+    keep_wal_ahead();
   }
 }
 
@@ -238,6 +244,7 @@ Step SliceWork::step() {
       committing = true;
       return result;
     });
+    hindered_ = 0;
     if (ran_batch_) { // committed: deferred constraints have had their say
       retried_row_ = claim_apart_ = false;
       resource_failures_ = 0;
@@ -427,6 +434,7 @@ void SliceWork::run_unit() {
   }
   ran_batch_ = true;
   since_vacuum_ += result.rows;
+  wal_bytes_ += result.wal_bytes;
   ++batches_;
   checkpoint(result, took, range);
   runner_.keep_settings_until_commit();
@@ -540,9 +548,13 @@ std::int64_t SliceWork::still_matching(std::int64_t limit, bool& uncounted) {
   for (const Oid relation : family(job_.target)) {
     const Table* table = described(relation);
     if (table == nullptr) continue;
+    const std::string name = table->name;
     try {
       rows += in_savepoint([&] { return runner_.matching(*table, limit - rows); });
     } catch (const SqlError& error) {
+      // Dropped, or renamed, between the look at it and the statement: counted anew with the tables that there are.
+      if (error.code == ERRCODE_UNDEFINED_TABLE && qualified_name(relation) != name)
+        throw SqlError(ERRCODE_LOCK_NOT_AVAILABLE, error.message);
       if (core::classify(error.sqlstate()) != core::ErrorClass::row) throw;
       if (!spec_.keyed) throw unprovable(error);
       uncounted = true;
@@ -618,7 +630,7 @@ void SliceWork::hindered(const SqlError& error) {
   });
   const bool on_table = std::exchange(locking_table_, false) || (work_.empty() && claim_apart_);
   claim_apart_ = claim_apart_ || (work_.empty() && !on_table);
-  int tries = 0;
+  int tries = ++hindered_;
   if (!work_.empty()) tries = ++work_.back().tries;
   if (on_table) {
     pace_.say_waiting("a lock on the table");
@@ -795,6 +807,16 @@ void SliceWork::vacuum_if_due() {
   } catch (const SqlError&) {
     // Worth having, not worth failing for. When it was cancelled, somebody needs the table, or has steered the job,
     // which the next step sees.
+  }
+}
+
+void SliceWork::keep_wal_ahead() {
+  try {
+    while (const std::optional<std::uint64_t> segment = wal_ahead_.missing(wal_bytes_))
+      session_.transaction([&segment] { make_wal_segment(*segment); });
+  } catch (const SqlError& error) {
+    // No space, say. Whoever needs the segment makes it, or says why it cannot be.
+    if (error.code == ERRCODE_QUERY_CANCELED) failed(error);
   }
 }
 
