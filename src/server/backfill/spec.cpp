@@ -51,6 +51,8 @@ json to_json(const Spec& spec) {
   if (spec.rule != 0) {
     out["rule"] = spec.rule;
     out["cutoff"] = spec.cutoff;
+  }
+  if (!spec.age_column.empty()) {
     out["age_column"] = spec.age_column;
     out["by_age"] = spec.by_age;
   }
