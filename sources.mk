@@ -162,6 +162,8 @@ SERVER_SOURCES = \
 	src/server/engine/shared.cpp \
 	src/server/engine/signals.cpp \
 	src/server/engine/sight.cpp \
+	src/server/engine/submit.cpp \
+	src/server/engine/time_limit.cpp \
 	src/server/engine/toplevel.cpp \
 	src/server/engine/wait.cpp \
 	src/server/engine/wake.cpp \
@@ -225,11 +227,27 @@ SERVER_SOURCES = \
 	src/server/soft_delete/rule.cpp \
 	src/server/soft_delete/table_objects.cpp \
 	src/server/soft_delete/unique_keys.cpp \
+	src/server/ddl/attach_steps.cpp \
+	src/server/ddl/blockers.cpp \
+	src/server/ddl/catalog.cpp \
+	src/server/ddl/checks.cpp \
+	src/server/ddl/clean_up.cpp \
+	src/server/ddl/constraint_steps.cpp \
+	src/server/ddl/create.cpp \
+	src/server/ddl/index_steps.cpp \
+	src/server/ddl/input.cpp \
+	src/server/ddl/partition.cpp \
+	src/server/ddl/shadow.cpp \
+	src/server/ddl/spec.cpp \
+	src/server/ddl/step.cpp \
+	src/server/ddl/work.cpp \
 	src/server/lint/alter_table.cpp \
 	src/server/lint/catalog.cpp \
 	src/server/lint/lint.cpp \
 	src/server/lint/script.cpp \
-	src/server/lint/statements.cpp
+	src/server/lint/statements.cpp \
+	src/server/trace/clones.cpp \
+	src/server/trace/trace.cpp
 
 CLI_SOURCES = \
 	src/cli/background.cpp \
@@ -277,7 +295,9 @@ SCHEMA_SOURCES = \
 	src/schema/schedule.sql \
 	src/schema/lifecycle.sql \
 	src/schema/soft_delete.sql \
+	src/schema/ddl.sql \
 	src/schema/archive.sql \
 	src/schema/backup.sql \
 	src/schema/migration.sql \
-	src/schema/lint.sql
+	src/schema/lint.sql \
+	src/schema/trace.sql

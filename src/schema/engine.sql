@@ -2,7 +2,8 @@
 
 CREATE TABLE dbops.job (
   job_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  kind text NOT NULL CHECK (kind IN ('backfill', 'batch_delete', 'retain', 'schedule', 'backup')),
+  kind text NOT NULL CHECK (kind IN ('backfill', 'batch_delete', 'retain', 'schedule', 'backup', 'create_index', 'add_unique', 'drop_index',
+    'reindex', 'set_not_null', 'add_check', 'add_foreign_key', 'validate_constraint', 'attach_partition', 'clean_up')),
   target_oid oid NOT NULL,
   target_name text NOT NULL,               -- as it was when the job was made; for people
   owner_oid oid NOT NULL,                  -- runs as this role; by OID, so that a new role of the same name inherits nothing
@@ -207,6 +208,44 @@ CREATE FUNCTION dbops.family_dead_tuples(target oid) RETURNS bigint
 COMMENT ON FUNCTION dbops.family_dead_tuples(oid) IS
   'The server''s count of dead rows in a table, partitions and inheritance children included.';
 
+CREATE FUNCTION dbops.describe_process(pid integer) RETURNS text
+  LANGUAGE sql STABLE STRICT
+  RETURN (SELECT pg_catalog.format('process %s (%s%s%s)', pid,
+            coalesce('role ' || a.usename, a.backend_type, 'gone'),
+            coalesce(', application ' || nullif(a.application_name, ''), ''),
+            coalesce(', transaction since ' || pg_catalog.to_char(a.xact_start, 'YYYY-MM-DD HH24:MI:SS'), ''))
+          FROM (SELECT 1) one LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = describe_process.pid);
+COMMENT ON FUNCTION dbops.describe_process(integer) IS
+  'A process of the server for people: role, application, since when its transaction runs (where the caller may see that).';
+
+-- Of a statement that reports nothing by itself while it runs.
+CREATE FUNCTION dbops.statement_progress(pid integer, OUT phase text, OUT fraction double precision, OUT counters jsonb, OUT waits_for text)
+  LANGUAGE sql VOLATILE STRICT
+  BEGIN ATOMIC
+    SELECT p.phase,
+           -- How the time of a concurrent build is spread, about: two reads of the table, a sort, the writing of the tree.
+           CASE WHEN p.phase LIKE 'building index: scanning table%' THEN 0.5 * p.blocks_done / nullif(p.blocks_total, 0)
+                WHEN p.phase LIKE 'building index: sorting%' THEN 0.5
+                WHEN p.phase LIKE 'building index: loading%' THEN 0.6 + 0.15 * p.tuples_done / nullif(p.tuples_total, 0)
+                WHEN p.phase LIKE 'building index%' THEN 0.5 * p.blocks_done / nullif(p.blocks_total, 0)
+                WHEN p.phase LIKE '%before validation' THEN 0.75
+                WHEN p.phase LIKE 'index validation: scanning index%' THEN 0.75 + 0.05 * p.blocks_done / nullif(p.blocks_total, 0)
+                WHEN p.phase LIKE 'index validation: sorting%' THEN 0.8
+                WHEN p.phase LIKE 'index validation%' THEN 0.8 + 0.19 * p.blocks_done / nullif(p.blocks_total, 0)
+                WHEN p.phase LIKE 'waiting for old snapshots%' OR p.phase LIKE '%before marking dead' OR p.phase LIKE '%before dropping' THEN 0.99
+           END,
+           CASE WHEN p.phase IS NOT NULL THEN pg_catalog.jsonb_build_object('command', p.command, 'phase', p.phase,
+             'blocks_done', p.blocks_done, 'blocks_total', p.blocks_total, 'tuples_done', p.tuples_done, 'tuples_total', p.tuples_total,
+             'lockers_done', p.lockers_done, 'lockers_total', p.lockers_total) END,
+           (SELECT 'the end of ' || pg_catalog.string_agg(CASE b WHEN 0 THEN 'a prepared transaction' ELSE dbops.describe_process(b) END, '; ')
+            FROM pg_catalog.unnest(CASE WHEN a.wait_event_type = 'Lock' THEN pg_catalog.pg_blocking_pids(statement_progress.pid) END) b)
+    FROM (SELECT 1) one
+    LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = statement_progress.pid
+    LEFT JOIN pg_catalog.pg_stat_progress_create_index p ON p.pid = statement_progress.pid;
+  END;
+COMMENT ON FUNCTION dbops.statement_progress(integer) IS
+  'What the statement of a process is at, by the server''s own progress view for index builds: phase, done as a fraction (NULL: not known), its counters, and whose end it waits for.';
+
 CREATE VIEW dbops.jobs WITH (security_barrier) AS
   SELECT j.job_id, j.kind,
          coalesce((SELECT c.oid::pg_catalog.regclass::text FROM pg_catalog.pg_class c WHERE c.oid = j.target_oid),
@@ -251,7 +290,7 @@ CREATE VIEW dbops.progress WITH (security_barrier) AS
   SELECT j.job_id, j.state, s.rows_done, greatest(j.rows_total, s.rows_done) AS rows_total,
          CASE WHEN j.state = 'succeeded' THEN 100.0
               WHEN j.rows_total IS NOT NULL
-              THEN round(least(100.0 * s.rows_done / nullif(greatest(j.rows_total, s.rows_done), 0), 99.9)::numeric, 1)
+              THEN round(least(100.0 * (s.rows_done + coalesce(a.fraction, 0)) / nullif(greatest(j.rows_total, s.rows_done), 0), 99.9)::numeric, 1)
          END AS percent,
          round(s.rate::numeric, 1) AS rows_per_second,
          CASE WHEN j.state = 'running' AND s.rate > 1e-6
@@ -266,7 +305,7 @@ CREATE VIEW dbops.progress WITH (security_barrier) AS
              WHEN NOT dbops.has_launcher() THEN 'CALL dbops.run(' || j.job_id || '): no launcher, dbops is not in shared_preload_libraries'
              WHEN dbops.lacks_processes() THEN 'a free process: max_worker_processes is too low'
              ELSE coalesce(j.last_hint, 'a free worker') END
-           WHEN 'running' THEN s.waiting_for
+           WHEN 'running' THEN coalesce(s.waiting_for, a.waits_for)
            WHEN 'paused' THEN CASE WHEN j.last_sqlstate = '54000' THEN j.last_hint ELSE 'SELECT dbops.resume(' || j.job_id || ')' END
          END AS waiting_for,
          CASE j.state
@@ -274,7 +313,7 @@ CREATE VIEW dbops.progress WITH (security_barrier) AS
            WHEN 'running' THEN s.waiting_since
            WHEN 'paused' THEN (SELECT max(e.at) FROM dbops.job_event e WHERE e.job_id = j.job_id AND e.action = 'pause')
          END AS waiting_since,
-         c.strategy, c.pass, c.position AS current_range, s.batches, s.batch_rows,
+         c.strategy, c.pass, coalesce(c.position, a.counters) AS current_range, s.batches, s.batch_rows,
          dbops.histogram_percentile(s.batch_times, 0.5) AS batch_time_p50,
          dbops.histogram_percentile(s.batch_times, 0.99) AS batch_time_p99,
          s.hindrances, s.lock_waits, s.wal_bytes,
@@ -299,6 +338,11 @@ CREATE VIEW dbops.progress WITH (security_barrier) AS
               WHERE t.job_id = j.job_id GROUP BY u.i) h) AS batch_times,
            min(waiting_for) AS waiting_for, min(waiting_since) AS waiting_since
     FROM dbops.job_slice s WHERE s.job_id = j.job_id) s ON true
+  -- Online DDL: one long statement.
+  LEFT JOIN LATERAL (
+    SELECT p.* FROM dbops.job_run r, dbops.statement_progress(r.pid) p
+    WHERE r.job_id = j.job_id AND r.outcome = 'running' AND j.state = 'running'
+      AND j.kind NOT IN ('backfill', 'batch_delete', 'retain', 'schedule', 'backup') LIMIT 1) a ON true
   WHERE dbops.may_see(j.owner_oid);
 
 COMMENT ON VIEW dbops.progress IS

@@ -43,9 +43,9 @@ class Arguments {
     const int i = next_++;
     return !PG_ARGISNULL(i) && PG_GETARG_BOOL(i);
   }
-  Oid relation() {
+  Oid relation(const char* name = "target") {
     const int i = next_++;
-    if (PG_ARGISNULL(i)) throw SqlError(ERRCODE_NULL_VALUE_NOT_ALLOWED, "target must not be null");
+    if (PG_ARGISNULL(i)) throw SqlError(ERRCODE_NULL_VALUE_NOT_ALLOWED, std::string(name) + " must not be null");
     return PG_GETARG_OID(i);
   }
   // A month counts as 30 days, a day as 24 hours.

@@ -13,14 +13,13 @@
 #include "server/backfill/table.h"
 #include "server/compat.h"
 #include "server/engine/job_record.h"
-#include "server/engine/shared.h"
+#include "server/engine/submit.h"
 #include "server/engine/wake.h"
 #include "server/lifecycle/retention_rule.h"
 
 extern "C" {
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_authid.h"
 #include "funcapi.h"
 #include "utils/acl.h"
 #include "utils/lsyscache.h"
@@ -141,30 +140,6 @@ Request read_request(FunctionCallInfo fcinfo, bool erase) {
   if (request.stripes) in_range<int>("stripes", request.stripes, 1, 64);
   return request;
 }
-
-} // namespace
-
-Oid role_for(Oid target, const std::optional<std::string>& run_as) {
-  return call_pg([target, &run_as] {
-    const Oid user = GetUserId();
-    if (run_as) {
-      const Oid role = get_role_oid(run_as->c_str(), false);
-      if (!compat::may_become(user, role))
-        ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-                        errmsg("must be a member of role \"%s\" to run a job as it", run_as->c_str())));
-      return role;
-    }
-    if (!superuser()) return user;
-    HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(target));
-    if (!HeapTupleIsValid(tuple))
-      ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("relation with OID %u does not exist", target)));
-    const Oid owner = reinterpret_cast<Form_pg_class>(GETSTRUCT(tuple))->relowner;
-    ReleaseSysCache(tuple);
-    return owner;
-  });
-}
-
-namespace {
 
 // As the type text[] reads it.
 std::string array_literal(const std::vector<std::string>& texts) {
@@ -344,28 +319,6 @@ Plan prepare(Request& request) {
   return plan;
 }
 
-// Runs fn as the job's owner and under the job's settings, as its batches will be, safe from what that role has
-// planted: what its functions SET does not stay in this session.
-template <typename F>
-auto as_job_owner(Oid owner, const Settings& settings, F&& fn) {
-  const int flags = owner == GetUserId() ? 0 : SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION;
-  return as_role(owner, flags, [&] {
-    const int nest_level = enter_settings(settings);
-    auto result = fn();
-    undo_settings(nest_level);
-    return result;
-  });
-}
-
-} // namespace
-
-void warn(const std::vector<std::string>& warnings) {
-  for (const std::string& warning : warnings)
-    call_pg([&warning] { ereport(WARNING, (errmsg("dbops: %s", warning.c_str()))); });
-}
-
-namespace {
-
 std::int64_t insert_job(const Request& request, Oid owner, const Plan& plan, const std::string& kind) {
   Spec spec = request.spec;
   spec.bytes_before = bookkeep("SELECT dbops.family_size($1::oid)", {to_text(request.target)}).integer(0, 0);
@@ -388,30 +341,6 @@ std::int64_t insert_job(const Request& request, Oid owner, const Plan& plan, con
   notify_state(inserted.integer(0, 0), kind, std::nullopt, "queued");
   return inserted.integer(0, 0);
 }
-
-} // namespace
-
-// The role has to be able to run it later; said now, when somebody is looking.
-void warn_if_nobody_can_run(Oid owner) {
-  struct Facts {
-    bool can_login;
-    bool may_connect;
-  };
-  const Facts facts = call_pg([owner] {
-    HeapTuple tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(owner));
-    Facts found{false, false};
-    if (!HeapTupleIsValid(tuple)) return found;
-    found.can_login = reinterpret_cast<Form_pg_authid>(GETSTRUCT(tuple))->rolcanlogin;
-    ReleaseSysCache(tuple);
-    return found;
-  });
-  if (!facts.can_login && !compat::nologin_workers)
-    warn({"role \"" + role_name(owner) +
-          "\" has no LOGIN: before PostgreSQL 17 no background worker can run the job as it; use CALL dbops.run()"});
-  if (shared() == nullptr) warn({"dbops is not in shared_preload_libraries: the job waits for CALL dbops.run()"});
-}
-
-namespace {
 
 Request as_request(const DeleteRequest& wish) {
   Request request;
@@ -446,10 +375,11 @@ Datum create(FunctionCallInfo fcinfo, bool erase) {
   SpiConnection spi;
   Request request = read_request(fcinfo, erase);
   request.spec.settings = session_settings();
-  const Oid owner = role_for(request.target, request.run_as);
+  const Oid owner = choose_job_owner(request.target, request.run_as);
   const Plan plan = as_job_owner(owner, request.spec.settings, [&] { return prepare(request); });
   const std::int64_t id = insert_job(request, owner, plan, erase ? "batch_delete" : "backfill");
-  warn(plan.warnings);
+  for (const std::string& warning : plan.warnings)
+    warn(warning);
   warn_if_nobody_can_run(owner);
   announce_at_commit();
   spi.close();
@@ -516,7 +446,7 @@ Datum preview(FunctionCallInfo fcinfo, bool erase) {
   SpiConnection spi;
   Request request = read_request(fcinfo, erase);
   request.spec.settings = session_settings();
-  const Oid owner = role_for(request.target, request.run_as);
+  const Oid owner = choose_job_owner(request.target, request.run_as);
   Plan plan = as_job_owner(owner, request.spec.settings, [&] { return prepare(request); });
   const Spec& spec = request.spec;
   if (plan.cumulative && !spec.falsifiable)

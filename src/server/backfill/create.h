@@ -11,11 +11,6 @@ namespace dbops::server::backfill {
 // Reads target_batch_time to skip_triggers, in the order of their declaration in src/schema/backfill.sql.
 void read_batch_options(Arguments& in, Spec& spec);
 
-// The role that a job on that table runs as. A superuser's runs as the owner of the table, so that the table's triggers
-// and functions get no more rights than they have already. Raises 42501 for a role that the current user may not
-// become.
-Oid role_for(Oid target, const std::optional<std::string>& run_as);
-
 struct DeleteRequest {
   Oid target = InvalidOid;
   Oid owner = InvalidOid;
@@ -34,9 +29,5 @@ struct DeletePlan {
 DeletePlan plan_delete(DeleteRequest& request);
 // Makes the job. Returns its number; it is announced at COMMIT.
 std::int64_t make_delete_job(const DeleteRequest& request, const DeletePlan& plan);
-
-// Warns when nobody could run a job of that role.
-void warn_if_nobody_can_run(Oid owner);
-void warn(const std::vector<std::string>& warnings);
 
 } // namespace dbops::server::backfill

@@ -275,33 +275,6 @@ void refuse_partition_keys(Oid relation, const std::vector<std::string>& columns
 
 } // namespace
 
-Settings session_settings() {
-  struct Path {
-    int count;
-    const char** schemas;
-  };
-  const Path path = call_pg([] {
-    List* oids = fetch_search_path(false);
-    Path found{0, static_cast<const char**>(palloc(sizeof(char*) * (static_cast<std::size_t>(list_length(oids)) + 1)))};
-    ListCell* cell = nullptr;
-    foreach (cell, oids)
-      if (const char* name = get_namespace_name(lfirst_oid(cell));
-          name != nullptr && !isAnyTempNamespace(lfirst_oid(cell)))
-        found.schemas[found.count++] = quote_identifier(name);
-    return found;
-  });
-  std::string search_path;
-  for (int i = 0; i < path.count; ++i)
-    search_path += (i > 0 ? ", " : "") + std::string(path.schemas[i]);
-  // Temporary objects come last: in CALL dbops.run() they are the caller's, who may be another role than the job's.
-  Settings settings{{"search_path", search_path + (search_path.empty() ? "" : ", ") + "pg_temp"}};
-  for (const char* name :
-       {"TimeZone", "DateStyle", "IntervalStyle", "extra_float_digits", "bytea_output", "default_text_search_config",
-        "standard_conforming_strings", "transform_null_equals", "backslash_quote"})
-    settings.emplace_back(name, call_pg([name] { return GetConfigOptionByName(name, nullptr, false); }));
-  return settings;
-}
-
 void require_single_expression(const std::string& condition) {
   try {
     parse_condition(condition);

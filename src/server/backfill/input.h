@@ -20,9 +20,6 @@ struct CheckedInput {
 // are checked as well.
 CheckedInput check_input(Oid relation, bool erase, const std::string& assignments, const std::string& condition);
 
-// What texts and values mean depends on these; what is kept of a text uses those of the session that gave it.
-Settings session_settings();
-
 // Raises 42601 unless the text is one expression and nothing else.
 void require_single_expression(const std::string& condition);
 

@@ -803,7 +803,7 @@ void SliceWork::vacuum_if_due() {
   pace_.say_waiting("VACUUM between two chunks");
   try {
     run_top_level("VACUUM (SKIP_LOCKED, PARALLEL 0) " + tables,
-                  {{"lock_timeout", "1s"}, {"search_path", "pg_catalog, pg_temp"}});
+                  {{"lock_timeout", "1s"}, {"search_path", "pg_catalog, pg_temp"}}, true);
   } catch (const SqlError&) {
     // Worth having, not worth failing for. When it was cancelled, somebody needs the table, or has steered the job,
     // which the next step sees.

@@ -2,6 +2,7 @@
 
 #include "core/text/json_text.h"
 #include "server/compat.h"
+#include "server/ddl/clean_up.h"
 #include "server/engine/wake.h"
 
 extern "C" {
@@ -94,6 +95,8 @@ core::JobState change_state(Job& job, core::JobAction action, const std::string&
            {to_text(job.id), actor, std::string(core::to_string(action)), from, to, reason});
   notify_state(job.id, job.kind, from, to);
   job.state = *next;
+  if (*next == core::JobState::failed || *next == core::JobState::cancelled || *next == core::JobState::paused)
+    ddl::submit_clean_up(job);
   return *next;
 }
 

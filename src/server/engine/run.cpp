@@ -5,6 +5,8 @@
 #include "server/backfill/work.h"
 #include "server/backup/work.h"
 #include "server/compat.h"
+#include "server/ddl/spec.h"
+#include "server/ddl/work.h"
 #include "server/engine/control.h"
 #include "server/engine/shared.h"
 #include "server/engine/wait.h"
@@ -220,6 +222,7 @@ SliceBody slice_body(const std::string& kind) {
   if (kind == "backfill" || kind == "batch_delete") return backfill::work;
   if (kind == "retain") return lifecycle::work_on_retention;
   if (kind == "backup") return backup::work;
+  if (ddl::is_ddl(kind)) return ddl::work;
   return nullptr;
 }
 

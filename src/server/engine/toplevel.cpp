@@ -73,8 +73,11 @@ class SettingsBetween {
 // cancel an autovacuum (proc.c, ProcSleep).
 class GivesWay {
  public:
-  GivesWay() { flag(true); }
+  explicit GivesWay(bool wanted) : wanted_(wanted) {
+    if (wanted_) flag(true);
+  }
   ~GivesWay() {
+    if (!wanted_) return;
     flag(false);
     QueryCancelPending = false; // who waited may have cancelled a statement that was just over; a pause is in the table
   }
@@ -91,13 +94,14 @@ class GivesWay {
     ProcGlobal->statusFlags[MyProc->pgxactoff] = MyProc->statusFlags;
     LWLockRelease(ProcArrayLock);
   }
+  const bool wanted_;
 };
 
 } // namespace
 
-void run_top_level(const std::string& sql, const Settings& settings) {
+void run_top_level(const std::string& sql, const Settings& settings, bool gives_way) {
   const SettingsBetween between(settings);
-  const GivesWay gives_way;
+  const GivesWay flag(gives_way);
   MemoryContext memory =
       call_pg([] { return AllocSetContextCreate(TopMemoryContext, "dbops statement", ALLOCSET_DEFAULT_SIZES); });
   std::optional<SqlError> failure;

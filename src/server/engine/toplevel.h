@@ -8,9 +8,8 @@
 namespace dbops::server {
 
 // Runs one statement in transactions of its own, in a background worker and outside of any transaction, as the
-// session's user and under these settings. It is for upkeep: it gives way as autovacuum does, and raises 57014 when
-// somebody has waited for one of its locks for his deadlock_timeout. Source of the sequence: postgres.c,
-// exec_simple_query.
-void run_top_level(const std::string& sql, const Settings& settings);
+// session's user and under these settings. Upkeep gives way as autovacuum does, and raises 57014 when somebody has
+// waited for one of its locks for his deadlock_timeout. Source of the sequence: postgres.c, exec_simple_query.
+void run_top_level(const std::string& sql, const Settings& settings, bool gives_way);
 
 } // namespace dbops::server

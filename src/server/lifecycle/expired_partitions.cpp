@@ -210,7 +210,8 @@ class Removal {
     const std::string table = session_.transaction([this] { return qualified_name(job_.target); });
     run_top_level(
         "ALTER TABLE " + table + " DETACH PARTITION " + candidate.bounds.name + " CONCURRENTLY",
-        {{"lock_timeout", detach_timeout}, {"search_path", "pg_catalog, pg_temp"}, {"synchronous_commit", "off"}});
+        {{"lock_timeout", detach_timeout}, {"search_path", "pg_catalog, pg_temp"}, {"synchronous_commit", "off"}},
+        true);
     session_.transaction([&] {
       commit_without_waiting();
       note(candidate.bounds.oid, "detached", "");
@@ -322,7 +323,7 @@ class Removal {
     const std::string table = session_.transaction([this] { return qualified_name(job_.target); });
     const std::string statement = "ALTER TABLE " + table + " DETACH PARTITION " + partition + " FINALIZE";
     if (session_.top_level())
-      run_top_level(statement, {{"lock_timeout", detach_timeout}, {"search_path", "pg_catalog, pg_temp"}});
+      run_top_level(statement, {{"lock_timeout", detach_timeout}, {"search_path", "pg_catalog, pg_temp"}}, true);
     else
       session_.transaction([&] {
         lock_at_most(detach_timeout);

@@ -7,6 +7,7 @@
 #include "server/backfill/input.h"
 #include "server/backfill/table.h"
 #include "server/compat.h"
+#include "server/engine/submit.h"
 #include "server/lifecycle/hold_condition.h"
 #include "server/lifecycle/holds.h"
 
@@ -50,7 +51,7 @@ std::int64_t place(FunctionCallInfo fcinfo) {
   backfill::require_suitable(hold.target);
   const std::string name = qualified_name(hold.target);
   require_responsible(hold.target, name);
-  hold.settings = backfill::session_settings();
+  hold.settings = session_settings();
   if (hold.condition) check_hold_condition(hold.target, hold);
   lock_for_new_hold();
   return bookkeep("INSERT INTO dbops.legal_hold (target, target_name, condition, settings, reason, placed_by)"

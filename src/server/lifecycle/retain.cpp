@@ -8,6 +8,7 @@
 #include "server/backfill/statement.h"
 #include "server/compat.h"
 #include "server/engine/shared.h"
+#include "server/engine/submit.h"
 #include "server/engine/wake.h"
 #include "server/lifecycle/partition_bounds.h"
 #include "server/lifecycle/retention_run.h"
@@ -318,14 +319,15 @@ void retain(FunctionCallInfo fcinfo) {
   const std::optional<Rule> before = lock_rule_of(rule.target, rule.column);
   if (before) require_control(*before);
   if (before) rule.id = before->id;
-  rule.owner = backfill::role_for(rule.target, request.run_as);
-  request.spec.settings = backfill::session_settings();
+  rule.owner = choose_job_owner(rule.target, request.run_as);
+  request.spec.settings = session_settings();
   for (auto& [name, value] : request.spec.settings)
     if (name == "TimeZone") value = rule.timezone;
   backfill::DeleteRequest run;
   const backfill::DeletePlan plan = check(request, run);
   query("SELECT 1 FROM dbops.next_runs($1, 1, $2)", {rule.schedule, rule.timezone});
-  backfill::warn(plan.warnings);
+  for (const std::string& warning : plan.warnings)
+    warn(warning);
   if (request.dry_run) {
     put(fcinfo, as_owner(rule.owner, request.spec.settings, [&] { return what_would_go(request, run); }));
     return;

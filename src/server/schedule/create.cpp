@@ -4,6 +4,7 @@
 #include "server/compat.h"
 #include "server/engine/control.h"
 #include "server/engine/shared.h"
+#include "server/engine/submit.h"
 #include "server/engine/wake.h"
 #include "server/schedule/runs.h"
 
@@ -152,10 +153,6 @@ Oid choose_owner(const std::optional<std::string>& run_as) {
                       errmsg("must be a member of role \"%s\" to schedule a command as it", run_as->c_str())));
     return role;
   });
-}
-
-void warn(const std::string& warning) {
-  call_pg([&warning] { ereport(WARNING, (errmsg("dbops: %s", warning.c_str()))); });
 }
 
 // Said now, when somebody is looking.

@@ -10,6 +10,7 @@
 #include "server/backfill/create.h"
 #include "server/backfill/input.h"
 #include "server/engine/run.h"
+#include "server/engine/submit.h"
 #include "server/guc.h"
 #include "server/lifecycle/holds.h"
 #include "server/schedule/runs.h"
@@ -113,7 +114,7 @@ bool has_walk(const Rule& rule) {
 backfill::DeleteRequest delete_request(const Rule& rule, const Request& request) {
   backfill::DeleteRequest wish;
   wish.target = rule.table;
-  wish.owner = backfill::role_for(rule.table, role_name(rule.owner));
+  wish.owner = choose_job_owner(rule.table, role_name(rule.owner));
   wish.kind = "batch_delete";
   wish.spec.erase = true;
   wish.spec.condition = condition_of(rule);
@@ -130,7 +131,7 @@ backfill::DeleteRequest delete_request(const Rule& rule, const Request& request)
     wish.spec.one_pass = true;
   }
   const int nest_level = enter_settings({{"search_path", rule.schema + ", pg_temp"}});
-  wish.spec.settings = backfill::session_settings();
+  wish.spec.settings = session_settings();
   leave_settings(nest_level);
   return wish;
 }
