@@ -208,6 +208,7 @@ SERVER_SOURCES = \
 	src/server/schedule/spec.cpp \
 	src/server/schedule/work.cpp \
 	src/server/schedule/zone.cpp \
+	src/server/migration/adopt.cpp \
 	src/server/migration/apply.cpp \
 	src/server/migration/copy.cpp \
 	src/server/migration/execute.cpp \
@@ -215,6 +216,7 @@ SERVER_SOURCES = \
 	src/server/migration/manage.cpp \
 	src/server/migration/messages.cpp \
 	src/server/migration/recovery.cpp \
+	src/server/migration/schema_record.cpp \
 	src/server/migration/script.cpp \
 	src/server/migration/steps.cpp \
 	src/server/soft_delete/change.cpp \
@@ -252,6 +254,7 @@ SERVER_SOURCES = \
 CLI_SOURCES = \
 	src/cli/background.cpp \
 	src/cli/command_line.cpp \
+	src/cli/commands/adopt.cpp \
 	src/cli/commands/backup.cpp \
 	src/cli/commands/check.cpp \
 	src/cli/commands/drill.cpp \

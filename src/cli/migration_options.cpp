@@ -15,7 +15,7 @@ struct Words {
   const char* footer;
 };
 
-constexpr std::array<Words, 6> words{{
+constexpr std::array<Words, 7> words{{
     {MigrationAction::migrate, "migrate", "Apply the migrations that are pending",
      "Files: V1.2__Add_users.sql once, in the order of their versions; R__Views.sql whenever it has changed, after "
      "them;\n"
@@ -35,6 +35,10 @@ constexpr std::array<Words, 6> words{{
      "Removes migrations that are applied in part, marks those without a file as deleted, takes over checksums and\n"
      "descriptions of the files. Changes nothing but the history."},
     {MigrationAction::baseline, "baseline", "Say that a database has everything up to a version", ""},
+    {MigrationAction::adopt, "adopt", "Take over the history that Flyway, Liquibase, Alembic or sqitch has written",
+     "Holds that tool's own lock meanwhile, and leaves its tables as they are. Each file that Flyway has applied is "
+     "compared\n"
+     "with its checksum; what cannot be is said."},
 }};
 
 std::string check_version(const std::string& text) {
@@ -48,6 +52,12 @@ std::string check_pattern(const std::string& text) {
 
 std::string check_placeholder(const std::string& text) {
   return text.find('=') != std::string::npos && text.find('=') > 0 ? "" : "\"" + text + "\" is not NAME=VALUE";
+}
+
+std::string check_tool(const std::string& text) {
+  return text == "flyway" || text == "liquibase" || text == "alembic" || text == "sqitch"
+             ? ""
+             : "\"" + text + "\" is none of flyway, liquibase, alembic, sqitch";
 }
 
 std::string check_seconds(const std::string& text) {
@@ -131,6 +141,12 @@ MigrationOptions::MigrationOptions(CLI::App& app, std::function<void(const Migra
       sub->add_option("--baseline-version", command.version, "default 1")->type_name("VERSION")->check(check_version);
       sub->add_option("--baseline-description", command.description, "default \"<< dbops Baseline >>\"")
           ->type_name("TEXT");
+    } else if (command.action == MigrationAction::adopt) {
+      sub->add_option("--from", command.from, "flyway, liquibase, alembic or sqitch; default: whose table is found")
+          ->type_name("TOOL")
+          ->check(check_tool);
+      sub->add_option("--table", command.table, "its history, where it is not under its usual name")->type_name("NAME");
+      add_file_options(*sub, command, placeholders_[i]);
     } else {
       add_plan_options(*sub, command);
       add_file_options(*sub, command, placeholders_[i]);

@@ -170,3 +170,106 @@ CREATE FUNCTION dbops.validate_migrations(files jsonb, project text DEFAULT 'def
   AS 'MODULE_PATHNAME', 'dbops_validate_migrations' LANGUAGE C STRICT;
 COMMENT ON FUNCTION dbops.validate_migrations(jsonb, text, boolean, text) IS
   'Compare files with the history: [{"script": "V1__x.sql", "checksum": 123}, ...] gives the state of each, and the problem where there is one: changed, missing, not applied, out of order, failed. ignore: patterns like those of Flyway, *:missing,repeatable:pending.';
+
+CREATE FUNCTION dbops.adopt_migrations(tool text DEFAULT NULL, project text DEFAULT 'default', files jsonb DEFAULT '[]', history_table regclass DEFAULT NULL)
+  RETURNS TABLE (script text, version text, description text, state text, note text)
+  AS 'MODULE_PATHNAME', 'dbops_adopt_migrations' LANGUAGE C;
+COMMENT ON FUNCTION dbops.adopt_migrations(text, text, jsonb, regclass) IS
+  'Take over the history that flyway, liquibase, alembic or sqitch has written into an empty project: under that tool''s own lock, its tables stay as they are. Files as in dbops.validate_migrations, with raw_checksum (of all bytes) for histories of Flyway 3, are compared with the checksums that were applied. Returns each entry: verified, adopted (nothing to compare), no file, differs, skipped. Raises 55P03 when that tool is at work, 55000 when the project is not empty or a migration has failed.';
+
+-- What the schema looked like when the migrations of a project were last applied.
+CREATE TABLE dbops.migration_schema (
+  project_id integer NOT NULL REFERENCES dbops.migration_project ON DELETE CASCADE,
+  kind text NOT NULL,
+  identity text NOT NULL,
+  definition text NOT NULL,
+  PRIMARY KEY (project_id, kind, identity)
+);
+COMMENT ON TABLE dbops.migration_schema IS 'The schema as the migrations have left it, object by object. Read it through dbops.migration_schemas.';
+REVOKE ALL ON dbops.migration_schema FROM PUBLIC;
+
+CREATE VIEW dbops.migration_schemas WITH (security_barrier) AS
+  SELECT p.name AS project, s.kind, s.identity, s.definition
+  FROM dbops.migration_schema s JOIN dbops.migration_project p USING (project_id) WHERE dbops.may_see(p.owner_oid);
+COMMENT ON VIEW dbops.migration_schemas IS 'The schema as the migrations of a project have left it: one row an object.';
+GRANT SELECT ON dbops.migration_schemas TO PUBLIC;
+
+CREATE FUNCTION dbops.schema_definition() RETURNS TABLE (kind text, identity text, definition text)
+  LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+  AS $$
+    WITH ours AS (
+      SELECT n.oid, n.nspname, n.nspowner, n.nspacl FROM pg_namespace n
+      WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'dbops')
+        AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_namespace'::regclass AND d.objid = n.oid AND d.deptype = 'e')),
+    of_extensions AS (SELECT classid, objid FROM pg_depend WHERE deptype = 'e'),
+    relation AS (
+      SELECT c.*, format('%I.%I', n.nspname, c.relname) AS name FROM pg_class c JOIN ours n ON n.oid = c.relnamespace
+      WHERE NOT EXISTS (SELECT FROM of_extensions e WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid))
+    SELECT 'schema', quote_ident(nspname), concat_ws(' ', 'owner', nspowner::regrole, nspacl) FROM ours
+    UNION ALL
+    SELECT CASE relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'S' THEN 'sequence' WHEN 'f' THEN 'foreign table' WHEN 'c' THEN 'type' ELSE 'table' END, name,
+           concat_ws(' ', 'owner', relowner::regrole, relacl, CASE relpersistence WHEN 'u' THEN 'unlogged' END, CASE WHEN relrowsecurity THEN 'row security' END,
+             CASE WHEN relforcerowsecurity THEN 'forced' END, reloptions, CASE WHEN relkind = 'p' THEN 'partition by ' || pg_get_partkeydef(oid) END,
+             (SELECT 'of ' || string_agg(inhparent::regclass::text, ', ' ORDER BY inhseqno) FROM pg_inherits WHERE inhrelid = oid), pg_get_expr(relpartbound, oid),
+             CASE WHEN relkind IN ('v', 'm') THEN pg_get_viewdef(oid) END,
+             CASE relreplident WHEN 'd' THEN NULL ELSE 'replica identity ' || relreplident::text END,
+             (SELECT concat_ws(' ', format_type(seqtypid, NULL), 'start', seqstart, 'increment', seqincrement, seqmin, seqmax, 'cache', seqcache, CASE WHEN seqcycle THEN 'cycle' END)
+              FROM pg_sequence WHERE seqrelid = oid))
+    FROM relation WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f', 'c')
+    UNION ALL
+    SELECT 'column', r.name || '.' || quote_ident(a.attname),
+           concat_ws(' ', format_type(a.atttypid, a.atttypmod), CASE WHEN a.attcollation <> 0 AND a.attcollation <> t.typcollation THEN 'collate ' || a.attcollation::regcollation END,
+             CASE WHEN a.attnotnull THEN 'not null' END, CASE WHEN a.attgenerated <> '' THEN 'generated' WHEN d.oid IS NOT NULL THEN 'default' END, pg_get_expr(d.adbin, d.adrelid),
+             CASE a.attidentity WHEN 'a' THEN 'identity always' WHEN 'd' THEN 'identity by default' END, a.attacl, a.attoptions)
+    FROM relation r JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped JOIN pg_type t ON t.oid = a.atttypid
+    LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum WHERE r.relkind IN ('r', 'p', 'f', 'c')
+    UNION ALL
+    SELECT 'index', r.name, concat_ws(' ', pg_get_indexdef(r.oid), CASE WHEN NOT i.indisvalid THEN 'INVALID' END, CASE WHEN i.indisreplident THEN 'replica identity' END)
+    FROM relation r JOIN pg_index i ON i.indexrelid = r.oid
+    UNION ALL
+    SELECT 'constraint', coalesce(r.name, k.contypid::regtype::text) || '.' || quote_ident(k.conname), pg_get_constraintdef(k.oid)
+    FROM pg_constraint k LEFT JOIN relation r ON r.oid = k.conrelid WHERE k.contype <> 't' AND (r.oid IS NOT NULL OR k.contypid <> 0 AND k.connamespace IN (SELECT oid FROM ours))
+    UNION ALL
+    SELECT 'trigger', r.name || '.' || quote_ident(g.tgname), concat_ws(' ', pg_get_triggerdef(g.oid), 'enabled', g.tgenabled)
+    FROM relation r JOIN pg_trigger g ON g.tgrelid = r.oid AND NOT g.tgisinternal
+    UNION ALL
+    SELECT 'policy', r.name || '.' || quote_ident(p.polname), concat_ws(' ', p.polcmd, p.polpermissive, (SELECT array_agg(coalesce(m.rolname, 'public') ORDER BY 1) FROM unnest(p.polroles) o LEFT JOIN pg_roles m ON m.oid = o),
+           pg_get_expr(p.polqual, p.polrelid), 'check', pg_get_expr(p.polwithcheck, p.polrelid))
+    FROM relation r JOIN pg_policy p ON p.polrelid = r.oid
+    UNION ALL
+    SELECT 'rule', r.name || '.' || quote_ident(w.rulename), pg_get_ruledef(w.oid) FROM relation r JOIN pg_rewrite w ON w.ev_class = r.oid AND w.rulename <> '_RETURN'
+    UNION ALL
+    SELECT 'statistics', format('%I.%I', n.nspname, s.stxname), pg_get_statisticsobjdef(s.oid) FROM pg_statistic_ext s JOIN ours n ON n.oid = s.stxnamespace
+    UNION ALL
+    SELECT CASE f.prokind WHEN 'p' THEN 'procedure' WHEN 'a' THEN 'aggregate' ELSE 'function' END, f.oid::regprocedure::text,
+           concat_ws(' ', 'owner', f.proowner::regrole, f.proacl, CASE WHEN f.prokind <> 'a' THEN pg_get_functiondef(f.oid) ELSE pg_get_function_result(f.oid) END)
+    FROM pg_proc f JOIN ours n ON n.oid = f.pronamespace WHERE NOT EXISTS (SELECT FROM of_extensions e WHERE e.classid = 'pg_proc'::regclass AND e.objid = f.oid)
+    UNION ALL
+    SELECT CASE t.typtype WHEN 'd' THEN 'domain' ELSE 'type' END, t.oid::regtype::text,
+           concat_ws(' ', t.typacl, CASE WHEN t.typtype = 'd' THEN concat_ws(' ', format_type(t.typbasetype, t.typtypmod), CASE WHEN t.typnotnull THEN 'not null' END, t.typdefault) END,
+             (SELECT array_agg(e.enumlabel ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = t.oid),
+             (SELECT concat_ws(' ', 'range of', format_type(g.rngsubtype, NULL)) FROM pg_range g WHERE g.rngtypid = t.oid))
+    FROM pg_type t JOIN ours n ON n.oid = t.typnamespace WHERE t.typtype IN ('d', 'e', 'r') AND NOT EXISTS (SELECT FROM of_extensions e WHERE e.classid = 'pg_type'::regclass AND e.objid = t.oid)
+    UNION ALL
+    SELECT 'extension', quote_ident(extname), 'version ' || extversion FROM pg_extension WHERE extname <> 'dbops'
+  $$;
+COMMENT ON FUNCTION dbops.schema_definition() IS
+  'The schema of this database by its catalog, one row an object: tables, columns, indexes, constraints, views, functions, triggers, policies, types, privileges, ... without those of extensions.';
+
+CREATE FUNCTION dbops.diff(project text DEFAULT 'default') RETURNS TABLE (change text, kind text, identity text, recorded text, live text)
+  LANGUAGE sql STABLE
+  BEGIN ATOMIC
+    SELECT CASE WHEN r.kind IS NULL THEN 'added' WHEN l.kind IS NULL THEN 'removed' ELSE 'changed' END,
+           coalesce(l.kind, r.kind), coalesce(l.identity, r.identity), r.definition, l.definition
+    FROM (SELECT s.kind, s.identity, s.definition FROM dbops.migration_schemas s WHERE s.project = diff.project) r
+    FULL JOIN dbops.schema_definition() l ON l.kind = r.kind AND l.identity = r.identity
+    WHERE r.definition IS DISTINCT FROM l.definition AND EXISTS (SELECT FROM dbops.migration_schemas s WHERE s.project = diff.project)
+    ORDER BY 2, 3;
+  END;
+COMMENT ON FUNCTION dbops.diff(text) IS
+  'What is different in the schema from what the migrations of a project have left: added, removed or changed outside of them, with both definitions. Nothing when it was never recorded (dbops.record_schema).';
+
+CREATE FUNCTION dbops.record_schema(project text DEFAULT 'default', drift jsonb DEFAULT '[]') RETURNS bigint
+  AS 'MODULE_PATHNAME', 'dbops_record_schema' LANGUAGE C STRICT;
+COMMENT ON FUNCTION dbops.record_schema(text, jsonb) IS
+  'Record the schema as what the migrations of a project have left: to be called after dbops migrate. drift: rows of dbops.diff from before they were applied; what is still as it was then stays different. Returns how many objects. Needs membership in the project''s role.';

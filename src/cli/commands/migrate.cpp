@@ -1,5 +1,6 @@
 #include "cli/commands/migrate.h"
 
+#include "cli/commands/adopt.h"
 #include "cli/commands/lint.h"
 #include "cli/exit_status.h"
 #include "cli/json.h"
@@ -477,6 +478,7 @@ int run_action(Migrator& migrator, MigrationAction action) {
   case MigrationAction::repair:
     return migrator.repair();
   case MigrationAction::baseline:
+  case MigrationAction::adopt:
     break;
   }
   throw std::logic_error("an action without a function");
@@ -487,6 +489,7 @@ int run_action(Migrator& migrator, MigrationAction action) {
 int run(const MigrationCommand& command, const ConnectionSettings& settings) {
   if (command.action == MigrationAction::baseline) return baseline(command, settings);
   try {
+    if (command.action == MigrationAction::adopt) return adopt(command, settings);
     Migrator migrator(command, settings);
     return run_action(migrator, command.action);
   } catch (const Interrupted& interrupted) {

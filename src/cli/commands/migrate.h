@@ -1,4 +1,4 @@
-// dbops migrate, info, validate, undo, repair, baseline
+// dbops migrate, info, validate, undo, repair, baseline, adopt
 #pragma once
 
 #include "cli/connection.h"
@@ -10,7 +10,7 @@
 
 namespace dbops::cli {
 
-enum class MigrationAction { migrate, info, validate, undo, repair, baseline };
+enum class MigrationAction { migrate, info, validate, undo, repair, baseline, adopt };
 
 struct MigrationCommand {
   MigrationAction action = MigrationAction::info;
@@ -28,6 +28,8 @@ struct MigrationCommand {
   double wait = 300;         // seconds for another runner to end
   std::string version = "1"; // of baseline
   std::string description = "<< dbops Baseline >>";
+  std::optional<std::string> from;  // of adopt: the tool
+  std::optional<std::string> table; // of adopt: its history
 };
 
 // Returns the exit status.

@@ -22,6 +22,11 @@ bool is_synthetic(std::string_view type) noexcept {
   return type == "BASELINE" || type == "SCHEMA" || type == "DELETE" || type == "UNDO_SCRIPT";
 }
 
+// What was adopted of tools whose changes are no files of ours: a record, and nothing to compare with.
+bool is_record(std::string_view type) noexcept {
+  return type == "SCHEMA" || type == "LIQUIBASE" || type == "ALEMBIC" || type == "SQITCH";
+}
+
 // What the history alone says.
 struct History {
   std::map<const AppliedMigration*, State> special; // deleted and undone rows
@@ -60,7 +65,7 @@ History read_history(const std::vector<AppliedMigration>& applied) {
   for (const AppliedMigration& row : applied) {
     if (row.type == "DELETE" || is_undo_type(row.type) || history.special.contains(&row)) continue;
     if (!row.version) {
-      if (row.type != "SCHEMA") history.latest_repeatable[row.description] = row.rank;
+      if (!is_record(row.type)) history.latest_repeatable[row.description] = row.rank;
       continue;
     }
     if (highest && *row.version < *highest)
@@ -112,7 +117,7 @@ bool checksum_matches(const LocalMigration& local, const std::optional<std::int3
 State applied_state(const AppliedMigration& row, const LocalMigration* local, const History& history,
                     const Local& files) {
   if (const auto special = history.special.find(&row); special != history.special.end()) return special->second;
-  if (row.type == "DELETE" || row.type == "SCHEMA" || is_undo_type(row.type))
+  if (row.type == "DELETE" || is_record(row.type) || is_undo_type(row.type))
     return row.success ? State::success : State::failed;
   if (row.type == "BASELINE") return State::baseline;
   const auto latest = row.version ? history.latest_repeatable.end() : history.latest_repeatable.find(row.description);

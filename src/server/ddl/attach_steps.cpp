@@ -1,4 +1,5 @@
-// attach_partition: what the new partition needs is made and proved before it is attached, so that ATTACH reads nothing.
+// attach_partition: what the new partition needs is made and proved before it is attached, so that ATTACH reads
+// nothing.
 
 #include "server/ddl/catalog.h"
 #include "server/ddl/partition.h"
@@ -10,21 +11,22 @@ namespace {
 // An index of the partitioned table for which the partition has none; `valid` ones alone count.
 std::optional<Step> next_index(const Job& job, Oid partition) {
   if (std::optional<Step> leftover = drop_own_leftover(job)) return leftover;
-  const Rows wanted =
-      ask_catalog("SELECT i.indexrelid, i.indisunique, c.relname, coalesce(k.contype::text, '') FROM pg_catalog.pg_index i"
-                  " JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid"
-                  " LEFT JOIN pg_catalog.pg_constraint k ON k.conindid = i.indexrelid AND k.conrelid = i.indrelid AND "
-                  "k.contype IN ('p', 'u') WHERE i.indrelid = $1::oid ORDER BY 1",
-                  {to_text(job.target)});
+  const Rows wanted = ask_catalog(
+      "SELECT i.indexrelid, i.indisunique, c.relname, coalesce(k.contype::text, '') FROM pg_catalog.pg_index i"
+      " JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid"
+      " LEFT JOIN pg_catalog.pg_constraint k ON k.conindid = i.indexrelid AND k.conrelid = i.indrelid AND "
+      "k.contype IN ('p', 'u') WHERE i.indrelid = $1::oid ORDER BY 1",
+      {to_text(job.target)});
   for (std::size_t w = 0; w < wanted.size(); ++w) {
     const std::string definition = index_definition(static_cast<Oid>(wanted.integer(w, 0)));
     const std::string type = wanted.text(w, 3);
-    const Rows there = ask_catalog(
-        "SELECT i.indexrelid, c.relname, coalesce(k.contype::text, '') FROM pg_catalog.pg_index i"
-        " JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid"
-        " LEFT JOIN pg_catalog.pg_constraint k ON k.conindid = i.indexrelid AND k.conrelid = i.indrelid"
-        "   AND k.contype IN ('p', 'u', 'x') WHERE i.indrelid = $1::oid AND i.indisvalid AND i.indisunique = $2::boolean",
-        {to_text(partition), wanted.text(w, 1)});
+    const Rows there =
+        ask_catalog("SELECT i.indexrelid, c.relname, coalesce(k.contype::text, '') FROM pg_catalog.pg_index i"
+                    " JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid"
+                    " LEFT JOIN pg_catalog.pg_constraint k ON k.conindid = i.indexrelid AND k.conrelid = i.indrelid"
+                    "   AND k.contype IN ('p', 'u', 'x') WHERE i.indrelid = $1::oid AND i.indisvalid AND i.indisunique "
+                    "= $2::boolean",
+                    {to_text(partition), wanted.text(w, 1)});
     std::string unfinished; // the index is there, its constraint is not
     bool found = false;
     for (std::size_t t = 0; t < there.size() && !found; ++t) {
@@ -43,11 +45,10 @@ std::optional<Step> next_index(const Job& job, Oid partition) {
       step.name = unfinished;
       return step;
     }
-    step.name = free_relation_name(partition,
-                                   ask_catalog("SELECT relname FROM pg_catalog.pg_class WHERE oid = $1::oid",
-                                               {to_text(partition)})
-                                           .text(0, 0) +
-                                       "_" + wanted.text(w, 2));
+    step.name = free_relation_name(
+        partition,
+        ask_catalog("SELECT relname FROM pg_catalog.pg_class WHERE oid = $1::oid", {to_text(partition)}).text(0, 0) +
+            "_" + wanted.text(w, 2));
     step.statements = {std::string("CREATE ") + (wanted.boolean(w, 1) ? "UNIQUE " : "") + "INDEX CONCURRENTLY " +
                        quote_name(step.name) + " ON " + qualified_name(partition) + definition};
     step.top_level = true;

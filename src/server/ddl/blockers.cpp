@@ -29,7 +29,8 @@ std::string holders(const std::vector<Oid>& relations, Lock lock, std::chrono::m
   // An autovacuum is cancelled by who waits for its lock (proc.c, ProcSleep), unless it is against wraparound.
   const Rows found = bookkeep(
       "SELECT pg_catalog.string_agg(d, '; ' ORDER BY d) FROM (SELECT DISTINCT CASE WHEN l.pid IS NULL"
-      "   THEN 'a prepared transaction' || coalesce((SELECT pg_catalog.format(' %L since %s', x.gid, pg_catalog.to_char("
+      "   THEN 'a prepared transaction' || coalesce((SELECT pg_catalog.format(' %L since %s', x.gid, "
+      "pg_catalog.to_char("
       "x.prepared, 'YYYY-MM-DD HH24:MI:SS')) FROM pg_catalog.pg_locks o JOIN pg_catalog.pg_prepared_xacts x ON "
       "x.transaction = o.transactionid WHERE o.locktype = 'transactionid' AND o.granted AND o.pid IS NULL AND "
       "o.virtualtransaction = l.virtualtransaction), '')"

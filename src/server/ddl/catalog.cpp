@@ -3,8 +3,8 @@
 #include "server/compat.h"
 
 extern "C" {
-#include "utils/lsyscache.h"
 #include "mb/pg_wchar.h"
+#include "utils/lsyscache.h"
 }
 
 namespace dbops::server::ddl {
@@ -18,13 +18,18 @@ const char* const index_columns =
     "   AND p.datid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())"
     "   AND p.pid <> pg_catalog.pg_backend_pid() LIMIT 1), 0),"
     " EXISTS (SELECT FROM pg_catalog.pg_inherits h WHERE h.inhrelid = i.indexrelid),"
-    " coalesce((SELECT k.oid FROM pg_catalog.pg_constraint k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', "
+    " coalesce((SELECT k.oid FROM pg_catalog.pg_constraint k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', "
+    "'u', "
     "'x') LIMIT 1), 0)";
 
 std::optional<IndexState> read_index(const Rows& found) {
   if (found.empty()) return std::nullopt;
-  return IndexState{static_cast<Oid>(found.integer(0, 0)), found.boolean(0, 1), found.boolean(0, 2),
-                    found.integer(0, 3),                   found.boolean(0, 4), static_cast<Oid>(found.integer(0, 5))};
+  return IndexState{static_cast<Oid>(found.integer(0, 0)),
+                    found.boolean(0, 1),
+                    found.boolean(0, 2),
+                    found.integer(0, 3),
+                    found.boolean(0, 4),
+                    static_cast<Oid>(found.integer(0, 5))};
 }
 
 } // namespace
@@ -46,29 +51,27 @@ std::optional<IndexState> index_state(Oid index) {
 }
 
 std::optional<ConstraintState> constraint_named(Oid table, const std::string& name) {
-  const Rows found =
-      ask_catalog("SELECT oid, convalidated FROM pg_catalog.pg_constraint WHERE conrelid = $1::oid AND conname = $2::name",
-                  {to_text(table), name});
+  const Rows found = ask_catalog(
+      "SELECT oid, convalidated FROM pg_catalog.pg_constraint WHERE conrelid = $1::oid AND conname = $2::name",
+      {to_text(table), name});
   if (found.empty()) return std::nullopt;
   return ConstraintState{static_cast<Oid>(found.integer(0, 0)), found.boolean(0, 1)};
 }
 
 std::vector<Oid> leaves(Oid table) {
-  return oid_list(
-      ask_catalog("WITH RECURSIVE family(relid) AS (SELECT $1::oid UNION"
-                  " SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN family f ON i.inhparent = f.relid)"
-                  " SELECT c.oid FROM family JOIN pg_catalog.pg_class c ON c.oid = relid"
-                  " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'm')"
-                  " ORDER BY n.nspname, c.relname",
-                  {to_text(table)}));
+  return oid_list(ask_catalog("WITH RECURSIVE family(relid) AS (SELECT $1::oid UNION"
+                              " SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN family f ON i.inhparent = f.relid)"
+                              " SELECT c.oid FROM family JOIN pg_catalog.pg_class c ON c.oid = relid"
+                              " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'm')"
+                              " ORDER BY n.nspname, c.relname",
+                              {to_text(table)}));
 }
 
 std::vector<Oid> family(Oid table) {
-  return oid_list(
-      ask_catalog("WITH RECURSIVE family(relid) AS (SELECT $1::oid UNION"
-                  " SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN family f ON i.inhparent = f.relid)"
-                  " SELECT relid FROM family",
-                  {to_text(table)}));
+  return oid_list(ask_catalog("WITH RECURSIVE family(relid) AS (SELECT $1::oid UNION"
+                              " SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN family f ON i.inhparent = f.relid)"
+                              " SELECT relid FROM family",
+                              {to_text(table)}));
 }
 
 bool is_partitioned(Oid table) {
@@ -91,9 +94,8 @@ std::string free_relation_name(Oid table, const std::string& wanted) {
     const std::string suffix = number == 0 ? "" : std::to_string(number);
     // Cut between characters, as PostgreSQL cuts a name.
     const auto room = static_cast<int>(NAMEDATALEN - 1 - suffix.size());
-    const int length = call_pg([&wanted, room] {
-      return pg_mbcliplen(wanted.data(), static_cast<int>(wanted.size()), room);
-    });
+    const int length =
+        call_pg([&wanted, room] { return pg_mbcliplen(wanted.data(), static_cast<int>(wanted.size()), room); });
     const std::string name = wanted.substr(0, static_cast<std::size_t>(length)) + suffix;
     if (ask_catalog("SELECT 1 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_class t ON t.relnamespace = c.relnamespace"
                     " WHERE t.oid = $1::oid AND c.relname = $2::name",

@@ -22,7 +22,8 @@ namespace {
 
 void require_owner(Oid relation, Oid owner) {
   if (!call_pg([=] { return compat::owns_relation(relation, owner); }))
-    refuse(ERRCODE_INSUFFICIENT_PRIVILEGE, "role \"" + role_name(owner) + "\" must be owner of " + qualified_name(relation));
+    refuse(ERRCODE_INSUFFICIENT_PRIVILEGE,
+           "role \"" + role_name(owner) + "\" must be owner of " + qualified_name(relation));
 }
 
 void require_table(Oid relation, Oid owner) {
@@ -74,24 +75,28 @@ void require_column(Oid table, const std::string& column) {
                   " AND NOT attisdropped",
                   {to_text(table), column})
           .empty())
-    refuse(ERRCODE_UNDEFINED_COLUMN, "column " + quote_name(column) + " of " + qualified_name(table) + " does not exist");
+    refuse(ERRCODE_UNDEFINED_COLUMN,
+           "column " + quote_name(column) + " of " + qualified_name(table) + " does not exist");
 }
 
 void require_partition_key(Oid table, const std::vector<std::string>& keys, bool unique) {
   if (!is_partitioned(table)) return;
-  if (!ask_catalog("WITH RECURSIVE family(relid) AS (SELECT $1::oid UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits "
-                   "i JOIN family f ON i.inhparent = f.relid) SELECT 1 FROM family JOIN pg_catalog.pg_class c ON c.oid "
-                   "= relid WHERE c.relkind = 'f'",
-                   {to_text(table)})
+  if (!ask_catalog(
+           "WITH RECURSIVE family(relid) AS (SELECT $1::oid UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits "
+           "i JOIN family f ON i.inhparent = f.relid) SELECT 1 FROM family JOIN pg_catalog.pg_class c ON c.oid "
+           "= relid WHERE c.relkind = 'f'",
+           {to_text(table)})
            .empty())
     refuse(ERRCODE_FEATURE_NOT_SUPPORTED, "a partition of " + qualified_name(table) + " is a foreign table");
   if (!unique) return;
-  const Rows partition_key = ask_catalog(
-      "WITH RECURSIVE family(relid) AS (SELECT $1::oid UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN family "
-      "f ON i.inhparent = f.relid) SELECT coalesce(a.attname, '') FROM family JOIN pg_catalog.pg_partitioned_table p ON "
-      "p.partrelid = relid CROSS JOIN LATERAL pg_catalog.unnest(p.partattrs) k(number) LEFT JOIN "
-      "pg_catalog.pg_attribute a ON a.attrelid = relid AND a.attnum = k.number AND k.number > 0",
-      {to_text(table)});
+  const Rows partition_key =
+      ask_catalog("WITH RECURSIVE family(relid) AS (SELECT $1::oid UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits "
+                  "i JOIN family "
+                  "f ON i.inhparent = f.relid) SELECT coalesce(a.attname, '') FROM family JOIN "
+                  "pg_catalog.pg_partitioned_table p ON "
+                  "p.partrelid = relid CROSS JOIN LATERAL pg_catalog.unnest(p.partattrs) k(number) LEFT JOIN "
+                  "pg_catalog.pg_attribute a ON a.attrelid = relid AND a.attnum = k.number AND k.number > 0",
+                  {to_text(table)});
   for (std::size_t i = 0; i < partition_key.size(); ++i)
     if (const std::string column = partition_key.text(i, 0);
         column.empty() || std::find(keys.begin(), keys.end(), column) == keys.end())
@@ -100,14 +105,16 @@ void require_partition_key(Oid table, const std::vector<std::string>& keys, bool
 }
 
 void require_primary_key_possible(Oid table, const std::vector<std::string>& keys) {
-  if (!ask_catalog("SELECT 1 FROM pg_catalog.pg_constraint WHERE conrelid = $1::oid AND contype = 'p'", {to_text(table)})
+  if (!ask_catalog("SELECT 1 FROM pg_catalog.pg_constraint WHERE conrelid = $1::oid AND contype = 'p'",
+                   {to_text(table)})
            .empty())
     refuse(ERRCODE_INVALID_TABLE_DEFINITION, qualified_name(table) + " has a primary key already");
   for (const std::string& column : keys)
-    if (ask_catalog("SELECT 1 FROM pg_catalog.pg_attribute a WHERE attrelid = $1::oid AND attname = $2::name AND "
-                    "attnotnull AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conrelid = a.attrelid AND "
-                    "k.contype = 'n' AND k.conkey[1] = a.attnum AND NOT k.convalidated)",
-                    {to_text(table), column})
+    if (ask_catalog(
+            "SELECT 1 FROM pg_catalog.pg_attribute a WHERE attrelid = $1::oid AND attname = $2::name AND "
+            "attnotnull AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conrelid = a.attrelid AND "
+            "k.contype = 'n' AND k.conkey[1] = a.attnum AND NOT k.convalidated)",
+            {to_text(table), column})
             .empty())
       refuse(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "column " + quote_name(column) + " is not NOT NULL",
              "SELECT dbops.set_not_null(" + quote_text(qualified_name(table)) + ", " + quote_text(column) +
@@ -122,8 +129,10 @@ void require_attachable(Oid parent, Oid partition) {
   const Rows columns = ask_catalog(
       "SELECT coalesce(p.attname, c.attname), p.attname IS NULL, c.attname IS NULL, p.attnotnull AND NOT c.attnotnull"
       " FROM (SELECT * FROM pg_catalog.pg_attribute WHERE attrelid = $1::oid AND attnum > 0 AND NOT attisdropped) p"
-      " FULL JOIN (SELECT * FROM pg_catalog.pg_attribute WHERE attrelid = $2::oid AND attnum > 0 AND NOT attisdropped) c"
-      " ON p.attname = c.attname WHERE p.attname IS NULL OR c.attname IS NULL OR p.atttypid <> c.atttypid OR p.atttypmod "
+      " FULL JOIN (SELECT * FROM pg_catalog.pg_attribute WHERE attrelid = $2::oid AND attnum > 0 AND NOT attisdropped) "
+      "c"
+      " ON p.attname = c.attname WHERE p.attname IS NULL OR c.attname IS NULL OR p.atttypid <> c.atttypid OR "
+      "p.atttypmod "
       "<> c.atttypmod OR p.attcollation <> c.attcollation OR p.attgenerated <> c.attgenerated OR (p.attnotnull AND NOT "
       "c.attnotnull) LIMIT 1",
       {to_text(parent), to_text(partition)});
@@ -150,9 +159,10 @@ void require_attachable(Oid parent, Oid partition) {
 }
 
 void require_no_other_job(const std::string& kind, Oid target, const std::string& name) {
-  const Rows other = bookkeep("SELECT job_id FROM dbops.job WHERE kind = $1 AND target_oid = $2::oid AND spec ->> 'name' "
-                              "= $3 AND state IN ('queued', 'running', 'paused') LIMIT 1",
-                              {kind, to_text(target), name});
+  const Rows other =
+      bookkeep("SELECT job_id FROM dbops.job WHERE kind = $1 AND target_oid = $2::oid AND spec ->> 'name' "
+               "= $3 AND state IN ('queued', 'running', 'paused') LIMIT 1",
+               {kind, to_text(target), name});
   if (!other.empty())
     refuse(ERRCODE_OBJECT_IN_USE, "job " + other.text(0, 0) + " does that already",
            "CALL dbops.wait(" + other.text(0, 0) + ").");

@@ -46,10 +46,11 @@ std::optional<Step> drop_index(const Left& left, std::int64_t of, bool invalid_o
   if (!index || index->attached || OidIsValid(index->constraint)) return std::nullopt;
   if (index->valid && invalid_only) return std::nullopt;
   // It was there before, or the statement has never begun: somebody else's.
-  const Rows others = bookkeep("SELECT 1 FROM dbops.ddl_step WHERE job_id = $1::bigint AND makes = 'index' AND name = $2"
-                               " AND relation_oid = $3::oid AND (indexes_before IS NULL OR $4::oid = ANY "
-                               "(indexes_before))",
-                               {to_text(of), left.name, to_text(left.relation), to_text(index->oid)});
+  const Rows others =
+      bookkeep("SELECT 1 FROM dbops.ddl_step WHERE job_id = $1::bigint AND makes = 'index' AND name = $2"
+               " AND relation_oid = $3::oid AND (indexes_before IS NULL OR $4::oid = ANY "
+               "(indexes_before))",
+               {to_text(of), left.name, to_text(left.relation), to_text(index->oid)});
   if (!others.empty()) return std::nullopt;
   if (index->builder != 0) {
     Step step;
@@ -62,15 +63,15 @@ std::optional<Step> drop_index(const Left& left, std::int64_t of, bool invalid_o
 
 // What REINDEX CONCURRENTLY has built beside the old one, or the old one when its name is taken.
 std::optional<Step> drop_reindexed(const Left& left, std::int64_t of) {
-  const Rows found = bookkeep(
-      "SELECT i.indexrelid FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid"
-      " WHERE i.indrelid = $1::oid AND NOT i.indisvalid"
-      " AND (c.relname ~ '_ccnew\\d*$' AND i.indexrelid <> ALL (SELECT o::oid FROM dbops.job j, "
-      "jsonb_array_elements_text(j.spec -> 'before') o WHERE j.job_id = $2::bigint)"
-      "   OR c.relname ~ '_ccold\\d*$' AND i.indexrelid = $3::oid)"
-      " AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_progress_create_index p WHERE p.relid = i.indrelid"
-      "   AND p.pid <> pg_catalog.pg_backend_pid()) LIMIT 1",
-      {to_text(left.relation), to_text(of), to_text(left.object)});
+  const Rows found =
+      bookkeep("SELECT i.indexrelid FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid"
+               " WHERE i.indrelid = $1::oid AND NOT i.indisvalid"
+               " AND (c.relname ~ '_ccnew\\d*$' AND i.indexrelid <> ALL (SELECT o::oid FROM dbops.job j, "
+               "jsonb_array_elements_text(j.spec -> 'before') o WHERE j.job_id = $2::bigint)"
+               "   OR c.relname ~ '_ccold\\d*$' AND i.indexrelid = $3::oid)"
+               " AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_progress_create_index p WHERE p.relid = i.indrelid"
+               "   AND p.pid <> pg_catalog.pg_backend_pid()) LIMIT 1",
+               {to_text(left.relation), to_text(of), to_text(left.object)});
   if (found.empty()) return std::nullopt;
   return drop_index_step(static_cast<Oid>(found.integer(0, 0)), left.relation);
 }
@@ -79,8 +80,8 @@ std::optional<Step> drop_reindexed(const Left& left, std::int64_t of) {
 std::optional<Step> end_drop(const Left& left) {
   const std::optional<IndexState> index = index_state(left.relation);
   if (!index || index->valid) return std::nullopt;
-  const Rows table = ask_catalog("SELECT indrelid FROM pg_catalog.pg_index WHERE indexrelid = $1::oid",
-                                 {to_text(left.relation)});
+  const Rows table =
+      ask_catalog("SELECT indrelid FROM pg_catalog.pg_index WHERE indexrelid = $1::oid", {to_text(left.relation)});
   if (table.empty()) return std::nullopt;
   return drop_index_step(left.relation, static_cast<Oid>(table.integer(0, 0)));
 }

@@ -62,8 +62,8 @@ std::optional<Step> next_of_validation(Oid table, const std::string& name) {
   return validate_step(static_cast<Oid>(open.integer(0, 0)), name);
 }
 
-// A foreign key of a partitioned table cannot be NOT VALID (before 18): each leaf gets its own, and then the table takes
-// them over without reading a row.
+// A foreign key of a partitioned table cannot be NOT VALID (before 18): each leaf gets its own, and then the table
+// takes them over without reading a row.
 std::optional<Step> next_of_partitioned_key(Oid table, const Spec& spec) {
   if (constraint_named(table, spec.name)) return std::nullopt;
   const std::vector<Oid> tables = leaves(table);
@@ -102,7 +102,8 @@ std::optional<Step> next_of_not_null(const Job& job, const Spec& spec) {
       "   AND k.convalidated AND k.conname <> $4::name AND pg_catalog.pg_get_constraintdef(k.oid) = $3 LIMIT 1)"
       " FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1::oid AND a.attname = $2::name AND NOT a.attisdropped",
       {to_text(table), spec.name, check, helper});
-  if (found.empty()) throw SqlError(ERRCODE_UNDEFINED_COLUMN, "column " + quote_name(spec.name) + " does not exist any more");
+  if (found.empty())
+    throw SqlError(ERRCODE_UNDEFINED_COLUMN, "column " + quote_name(spec.name) + " does not exist any more");
   // From 18 on NOT NULL can be NOT VALID itself.
   if (!found.is_null(0, 1)) return next_of_validation(table, found.text(0, 1));
   const bool helped = constraint_named(table, helper).has_value();

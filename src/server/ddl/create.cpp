@@ -52,8 +52,7 @@ void read_rest(Arguments& in, Request& request) {
   Spec& spec = request.spec;
   const std::optional<double> lock_timeout = in.seconds();
   if (!lock_timeout) bad_argument("lock_timeout must not be null");
-  if (!(*lock_timeout >= 0.001 && *lock_timeout <= 3600))
-    bad_argument("lock_timeout must be between 1 ms and 1 hour");
+  if (!(*lock_timeout >= 0.001 && *lock_timeout <= 3600)) bad_argument("lock_timeout must be between 1 ms and 1 hour");
   spec.lock_timeout_ms = static_cast<int>(std::lround(*lock_timeout * 1000));
   spec.give_up_after = in.seconds();
   if (spec.give_up_after && !(*spec.give_up_after >= 0))
@@ -108,8 +107,8 @@ void read_create_index(Arguments& in, Request& request) {
   check_tablespace(request);
   const std::string start = std::string("CREATE ") + (spec.unique ? "UNIQUE " : "") + "INDEX " +
                             (name ? quote_name(*name) + " " : "") + "ON ";
-  const std::string tail = " USING " + quote_name(method) + " " +
-                           index_tail(columns, include, nulls_not_distinct, options, condition);
+  const std::string tail =
+      " USING " + quote_name(method) + " " + index_tail(columns, include, nulls_not_distinct, options, condition);
   check_index_text(start + "x" + tail, include.has_value(), options.has_value(), condition.has_value());
   const Tried tried = try_on_shadow(request.target, request.owner, request.settings, {{start, tail}});
   spec.definition = tried.index_definition;
@@ -140,7 +139,8 @@ void read_add_unique(Arguments& in, Request& request) {
   require_table(request.target, request.owner);
   require_create(request.target, request.owner);
   check_tablespace(request);
-  const std::string tail = " USING btree " + index_tail(columns, include, nulls_not_distinct, std::nullopt, std::nullopt);
+  const std::string tail =
+      " USING btree " + index_tail(columns, include, nulls_not_distinct, std::nullopt, std::nullopt);
   check_index_text("CREATE UNIQUE INDEX ON x" + tail, include.has_value(), false, false);
   // The name that PostgreSQL itself would choose for the constraint, from the name that it chooses for the index.
   Tried tried = try_on_shadow(request.target, request.owner, request.settings, {{"CREATE UNIQUE INDEX ON ", tail}});
@@ -168,10 +168,12 @@ void require_index_alone(Oid index, const std::optional<IndexState>& state) {
     throw SqlError(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST, qualified_name(index) + " belongs to a constraint",
                    "ALTER TABLE ... DROP CONSTRAINT.");
   if (state && state->attached)
-    throw SqlError(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST, qualified_name(index) + " is part of an index of the partitioned table");
-  const Rows used = ask_catalog("SELECT conname, conrelid::regclass::text FROM pg_catalog.pg_constraint WHERE conindid = "
-                                "$1::oid AND contype = 'f' LIMIT 1",
-                                {to_text(index)});
+    throw SqlError(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
+                   qualified_name(index) + " is part of an index of the partitioned table");
+  const Rows used =
+      ask_catalog("SELECT conname, conrelid::regclass::text FROM pg_catalog.pg_constraint WHERE conindid = "
+                  "$1::oid AND contype = 'f' LIMIT 1",
+                  {to_text(index)});
   if (!used.empty())
     throw SqlError(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
                    "foreign key " + used.text(0, 0) + " of " + used.text(0, 1) + " needs " + qualified_name(index));
@@ -179,7 +181,8 @@ void require_index_alone(Oid index, const std::optional<IndexState>& state) {
 
 // The table of an index; raises when it is none that may be worked on.
 Oid table_of_index(Oid index, Oid owner) {
-  const Rows found = ask_catalog("SELECT indrelid FROM pg_catalog.pg_index WHERE indexrelid = $1::oid", {to_text(index)});
+  const Rows found =
+      ask_catalog("SELECT indrelid FROM pg_catalog.pg_index WHERE indexrelid = $1::oid", {to_text(index)});
   if (found.empty()) throw SqlError(ERRCODE_WRONG_OBJECT_TYPE, qualified_name(index) + " is not an index");
   const auto table = static_cast<Oid>(found.integer(0, 0));
   require_table(table, owner);
@@ -214,7 +217,8 @@ void read_reindex(Arguments& in, Request& request) {
     require_create(table_of_index(request.target, request.owner), request.owner);
   // All indexes with storage below the table, or below the index.
   const Rows found = ask_catalog(
-      "WITH RECURSIVE family(relid) AS (SELECT $1::oid UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN family f"
+      "WITH RECURSIVE family(relid) AS (SELECT $1::oid UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN "
+      "family f"
       " ON i.inhparent = f.relid) SELECT c.oid, c.relname, i.indisexclusion, i.indrelid FROM pg_catalog.pg_index i"
       " JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid AND c.relkind = 'i'"
       " WHERE (CASE WHEN $2::boolean THEN i.indrelid ELSE i.indexrelid END) IN (SELECT relid FROM family)"
@@ -223,22 +227,23 @@ void read_reindex(Arguments& in, Request& request) {
   for (std::size_t i = 0; i < found.size(); ++i) {
     if (found.boolean(i, 2)) {
       if (!whole_table)
-        throw SqlError(ERRCODE_FEATURE_NOT_SUPPORTED, "an index of an exclusion constraint cannot be rebuilt concurrently");
+        throw SqlError(ERRCODE_FEATURE_NOT_SUPPORTED,
+                       "an index of an exclusion constraint cannot be rebuilt concurrently");
       request.warnings.push_back("index " + found.text(i, 1) +
                                  " of an exclusion constraint is left out: it cannot be rebuilt concurrently");
       continue;
     }
     request.spec.indexes.push_back({static_cast<Oid>(found.integer(i, 0)), found.text(i, 1)});
   }
-  request.spec.before = oid_list(ask_catalog(
-      "SELECT i.indexrelid FROM pg_catalog.pg_index i WHERE i.indrelid IN (SELECT indrelid FROM pg_catalog.pg_index WHERE "
-      "indexrelid = ANY ($1::oid[]))",
-      {[&request] {
-        std::vector<Oid> oids;
-        for (const NamedIndex& index : request.spec.indexes)
-          oids.push_back(index.oid);
-        return oid_array(oids);
-      }()}));
+  request.spec.before = oid_list(ask_catalog("SELECT i.indexrelid FROM pg_catalog.pg_index i WHERE i.indrelid IN "
+                                             "(SELECT indrelid FROM pg_catalog.pg_index WHERE "
+                                             "indexrelid = ANY ($1::oid[]))",
+                                             {[&request] {
+                                               std::vector<Oid> oids;
+                                               for (const NamedIndex& index : request.spec.indexes)
+                                                 oids.push_back(index.oid);
+                                               return oid_array(oids);
+                                             }()}));
   request.steps = request.spec.indexes.size();
 }
 
@@ -277,11 +282,12 @@ std::string name_list(const std::vector<std::string>& names) {
 
 // PostgreSQL's own choice when none are named.
 std::vector<std::string> primary_key(Oid table) {
-  const Rows found = ask_catalog("SELECT a.attname FROM pg_catalog.pg_constraint k CROSS JOIN LATERAL "
-                                 "pg_catalog.unnest(k.conkey) WITH ORDINALITY c(number, n) JOIN pg_catalog.pg_attribute a "
-                                 "ON a.attrelid = k.conrelid AND a.attnum = c.number WHERE k.conrelid = $1::oid AND "
-                                 "k.contype = 'p' ORDER BY c.n",
-                                 {to_text(table)});
+  const Rows found =
+      ask_catalog("SELECT a.attname FROM pg_catalog.pg_constraint k CROSS JOIN LATERAL "
+                  "pg_catalog.unnest(k.conkey) WITH ORDINALITY c(number, n) JOIN pg_catalog.pg_attribute a "
+                  "ON a.attrelid = k.conrelid AND a.attnum = c.number WHERE k.conrelid = $1::oid AND "
+                  "k.contype = 'p' ORDER BY c.n",
+                  {to_text(table)});
   std::vector<std::string> names;
   for (std::size_t i = 0; i < found.size(); ++i)
     names.push_back(found.text(i, 0));
@@ -293,9 +299,11 @@ std::vector<std::string> primary_key(Oid table) {
 void require_unique_key(Oid table, std::vector<std::string> columns) {
   std::sort(columns.begin(), columns.end());
   const Rows found = ask_catalog(
-      "SELECT string_agg(a.attname::text, chr(10) ORDER BY a.attname::text COLLATE \"C\") FROM pg_catalog.pg_index i CROSS "
+      "SELECT string_agg(a.attname::text, chr(10) ORDER BY a.attname::text COLLATE \"C\") FROM pg_catalog.pg_index i "
+      "CROSS "
       "JOIN LATERAL pg_catalog.unnest(i.indkey) WITH ORDINALITY k(number, n) LEFT JOIN pg_catalog.pg_attribute a ON "
-      "a.attrelid = i.indrelid AND a.attnum = k.number WHERE i.indrelid = $1::oid AND i.indisunique AND i.indisvalid AND "
+      "a.attrelid = i.indrelid AND a.attnum = k.number WHERE i.indrelid = $1::oid AND i.indisunique AND i.indisvalid "
+      "AND "
       "i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL AND k.n <= i.indnkeyatts GROUP BY i.indexrelid",
       {to_text(table)});
   std::string wanted;
@@ -313,15 +321,16 @@ void require_references(Oid table, Oid owner, const std::vector<std::string>& co
     if (!ask_catalog("SELECT pg_catalog.has_column_privilege($1::oid, $2::oid, $3, 'REFERENCES')",
                      {to_text(owner), to_text(table), column})
              .boolean(0, 0))
-      throw SqlError(ERRCODE_INSUFFICIENT_PRIVILEGE, "role \"" + role_name(owner) + "\" needs REFERENCES on " +
-                                                         qualified_name(table));
+      throw SqlError(ERRCODE_INSUFFICIENT_PRIVILEGE,
+                     "role \"" + role_name(owner) + "\" needs REFERENCES on " + qualified_name(table));
 }
 
 void warn_without_index(Request& request, const std::vector<std::string>& columns) {
-  if (ask_catalog("SELECT 1 FROM pg_catalog.pg_index i JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND "
-                  "a.attnum = i.indkey[0] WHERE i.indrelid = $1::oid AND i.indisvalid AND i.indpred IS NULL AND a.attname "
-                  "= $2::name",
-                  {to_text(request.target), columns.front()})
+  if (ask_catalog(
+          "SELECT 1 FROM pg_catalog.pg_index i JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND "
+          "a.attnum = i.indkey[0] WHERE i.indrelid = $1::oid AND i.indisvalid AND i.indpred IS NULL AND a.attname "
+          "= $2::name",
+          {to_text(request.target), columns.front()})
           .empty())
     request.warnings.push_back("no index begins with " + quote_name(columns.front()) + ": each delete in " +
                                qualified_name(request.spec.other) + " reads all of " + qualified_name(request.target));
@@ -340,11 +349,10 @@ void read_add_foreign_key(Arguments& in, Request& request) {
   require_table(request.target, request.owner);
   if (!exists(spec.other))
     throw SqlError(ERRCODE_UNDEFINED_TABLE, "relation with OID " + to_text(spec.other) + " does not exist");
-  const ForeignKey key = read_foreign_key(
-      "ALTER TABLE x ADD FOREIGN KEY (" + columns + "\n) REFERENCES y" +
-      (referenced_columns ? " (" + *referenced_columns + "\n)" : "") + (on_delete ? " ON DELETE " + *on_delete + "\n" : "") +
-      (on_update ? " ON UPDATE " + *on_update + "\n" : "") +
-      deferred);
+  const ForeignKey key = read_foreign_key("ALTER TABLE x ADD FOREIGN KEY (" + columns + "\n) REFERENCES y" +
+                                          (referenced_columns ? " (" + *referenced_columns + "\n)" : "") +
+                                          (on_delete ? " ON DELETE " + *on_delete + "\n" : "") +
+                                          (on_update ? " ON UPDATE " + *on_update + "\n" : "") + deferred);
   const std::vector<std::string> referenced =
       key.referenced_columns.empty() ? primary_key(spec.other) : key.referenced_columns;
   for (const std::string& column : key.columns)

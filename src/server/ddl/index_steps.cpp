@@ -56,8 +56,8 @@ std::string name_on_partition(const Job& job, const Spec& spec, Oid leaf) {
       {to_text(leaf), spec.unique ? "true" : "false", spec.clause.empty() ? "false" : "true"});
   for (std::size_t i = 0; i < others.size(); ++i)
     if (index_definition(static_cast<Oid>(others.integer(i, 0))) == spec.definition) return others.text(i, 1);
-  const std::string table = ask_catalog("SELECT relname FROM pg_catalog.pg_class WHERE oid = $1::oid", {to_text(leaf)})
-                                .text(0, 0);
+  const std::string table =
+      ask_catalog("SELECT relname FROM pg_catalog.pg_class WHERE oid = $1::oid", {to_text(leaf)}).text(0, 0);
   return free_relation_name(leaf, table + "_" + spec.name);
 }
 
@@ -107,17 +107,17 @@ Step join_step(const Job& job, const Spec& spec, const std::vector<Oid>& leaf_ta
   const std::vector<Node> nodes = tree_of(job.target);
   std::vector<std::pair<Oid, std::string>> names;
   const auto name_of = [&names](Oid table) {
-    return std::find_if(names.begin(), names.end(), [table](const auto& entry) { return entry.first == table; })->second;
+    return std::find_if(names.begin(), names.end(), [table](const auto& entry) { return entry.first == table; })
+        ->second;
   };
   for (const Node& node : nodes) {
     std::string name = name_on(job, spec, node.table);
     if (!node.leaf)
-      step.statements.push_back(
-          spec.clause.empty()
-              ? std::string("CREATE ") + (spec.unique ? "UNIQUE " : "") + "INDEX " + quote_name(name) + " ON ONLY " +
-                    qualified_name(node.table) + spec.definition
-              : "ALTER TABLE ONLY " + qualified_name(node.table) + " ADD CONSTRAINT " + quote_name(name) + " " +
-                    spec.clause);
+      step.statements.push_back(spec.clause.empty()
+                                    ? std::string("CREATE ") + (spec.unique ? "UNIQUE " : "") + "INDEX " +
+                                          quote_name(name) + " ON ONLY " + qualified_name(node.table) + spec.definition
+                                    : "ALTER TABLE ONLY " + qualified_name(node.table) + " ADD CONSTRAINT " +
+                                          quote_name(name) + " " + spec.clause);
     names.emplace_back(node.table, std::move(name));
   }
   for (auto node = nodes.rbegin(); node != nodes.rend(); ++node)

@@ -83,7 +83,8 @@ ForeignKey read_foreign_key(const std::string& statement) {
   read.columns = read_names(key->fk_attrs);
   read.referenced_columns = read_names(key->pk_attrs);
   if (key->fk_matchtype == FKCONSTR_MATCH_FULL) read.actions += " MATCH FULL";
-  if (const std::string action = action_text(key->fk_upd_action); !action.empty()) read.actions += " ON UPDATE " + action;
+  if (const std::string action = action_text(key->fk_upd_action); !action.empty())
+    read.actions += " ON UPDATE " + action;
   if (const std::string action = action_text(key->fk_del_action); !action.empty()) {
     read.actions += " ON DELETE " + action;
     std::string columns;

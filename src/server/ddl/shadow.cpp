@@ -14,11 +14,11 @@ namespace {
 
 // Of the same name, so that t.column in an expression means it; unless the session has a temporary table of that name.
 std::string shadow_name(Oid table) {
-  const Rows found = ask_catalog("SELECT c.relname, pg_catalog.to_regclass(pg_catalog.format('pg_temp.%I', c.relname)) IS "
-                                 "NOT NULL FROM pg_catalog.pg_class c WHERE c.oid = $1::oid",
-                                 {to_text(table)});
-  if (found.empty())
-    throw SqlError(ERRCODE_UNDEFINED_TABLE, "relation with OID " + to_text(table) + " does not exist");
+  const Rows found =
+      ask_catalog("SELECT c.relname, pg_catalog.to_regclass(pg_catalog.format('pg_temp.%I', c.relname)) IS "
+                  "NOT NULL FROM pg_catalog.pg_class c WHERE c.oid = $1::oid",
+                  {to_text(table)});
+  if (found.empty()) throw SqlError(ERRCODE_UNDEFINED_TABLE, "relation with OID " + to_text(table) + " does not exist");
   return "pg_temp." + quote_name(found.boolean(0, 1) ? "dbops_shadow" : found.text(0, 0));
 }
 
@@ -38,9 +38,10 @@ Tried look(const std::string& shadow) {
     for (std::size_t i = 0; i < keys.size(); ++i)
       tried.keys.push_back(keys.text(i, 0));
   }
-  const Rows constraint = ask_catalog("SELECT conname, pg_catalog.pg_get_constraintdef(oid) FROM pg_catalog.pg_constraint"
-                                      " WHERE conrelid = $1::regclass AND contype <> 'n'",
-                                      {shadow});
+  const Rows constraint =
+      ask_catalog("SELECT conname, pg_catalog.pg_get_constraintdef(oid) FROM pg_catalog.pg_constraint"
+                  " WHERE conrelid = $1::regclass AND contype <> 'n'",
+                  {shadow});
   if (!constraint.empty()) {
     tried.constraint_name = constraint.text(0, 0);
     tried.constraint_definition = constraint.text(0, 1);

@@ -7,9 +7,9 @@
 namespace dbops::server::ddl {
 
 struct Tried {
-  std::string index_name;            // chosen by the server where none was given
-  std::string index_definition;      // " USING btree (a)"
-  std::vector<std::string> keys;     // columns of the index, not quoted; "" for an expression
+  std::string index_name;        // chosen by the server where none was given
+  std::string index_definition;  // " USING btree (a)"
+  std::vector<std::string> keys; // columns of the index, not quoted; "" for an expression
   std::string constraint_name;
   std::string constraint_definition; // "CHECK ((a > 0))"
 };
@@ -19,8 +19,8 @@ struct StatementOn {
   std::string before, after;
 };
 
-// Runs the statements as the job's owner under the session's settings. Takes ACCESS SHARE on the table to the end of the
-// transaction; needs TEMPORARY on the database.
+// Runs the statements as the job's owner under the session's settings. Takes ACCESS SHARE on the table to the end of
+// the transaction; needs TEMPORARY on the database.
 Tried try_on_shadow(Oid table, Oid owner, const Settings& settings, const std::vector<StatementOn>& statements);
 
 } // namespace dbops::server::ddl

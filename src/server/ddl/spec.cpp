@@ -53,8 +53,8 @@ Spec from_json(const json& in) {
 
 bool is_ddl(const std::string& kind) {
   static constexpr std::array<std::string_view, 10> kinds{
-      "create_index", "reindex",    "drop_index",          "set_not_null",     "add_check",
-      "add_unique",   "clean_up",   "validate_constraint", "attach_partition", "add_foreign_key"};
+      "create_index", "reindex",  "drop_index",          "set_not_null",     "add_check",
+      "add_unique",   "clean_up", "validate_constraint", "attach_partition", "add_foreign_key"};
   return std::find(kinds.begin(), kinds.end(), kind) != kinds.end();
 }
 

@@ -1,5 +1,5 @@
-// The arguments of an online DDL job, resolved: what dbops.job.spec holds. Its texts are the server's own, deparsed from
-// what was parsed when the job was made, with all names qualified.
+// The arguments of an online DDL job, resolved: what dbops.job.spec holds. Its texts are the server's own, deparsed
+// from what was parsed when the job was made, with all names qualified.
 #pragma once
 
 #include <nlohmann/json.hpp>

@@ -35,19 +35,20 @@ struct Step {
 std::optional<Step> next_step(const Job& job, const Spec& spec);
 
 // A table that is to have valid constraints; used by several kinds.
-// NOT VALID, then VALIDATE of each leaf and of the table. Nothing: it is there and valid. FOREIGN KEY: `other` is locked
-// too.
+// NOT VALID, then VALIDATE of each leaf and of the table. Nothing: it is there and valid. FOREIGN KEY: `other` is
+// locked too.
 std::optional<Step> next_of_valid_constraint(Oid table, const std::string& name, const std::string& definition,
                                              Oid other);
 // An INVALID index that an earlier step of the job has left; nothing when there is none.
 std::optional<Step> drop_own_leftover(const Job& job);
 
 // By kind of job.
-std::optional<Step> next_of_index(const Job& job, const Spec& spec);      // create_index, add_unique
-std::optional<Step> next_of_reindex(const Job& job, const Spec& spec);    // reindex
-std::optional<Step> next_of_drop(const Job& job, const Spec& spec);       // drop_index
-std::optional<Step> next_of_constraint(const Job& job, const Spec& spec); // add_check, set_not_null, validate, foreign key
-std::optional<Step> next_of_attach(const Job& job, const Spec& spec);     // attach_partition
-std::optional<Step> next_of_clean_up(const Job& job, const Spec& spec);   // clean_up
+std::optional<Step> next_of_index(const Job& job, const Spec& spec);   // create_index, add_unique
+std::optional<Step> next_of_reindex(const Job& job, const Spec& spec); // reindex
+std::optional<Step> next_of_drop(const Job& job, const Spec& spec);    // drop_index
+std::optional<Step> next_of_constraint(const Job& job,
+                                       const Spec& spec);             // add_check, set_not_null, validate, foreign key
+std::optional<Step> next_of_attach(const Job& job, const Spec& spec); // attach_partition
+std::optional<Step> next_of_clean_up(const Job& job, const Spec& spec); // clean_up
 
 } // namespace dbops::server::ddl

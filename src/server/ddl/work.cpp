@@ -28,9 +28,9 @@ namespace {
 using std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
 
-constexpr milliseconds look_again{500};        // at who holds a lock
-constexpr milliseconds longest_pause{10'000};  // between two tries
-constexpr int top_level_tries = 10;            // of a statement that was the victim of a deadlock
+constexpr milliseconds look_again{500};       // at who holds a lock
+constexpr milliseconds longest_pause{10'000}; // between two tries
+constexpr int top_level_tries = 10;           // of a statement that was the victim of a deadlock
 // For a statement that should take a moment; on a machine that is overloaded, a moment may be that long.
 constexpr milliseconds shortest_hold{1'000};
 constexpr int overrun_tries = 3; // each of them has stopped the application for as long as a statement may hold a lock
@@ -84,10 +84,11 @@ LOCKMODE mode_of(Lock lock) {
 
 // By OID: a statement says names, which may come to mean other tables.
 std::string names_of(const std::vector<Oid>& relations) {
-  return ask_catalog("SELECT pg_catalog.string_agg(pg_catalog.format('%s %I.%I', c.oid, n.nspname, c.relname), ', ' ORDER "
-                     "BY c.oid) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
-                     "WHERE c.oid = ANY ($1::oid[])",
-                     {oid_array(relations)})
+  return ask_catalog(
+             "SELECT pg_catalog.string_agg(pg_catalog.format('%s %I.%I', c.oid, n.nspname, c.relname), ', ' ORDER "
+             "BY c.oid) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
+             "WHERE c.oid = ANY ($1::oid[])",
+             {oid_array(relations)})
       .text(0, 0);
 }
 
@@ -127,8 +128,7 @@ class DdlWork {
 
   template <typename F>
   auto as_owner(F&& fn) {
-    const int flags =
-        GetUserId() == job_.owner ? 0 : SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION;
+    const int flags = GetUserId() == job_.owner ? 0 : SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION;
     return as_role(job_.owner, flags, std::forward<F>(fn));
   }
 
@@ -210,11 +210,12 @@ void DdlWork::begin(const Step& step) {
                                 " AND state <> 'done' RETURNING step_id",
                                 {to_text(job_.id), text, to_string(step.makes)});
     if (!known.empty()) return known.integer(0, 0);
-    return bookkeep("INSERT INTO dbops.ddl_step (job_id, statement, lock, makes, relation_oid, name, object_oid)"
-                    " VALUES ($1::bigint, $2, $3, $4, nullif($5::oid, 0), nullif($6, ''), nullif($7::oid, 0)) RETURNING "
-                    "step_id",
-                    {to_text(job_.id), text, to_string(step.lock), to_string(step.makes), to_text(step.relation),
-                     step.name, to_text(step.object)})
+    return bookkeep(
+               "INSERT INTO dbops.ddl_step (job_id, statement, lock, makes, relation_oid, name, object_oid)"
+               " VALUES ($1::bigint, $2, $3, $4, nullif($5::oid, 0), nullif($6, ''), nullif($7::oid, 0)) RETURNING "
+               "step_id",
+               {to_text(job_.id), text, to_string(step.lock), to_string(step.makes), to_text(step.relation), step.name,
+                to_text(step.object)})
         .integer(0, 0);
   });
 }
@@ -230,10 +231,11 @@ void DdlWork::note_indexes() {
 
 // In the transaction of the step where it has one.
 void DdlWork::finish() {
-  bookkeep("UPDATE dbops.ddl_step SET state = 'done', finished_at = clock_timestamp(), object_oid = CASE makes"
-           "   WHEN 'constraint' THEN (SELECT k.oid FROM pg_catalog.pg_constraint k WHERE k.conrelid = relation_oid AND "
-           "k.conname = name) ELSE object_oid END WHERE step_id = $1::bigint",
-           {to_text(row_)});
+  bookkeep(
+      "UPDATE dbops.ddl_step SET state = 'done', finished_at = clock_timestamp(), object_oid = CASE makes"
+      "   WHEN 'constraint' THEN (SELECT k.oid FROM pg_catalog.pg_constraint k WHERE k.conrelid = relation_oid AND "
+      "k.conname = name) ELSE object_oid END WHERE step_id = $1::bigint",
+      {to_text(row_)});
   bookkeep("UPDATE dbops.job_slice SET rows_done = rows_done + 1, batches = batches + 1, waiting_for = NULL,"
            " waiting_since = NULL, updated_at = clock_timestamp() WHERE job_id = $1::bigint AND slice = $2::integer",
            {to_text(job_.id), to_text(slice_)});

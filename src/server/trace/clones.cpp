@@ -16,10 +16,11 @@ namespace dbops::server::trace {
 namespace {
 
 bool is_plain(Oid table) {
-  return !ask_catalog("SELECT 1 FROM pg_catalog.pg_class c WHERE c.oid = $1::oid AND c.relkind = 'r' AND c.relpersistence "
-                      "<> 't' AND c.reloftype = 0 AND NOT c.relispartition AND NOT EXISTS (SELECT FROM "
-                      "pg_catalog.pg_inherits WHERE inhrelid = c.oid OR inhparent = c.oid)",
-                      {to_text(table)})
+  return !ask_catalog(
+              "SELECT 1 FROM pg_catalog.pg_class c WHERE c.oid = $1::oid AND c.relkind = 'r' AND c.relpersistence "
+              "<> 't' AND c.reloftype = 0 AND NOT c.relispartition AND NOT EXISTS (SELECT FROM "
+              "pg_catalog.pg_inherits WHERE inhrelid = c.oid OR inhparent = c.oid)",
+              {to_text(table)})
               .empty();
 }
 
@@ -49,8 +50,9 @@ bool Clones::has(Oid table) const {
 }
 
 void Clones::name_indexes(Oid table, Oid clone) {
-  const std::string list = "SELECT i.indexrelid, c.relname FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid "
-                           "= i.indexrelid WHERE i.indrelid = $1::oid ORDER BY i.indisprimary DESC, i.indisunique DESC, 1";
+  const std::string list =
+      "SELECT i.indexrelid, c.relname FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid "
+      "= i.indexrelid WHERE i.indrelid = $1::oid ORDER BY i.indisprimary DESC, i.indisunique DESC, 1";
   const Rows originals = ask_catalog(list, {to_text(table)});
   const Rows copies = ask_catalog(list, {to_text(clone)});
   std::vector<Pair> found;
@@ -69,7 +71,8 @@ void Clones::name_indexes(Oid table, Oid clone) {
   for (const Pair& pair : found)
     query("ALTER INDEX pg_temp." + quote_name(name_of(pair.clone)) + " RENAME TO dbops_trace_" + to_text(pair.clone));
   for (const Pair& pair : found)
-    query("ALTER INDEX pg_temp.dbops_trace_" + to_text(pair.clone) + " RENAME TO " + quote_name(name_of(pair.original)));
+    query("ALTER INDEX pg_temp.dbops_trace_" + to_text(pair.clone) + " RENAME TO " +
+          quote_name(name_of(pair.original)));
   pairs_.insert(pairs_.end(), found.begin(), found.end());
 }
 
@@ -79,9 +82,10 @@ Oid Clones::copy(Oid table) {
   query("CREATE TEMPORARY TABLE pg_temp." + quote_name(name) + " (LIKE " + qualified_name(table) + " INCLUDING ALL)");
   const Oid clone = temporary(name);
   pairs_.push_back({table, clone});
-  const Rows open = ask_catalog("SELECT conname, pg_catalog.pg_get_constraintdef(oid) FROM pg_catalog.pg_constraint WHERE "
-                                "conrelid = $1::oid AND contype = 'c' AND NOT convalidated",
-                                {to_text(table)});
+  const Rows open =
+      ask_catalog("SELECT conname, pg_catalog.pg_get_constraintdef(oid) FROM pg_catalog.pg_constraint WHERE "
+                  "conrelid = $1::oid AND contype = 'c' AND NOT convalidated",
+                  {to_text(table)});
   for (std::size_t i = 0; i < open.size(); ++i)
     query("ALTER TABLE pg_temp." + quote_name(name) + " DROP CONSTRAINT " + quote_name(open.text(i, 0)) +
           ", ADD CONSTRAINT " + quote_name(open.text(i, 0)) + " " + open.text(i, 1));
@@ -107,10 +111,11 @@ void Clones::add_foreign_keys(Oid table) {
 
 bool Clones::add(Oid table) {
   if (!has(table) && !OidIsValid(copy(table))) return false;
-  const Rows neighbours = ask_catalog("SELECT DISTINCT CASE conrelid WHEN $1::oid THEN confrelid ELSE conrelid END FROM "
-                                      "pg_catalog.pg_constraint WHERE contype = 'f' AND (conrelid = $1::oid OR confrelid "
-                                      "= $1::oid)",
-                                      {to_text(table)});
+  const Rows neighbours =
+      ask_catalog("SELECT DISTINCT CASE conrelid WHEN $1::oid THEN confrelid ELSE conrelid END FROM "
+                  "pg_catalog.pg_constraint WHERE contype = 'f' AND (conrelid = $1::oid OR confrelid "
+                  "= $1::oid)",
+                  {to_text(table)});
   for (std::size_t i = 0; i < neighbours.size(); ++i) {
     const auto other = static_cast<Oid>(neighbours.integer(i, 0));
     if (!has(other) && !OidIsValid(copy(other))) return false;

@@ -48,7 +48,8 @@ struct Row {
 States states() {
   const Rows found = ask_catalog(
       "SELECT c.oid, c.relfilenode, pg_catalog.pg_stat_get_xact_numscans(c.oid) FROM pg_catalog.pg_class c JOIN "
-      "pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'i', 'I', 'm', 'v') AND n.nspname "
+      "pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'i', 'I', 'm', 'v') AND "
+      "n.nspname "
       "<> 'pg_catalog' AND n.nspname <> 'information_schema' AND n.nspname <> 'dbops' AND n.nspname !~ '^pg_toast'");
   States states;
   for (std::size_t i = 0; i < found.size(); ++i)
@@ -214,7 +215,9 @@ void Tracer::report(const States& before, const std::vector<std::pair<Oid, std::
       if (pair.clone == relation) return pair.original;
     return relation;
   };
-  const auto relevant = [&](Oid relation) { return copies == (original(relation) != relation) || (copies && before.find(relation) == before.end()); };
+  const auto relevant = [&](Oid relation) {
+    return copies == (original(relation) != relation) || (copies && before.find(relation) == before.end());
+  };
   for (const auto& [relation, mode] : held_locks()) {
     const bool known = before.find(relation) != before.end();
     if (!relevant(relation) || !known) continue; // a new one is in nobody's way
@@ -321,7 +324,8 @@ void Tracer::outside(Node* node) {
     return;
   }
   if (OidIsValid(relation)) {
-    const Rows found = ask_catalog("SELECT indrelid FROM pg_catalog.pg_index WHERE indexrelid = $1::oid", {to_text(relation)});
+    const Rows found =
+        ask_catalog("SELECT indrelid FROM pg_catalog.pg_index WHERE indexrelid = $1::oid", {to_text(relation)});
     if (!found.empty()) relation = static_cast<Oid>(found.integer(0, 0));
   }
   row.object = OidIsValid(relation) ? qualified_name(relation) : "";

@@ -1,0 +1,62 @@
+#include "cli/commands/adopt.h"
+
+#include "cli/exit_status.h"
+#include "cli/json.h"
+#include "cli/terminal.h"
+#include "core/migrate/checksum.h"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+
+namespace dbops::cli {
+
+namespace {
+
+// What the server compares with the history. The raw checksum is what Flyway 3 and older have computed.
+Json describe(const MigrationFiles& files) {
+  Json list = Json::array();
+  for (const core::migrate::LocalMigration& local : files.migrations()) {
+    core::migrate::Crc32 raw;
+    raw.add(read_sql_file(files.path(local)));
+    list.push_back({{"script", local.script},
+                    {"checksum", local.checksum},
+                    {"raw_checksum", static_cast<std::int32_t>(raw.value())}});
+  }
+  return list;
+}
+
+} // namespace
+
+int adopt(const MigrationCommand& command, const ConnectionSettings& settings) {
+  Connection connection = Connector(settings).connect();
+  // Only Flyway's files can be compared; the others' need not be there.
+  Json files = Json::array();
+  const bool compare = !command.from || *command.from == "flyway";
+  if (compare) files = describe(MigrationFiles(command.files));
+  const Result result = connection.execute(
+      "SELECT script, version, description, state, note FROM dbops.adopt_migrations($1::pg_catalog.text, "
+      "$2::pg_catalog.text, $3::pg_catalog.jsonb, $4::pg_catalog.regclass)",
+      {command.from ? Parameter(*command.from) : std::nullopt, command.project, files.dump(),
+       command.table ? Parameter(*command.table) : std::nullopt});
+  Json rows = Json::array();
+  for (int row = 0; row < result.rows(); ++row) {
+    rows.push_back({{"script", result.text(row, 0)},
+                    {"version", result.is_null(row, 1) ? Json() : Json(result.text(row, 1))},
+                    {"description", result.text(row, 2)},
+                    {"state", result.text(row, 3)},
+                    {"note", result.text(row, 4)}});
+    if (command.json) continue;
+    write_to_standard_output(fmt::format("{}  {}\n", result.text(row, 3), result.text(row, 0)));
+    if (!result.text(row, 4).empty()) fmt::print(stderr, "dbops: {}: {}\n", result.text(row, 0), result.text(row, 4));
+  }
+  if (command.json)
+    write_to_standard_output(dumped(Json{{"operation", "adopt"}, {"project", command.project}, {"migrations", rows}}) +
+                             "\n");
+  else
+    fmt::print(stderr, "dbops: {} adopted into project \"{}\"; the other tool's tables are as they were\n",
+               result.rows(), command.project);
+  return exit_success;
+}
+
+} // namespace dbops::cli
