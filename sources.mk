@@ -257,6 +257,7 @@ CLI_SOURCES = \
 	src/cli/commands/adopt.cpp \
 	src/cli/commands/backup.cpp \
 	src/cli/commands/check.cpp \
+	src/cli/commands/diff.cpp \
 	src/cli/commands/drill.cpp \
 	src/cli/commands/dump.cpp \
 	src/cli/commands/expire.cpp \

@@ -531,11 +531,10 @@ CLI::App* add_dumps(CLI::App& app, DumpsCommand& command) {
 }
 
 // Than wal-get.
-constexpr std::array<std::string_view, 28> other_commands{
-    "watch",  "jobs",    "pause", "resume",  "cancel", "retry",    "errors", "check",  "wal-list",
-    "backup", "restore", "dump",  "undump",  "dumps",  "list",     "expire", "verify", "drill",
-    "pin",    "unpin",   "lint",  "migrate", "info",   "validate", "undo",   "repair", "baseline",
-    "adopt"};
+constexpr std::array<std::string_view, 29> other_commands{
+    "watch",   "jobs",    "pause",  "resume",   "cancel", "retry",  "errors",   "check", "wal-list", "backup",
+    "restore", "dump",    "undump", "dumps",    "list",   "expire", "verify",   "drill", "pin",      "unpin",
+    "lint",    "migrate", "info",   "validate", "undo",   "repair", "baseline", "adopt", "diff"};
 
 } // namespace
 

@@ -15,7 +15,7 @@ struct Words {
   const char* footer;
 };
 
-constexpr std::array<Words, 7> words{{
+constexpr std::array<Words, 8> words{{
     {MigrationAction::migrate, "migrate", "Apply the migrations that are pending",
      "Files: V1.2__Add_users.sql once, in the order of their versions; R__Views.sql whenever it has changed, after "
      "them;\n"
@@ -39,6 +39,9 @@ constexpr std::array<Words, 7> words{{
      "Holds that tool's own lock meanwhile, and leaves its tables as they are. Each file that Flyway has applied is "
      "compared\n"
      "with its checksum; what cannot be is said."},
+    {MigrationAction::diff, "diff", "Say what was changed in the schema outside of migrations",
+     "Compares with what the schema was when dbops migrate has last applied something.\n"
+     "Exit status: 0 when nothing is different, 1 when something is, 2 for wrong usage or no connection."},
 }};
 
 std::string check_version(const std::string& text) {
@@ -141,6 +144,8 @@ MigrationOptions::MigrationOptions(CLI::App& app, std::function<void(const Migra
       sub->add_option("--baseline-version", command.version, "default 1")->type_name("VERSION")->check(check_version);
       sub->add_option("--baseline-description", command.description, "default \"<< dbops Baseline >>\"")
           ->type_name("TEXT");
+    } else if (command.action == MigrationAction::diff) {
+      // no more than the project
     } else if (command.action == MigrationAction::adopt) {
       sub->add_option("--from", command.from, "flyway, liquibase, alembic or sqitch; default: whose table is found")
           ->type_name("TOOL")

@@ -1,4 +1,4 @@
-// The options of dbops migrate, info, validate, undo, repair, baseline, adopt and lint.
+// The options of dbops migrate, info, validate, undo, repair, baseline, adopt, diff and lint.
 #pragma once
 
 #include "cli/commands/lint.h"
@@ -18,8 +18,8 @@ class MigrationOptions {
                    const std::function<void(const LintCommand&)>& lint_chosen);
 
  private:
-  std::array<MigrationCommand, 7> commands_;
-  std::array<std::vector<std::string>, 7> placeholders_;
+  std::array<MigrationCommand, 8> commands_;
+  std::array<std::vector<std::string>, 8> placeholders_;
   LintCommand lint_;
   std::string lint_format_ = "text";
 

@@ -220,7 +220,9 @@ CREATE FUNCTION dbops.schema_definition() RETURNS TABLE (kind text, identity tex
     SELECT 'column', r.name || '.' || quote_ident(a.attname),
            concat_ws(' ', format_type(a.atttypid, a.atttypmod), CASE WHEN a.attcollation <> 0 AND a.attcollation <> t.typcollation THEN 'collate ' || a.attcollation::regcollation END,
              CASE WHEN a.attnotnull THEN 'not null' END, CASE WHEN a.attgenerated <> '' THEN 'generated' WHEN d.oid IS NOT NULL THEN 'default' END, pg_get_expr(d.adbin, d.adrelid),
-             CASE a.attidentity WHEN 'a' THEN 'identity always' WHEN 'd' THEN 'identity by default' END, a.attacl, a.attoptions)
+             CASE a.attidentity WHEN 'a' THEN 'identity always' WHEN 'd' THEN 'identity by default' END, a.attacl,
+             -- without what the server notes there for itself (pg_attver)
+             (SELECT array_agg(o ORDER BY o) FROM unnest(a.attoptions) o WHERE o !~ '^pg_'))
     FROM relation r JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped JOIN pg_type t ON t.oid = a.atttypid
     LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum WHERE r.relkind IN ('r', 'p', 'f', 'c')
     UNION ALL
@@ -272,4 +274,4 @@ COMMENT ON FUNCTION dbops.diff(text) IS
 CREATE FUNCTION dbops.record_schema(project text DEFAULT 'default', drift jsonb DEFAULT '[]') RETURNS bigint
   AS 'MODULE_PATHNAME', 'dbops_record_schema' LANGUAGE C STRICT;
 COMMENT ON FUNCTION dbops.record_schema(text, jsonb) IS
-  'Record the schema as what the migrations of a project have left: to be called after dbops migrate. drift: rows of dbops.diff from before they were applied; what is still as it was then stays different. Returns how many objects. Needs membership in the project''s role.';
+  'Record the schema as what the migrations of a project have left; dbops migrate does it after it has applied some. drift: rows of dbops.diff from before they were applied; what is still as it was then stays different. Returns how many objects. Needs membership in the project''s role.';

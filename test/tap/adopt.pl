@@ -165,5 +165,29 @@ is(sql("SELECT string_agg(concat_ws(' ', change, kind, identity), ', ') FROM dbo
 like(Dbops::refusal($node, "SELECT dbops.record_schema('sq')", role => 'stranger'), qr/^42501: /, 'the project is not theirs');
 like(Dbops::refusal($node, "SELECT dbops.record_schema('nothing')"), qr/^42704: /, 'no such project');
 is(Dbops::value_as($node, 'stranger', "SELECT count(*) FROM dbops.diff('sq')"), 0, 'nor do they see what is recorded');
+
+# --- dbops diff: dbops migrate records what it leaves ---------------------------------------------------------------------------------
+my $own = "$place/own";
+make_path($own);
+sub own { my ($name, $text) = @_; open my $file, '>', "$own/$name" or die $!; print $file $text; close $file; return; }
+sub diff { my ($code, $text) = cli('diff', '--project', 'own', @_); return "$code $text"; }
+is(diff(), '0 ', 'nothing was recorded');
+own('V1__One.sql', "CREATE TABLE one (x int);\n");
+is((cli('migrate', '--dir', $own, '--project', 'own'))[0], 0, 'applied');
+is(diff(), '0 ', 'nothing is different');
+sql('ALTER TABLE one ADD COLUMN by_hand int');
+is(diff(), "1 added column public.one.by_hand\n", 'what was changed by hand is named');
+like(diff('--json'), qr/^1 .*"differences".*"live": ?"integer"/s, 'and in JSON');
+own('V2__Two.sql', "CREATE TABLE two_of_own (x int);\n");
+($status, $out, $err) = cli('migrate', '--dir', $own, '--project', 'own');
+is($status, 0, 'the next migration is applied') or diag $err;
+like($err, qr/changed outside of migrations: see dbops diff/, 'which says so');
+is(diff(), "1 added column public.one.by_hand\n", 'and does not take it over');
+own('U2__Two.sql', "DROP TABLE two_of_own;\n");
+is((cli('undo', '--dir', $own, '--project', 'own'))[0], 0, 'undone');
+is(diff(), "1 added column public.one.by_hand\n", 'what was undone is no difference');
+sql('ALTER TABLE one DROP COLUMN by_hand');
+is(diff(), '0 ', 'taken back');
+is((cli('diff', '--no-such-option'))[0], 2, 'wrong usage');
 $node->stop;
 done_testing();

@@ -1,6 +1,7 @@
 #include "cli/commands/migrate.h"
 
 #include "cli/commands/adopt.h"
+#include "cli/commands/diff.h"
 #include "cli/commands/lint.h"
 #include "cli/exit_status.h"
 #include "cli/json.h"
@@ -136,6 +137,7 @@ class Migrator {
     if (command_.validate && !valid(plan)) return exit_job;
     if (command_.lint && !safe(plan)) return exit_job;
     const std::string before = plan.current ? plan.current->text() : "";
+    if (!plan.pending.empty()) note_drift();
     bool ok = true;
     bool repeatables = false;
     for (const migrate::LocalMigration* local : plan.pending) {
@@ -148,6 +150,7 @@ class Migrator {
     if (ok && !repeatables) ok = callbacks("afterVersioned");
     if (ok && applied_ > 0) ok = callbacks("afterMigrateApplied");
     ok = callbacks(ok ? "afterMigrate" : "afterMigrateError") && ok;
+    record_schema_now();
     return summary("migrate", before, ok);
   }
 
@@ -165,6 +168,7 @@ class Migrator {
       return exit_success;
     }
     const std::string before = steps.empty() ? "" : steps.front().applied->version->text();
+    if (!steps.empty()) note_drift();
     bool ok = callbacks("beforeUndo");
     for (const migrate::UndoStep& step : steps) {
       ok = ok && callbacks("beforeEachUndo") && apply(*step.undo);
@@ -172,6 +176,7 @@ class Migrator {
       if (!ok) break;
     }
     ok = callbacks(ok ? "afterUndo" : "afterUndoError") && ok;
+    record_schema_now();
     return summary("undo", before, ok);
   }
 
@@ -218,6 +223,7 @@ class Migrator {
   MigrationFiles files_;
   MigrationRunner runner_;
   int applied_ = 0;
+  std::optional<std::string> drift_; // rows of dbops.diff as they were before
   Json done_ = Json::array();
   Json error_;
 
@@ -282,6 +288,34 @@ class Migrator {
       fmt::print(stderr, "HINT:  Nothing was done. Use the safe form; or say \"-- dbops: ignore RULE REASON\" before "
                          "the statement, or --no-lint.\n");
     return ok;
+  }
+
+  // What others have changed before must not be taken for the work of the migrations.
+  void note_drift() {
+    try {
+      drift_ = schema_drift(connection_, command_.project);
+    } catch (const SqlError& error) {
+      report(error, "the schema was not compared");
+      return;
+    }
+    if (*drift_ != "[]") fmt::print(stderr, "dbops: the schema was changed outside of migrations: see dbops diff\n");
+  }
+
+  // The migrations are applied, whatever becomes of this. Another runner may be at work for a moment.
+  void record_schema_now() {
+    if (applied_ == 0 || !drift_) return;
+    for (int tries = 100;; --tries) {
+      try {
+        record_schema(connection_, command_.project, *drift_);
+        return;
+      } catch (const SqlError& error) {
+        if (error.sqlstate() != "55P03" || tries == 0) {
+          report(error, "the schema was not recorded");
+          return;
+        }
+      }
+      interruptible_.sleep(0.1);
+    }
   }
 
   bool callbacks(const char* event) {
@@ -479,6 +513,7 @@ int run_action(Migrator& migrator, MigrationAction action) {
     return migrator.repair();
   case MigrationAction::baseline:
   case MigrationAction::adopt:
+  case MigrationAction::diff:
     break;
   }
   throw std::logic_error("an action without a function");
@@ -488,6 +523,7 @@ int run_action(Migrator& migrator, MigrationAction action) {
 
 int run(const MigrationCommand& command, const ConnectionSettings& settings) {
   if (command.action == MigrationAction::baseline) return baseline(command, settings);
+  if (command.action == MigrationAction::diff) return diff(command, settings);
   try {
     if (command.action == MigrationAction::adopt) return adopt(command, settings);
     Migrator migrator(command, settings);

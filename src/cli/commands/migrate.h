@@ -1,4 +1,4 @@
-// dbops migrate, info, validate, undo, repair, baseline, adopt
+// dbops migrate, info, validate, undo, repair, baseline, adopt, diff
 #pragma once
 
 #include "cli/connection.h"
@@ -10,7 +10,7 @@
 
 namespace dbops::cli {
 
-enum class MigrationAction { migrate, info, validate, undo, repair, baseline, adopt };
+enum class MigrationAction { migrate, info, validate, undo, repair, baseline, adopt, diff };
 
 struct MigrationCommand {
   MigrationAction action = MigrationAction::info;
