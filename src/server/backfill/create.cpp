@@ -308,7 +308,7 @@ Plan prepare(Request& request) {
   // Partitions that have expired are to be dropped without having been read; and where an index names the rows, a sample
   // of all of them costs more than the job.
   const bool sampled =
-      !checked.condition_is_volatile && (spec.age_column.empty() || (spec.rule != 0 && plan.tables.size() == 1));
+      !checked.condition_is_volatile && (spec.age_column.empty() || (!spec.cutoff.empty() && plan.tables.size() == 1));
   for (std::size_t i = 0; i < plan.tables.size(); ++i) {
     if (!left_out.contains(plan.tables[i].oid))
       plan.matching += estimate_matching(plan.tables[i], spec, sampled && i < sampled_tables);
