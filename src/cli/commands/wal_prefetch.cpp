@@ -1,13 +1,13 @@
 #include "cli/commands/wal_prefetch.h"
 
 #include "cli/exit_status.h"
+#include "core/base/allocator.h"
 #include "core/base/error.h"
 #include "core/wal/page_header.h"
 #include "core/wal/prefetcher.h"
 #include "core/wal/wal_reader.h"
 
 #include <fcntl.h>
-#include <malloc.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -96,9 +96,7 @@ std::string SpoolSettings::base() const {
 
 int run(const WalPrefetchCommand& command) {
   ::umask(S_IRWXG | S_IRWXO);
-  // A large buffer that was freed goes back to the system, instead of into an arena of the thread that had it.
-  ::mallopt(M_MMAP_THRESHOLD, 1 << 20);
-  ::mallopt(M_ARENA_MAX, 2);
+  core::return_large_buffers();
   const core::Spool spool(command.spool.base(), command.key);
   const auto owner = core::SpoolOwner::own(spool);
   if (!owner) return exit_success;

@@ -1,5 +1,6 @@
 // The entry points of the archive module. Nothing is raised out of them: on 15 and 16 an ERROR ends the archiver.
 
+#include "core/base/allocator.h"
 #include "server/archive/archiver.h"
 #include "server/compat.h"
 #include "server/guc.h"
@@ -36,7 +37,10 @@ void clean_up_after_error() noexcept {
 
 bool archive_or_say_why(const char* file) noexcept {
   try {
-    if (archiver == nullptr) archiver = new Archiver();
+    if (archiver == nullptr) {
+      core::return_large_buffers();
+      archiver = new Archiver();
+    }
     return archiver->archive(file);
   } catch (const SqlError& error) {
     clean_up_after_error();

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 
+#include "core/base/allocator.h"
 #include "core/wal/offsite_backlog.h"
 #include "core/wal/ready_files.h"
 #include "core/wal/wal_shipper.h"
@@ -434,6 +435,7 @@ void dbops_streamer_main(Datum) {
   BackgroundWorkerUnblockSignals();
   announce(true);
   boundary([] {
+    dbops::core::return_large_buffers();
     streamer = new Streamer();
     streamer->work();
   });
