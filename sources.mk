@@ -179,6 +179,8 @@ SERVER_SOURCES = \
 	src/server/backfill/early_flush.cpp \
 	src/server/backfill/input.cpp \
 	src/server/backfill/pace.cpp \
+	src/server/backfill/pass_end.cpp \
+	src/server/backfill/setbacks.cpp \
 	src/server/backfill/spec.cpp \
 	src/server/backfill/statement.cpp \
 	src/server/backfill/stripe.cpp \

@@ -305,8 +305,8 @@ Plan prepare(Request& request) {
   for (const Table& table : plan.tables)
     query("EXPLAIN (COSTS OFF) SELECT " + (spec.order == Order::key ? key_text(table) : "ctid") + " FROM ONLY " +
           table.name);
-  // Partitions that have expired are to be dropped without having been read; and where an index names the rows, a sample
-  // of all of them costs more than the job.
+  // Partitions that have expired are to be dropped without having been read; and where an index names the rows, a
+  // sample of all of them costs more than the job.
   const bool sampled =
       !checked.condition_is_volatile && (spec.age_column.empty() || (!spec.cutoff.empty() && plan.tables.size() == 1));
   for (std::size_t i = 0; i < plan.tables.size(); ++i) {

@@ -1,18 +1,10 @@
-#include "server/backfill/work.h"
+#include "server/backfill/slice_work.h"
 
 #include <algorithm>
 #include <cmath>
-#include <random>
-#include <set>
 
-#include "core/job/batch_controller.h"
-#include "core/job/duration_histogram.h"
 #include "core/job/error_class.h"
 #include "core/text/json_text.h"
-#include "server/backfill/bisect.h"
-#include "server/backfill/claim.h"
-#include "server/backfill/pace.h"
-#include "server/backfill/wal_ahead.h"
 #include "server/compat.h"
 #include "server/engine/toplevel.h"
 #include "server/engine/wait.h"
@@ -27,63 +19,21 @@ extern "C" {
 
 namespace dbops::server::backfill {
 
-namespace {
-
 using std::chrono::microseconds;
 using std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
 using nlohmann::json;
 
-constexpr int max_passes = 10;
-constexpr std::int64_t few_rows = 100; // a unit this small is set aside, not halved, when it cannot be locked
-constexpr int max_resource_failures = 10;
-
-// The batch would take more rows than a run of its rule may. It is rolled back.
-struct TooMany {
-  std::int64_t rows;
-};
-
-// A block range met a row that still matches the condition after the assignments. The batch is rolled back.
-struct StillMatches {};
-
-enum class Step {
-  worked,      // a batch was committed, or something was moved
-  nothing_now, // all that is left is to be revisited later
-  slice_done,
-  job_done,
-  stopped, // the job's state says so
-  leave,   // dbops was dropped or upgraded under this process
-};
-
-struct Progress {
-  core::DurationHistogram times;
-  double rate = 0; // rows a second, smoothed over some 15 s
-  Clock::time_point rate_at = Clock::now();
-  double watched = 0; // seconds that the rate has been taken over
-};
+namespace {
 
 core::BatchLimits limits_of(const Spec& spec) {
   return {milliseconds(spec.target_ms), std::min<std::int64_t>(50, spec.max_batch_rows), spec.max_batch_rows,
           std::min<std::int64_t>(1'000, spec.max_batch_rows)};
 }
 
-// A row that was set aside keeps the rows that match from being counted, and not each table has a key to sweep by
-// instead.
-SqlError unprovable(SqlError error) {
-  error.hint = "The condition itself raises this at a row, so that it cannot be told whether others are left. Mend the "
-               "row, then SELECT "
-               "dbops.retry(); or write the condition so that it does not raise.";
-  return error;
-}
-
 std::int64_t visited_by_stripe(const Unit& unit) {
   return std::max<std::int64_t>(unit.rows / std::max(unit.stripes, 1), 1);
 }
-
-// Where a batch has deleted rows, for the record of the run.
-struct Range {
-  Value first, last;
-};
 
 Range range_of(const Unit& unit) {
   if (unit.order == Order::block)
@@ -98,85 +48,11 @@ Range range_of(const Unit& unit) {
   return {text(unit.after), text(unit.upto)};
 }
 
-class SliceWork {
- public:
-  SliceWork(Session& session, const Job& job, int slice)
-      : session_(session), job_(job), slice_(slice), spec_(from_json(job.spec)),
-        runner_(spec_, job.target, job.owner, job.id), controller_(limits_of(spec_)),
-        pace_(session, job, slice, spec_) {}
+} // namespace
 
-  SliceEnd run();
-
- private:
-  void load();
-  Step step();
-  Step step_in_transaction();
-  Step out_of_work();
-  bool advance(Cursor& cursor);
-  bool too_big_for_one_snapshot();
-  std::int64_t still_matching(std::int64_t limit, bool& uncounted);
-  const Table* described(Oid relation);
-  void run_unit();
-  void checkpoint(const BatchResult& result, microseconds took, const Range& range);
-  void store_work();
-  bool committed_after_all();
-  ChunkWish wish(const Cursor& cursor) const;
-  [[nodiscard]] std::optional<std::int64_t> next_batch_rows() const;
-  bool horizon_is_held(Oid relation) const;
-
-  void failed(const SqlError& error);
-  void hindered(const SqlError& error);
-  void short_of_resources(const SqlError& error);
-  void row_failed(const SqlError& error);
-  void set_row_aside(const Table& table, const Unit& unit, const SqlError& error);
-  void revisit_later(const SqlError& error);
-  bool halve();
-  void walk_by_key_instead();
-  void ask_for_more(const TooMany& wanted);
-  [[nodiscard]] bool rule_allows();
-  bool overtaken_by_key_walk();
-  void vacuum_if_due();
-  void keep_wal_ahead();
-  void give_back_lock() {
-    if (const std::optional<int> slice = std::exchange(adopted_, std::nullopt)) SliceLock::release(job_.id, *slice);
-  }
-
-  [[nodiscard]] std::vector<Value> ids() const { return {to_text(job_.id), to_text(slice_)}; }
-
-  Session& session_;
-  const Job& job_;
-  const int slice_;
-  const Spec spec_;
-  const std::string job_text_ = to_text(job_.id);
-  const std::string lock_timeout_ = to_text(spec_.lock_timeout_ms);
-  BatchRunner runner_;
-  core::BatchController controller_;
-  Pace pace_;
-  Progress progress_;
-  std::vector<Unit>
-      work_; // a stack: the unit under way is at the back; equals dbops.job_slice.work between transactions
-  std::int64_t batches_ = 0; // committed in this slice; equals dbops.job_slice.batches as well
-  std::int64_t deleted_ = 0; // rows, those of other tables included; only for a run with a maximum
-  std::set<Oid> left_out_;   // partitions in which nothing can match
-  Oid extension_ = InvalidOid;
-  std::string version_;
-  TransactionId chunk_began_ = InvalidTransactionId; // the first transaction of the last chunk
-  bool sparse_ = false;                              // the last chunk had few rows that matched
-  std::int64_t chunk_rows_ = 0;                      // changed in the chunk under way
-  int pass_ = 0;
-  bool locking_table_ = false;
-  bool retried_row_ = false; // the unit at the back failed for a row's sake once already
-  bool claim_apart_ =
-      false;               // a claim with its first batch was rolled back: claim first, so that the unit can be halved
-  bool ran_batch_ = false; // in the transaction under way
-  int resource_failures_ = 0;
-  int hindered_ = 0;            // transactions in a row that met a lock
-  std::uint64_t wal_bytes_ = 0; // written by this run
-  WalAhead wal_ahead_;
-  std::optional<int> adopted_;    // slice whose work this transaction takes over
-  std::int64_t since_vacuum_ = 0; // rows changed here since it was last asked whether VACUUM is due
-  std::minstd_rand random_{static_cast<std::uint32_t>(MyProcPid)};
-};
+SliceWork::SliceWork(Session& session, const Job& job, int slice)
+    : session_(session), job_(job), slice_(slice), spec_(from_json(job.spec)),
+      runner_(spec_, job.target, job.owner, job.id), controller_(limits_of(spec_)), pace_(session, job, slice, spec_) {}
 
 void SliceWork::load() {
   session_.transaction([this] {
@@ -486,284 +362,6 @@ void SliceWork::store_work() {
            {to_text(job_.id), to_text(slice_), core::json_text(work)});
 }
 
-// The cursor is at its end (and locked by this transaction): revisits, orphans, the next pass, or the end.
-Step SliceWork::out_of_work() {
-  const Rows due =
-      bookkeep("DELETE FROM dbops.job_revisit WHERE revisit_id = (SELECT revisit_id FROM dbops.job_revisit"
-               " WHERE job_id = $1::bigint AND not_before <= clock_timestamp() ORDER BY not_before LIMIT 1)"
-               " RETURNING unit",
-               {to_text(job_.id)});
-  if (!due.empty()) {
-    work_.push_back(unit_from_json(core::parse_json_text(due.text(0, 0))));
-    store_work();
-    return Step::worked;
-  }
-  const Rows others =
-      bookkeep("SELECT slice, work FROM dbops.job_slice WHERE job_id = $1::bigint AND slice <> $2::integer"
-               " AND work <> '[]' ORDER BY slice",
-               ids());
-  for (std::size_t i = 0; i < others.size(); ++i) {
-    const int other = static_cast<int>(others.integer(i, 0));
-    if (!SliceLock::acquire(job_.id, other, 0)) continue; // somebody is at it
-    // Its worker died and no new one has come: take over what it left. The lock is kept until that is committed.
-    adopted_ = other;
-    note_lost_run(job_.id, other);
-    for (const json& unit : core::parse_json_text(others.text(i, 1)))
-      work_.push_back(unit_from_json(unit));
-    bookkeep("UPDATE dbops.job_slice SET work = '[]', done = true WHERE job_id = $1::bigint AND slice = $2::integer",
-             {to_text(job_.id), to_text(other)});
-    store_work();
-    return Step::worked;
-  }
-  if (!others.empty()) return Step::slice_done;
-  if (!bookkeep("SELECT 1 FROM dbops.job_revisit WHERE job_id = $1::bigint LIMIT 1", {to_text(job_.id)}).empty())
-    return Step::nothing_now;
-  Cursor cursor = lock_cursor(job_.id);
-  return advance(cursor) ? Step::job_done : Step::worked;
-}
-
-// Whether counting takes too long for one snapshot, where a sweep by key can tell without one. Looks at each table, so
-// that one that is locked is waited for before anything is counted.
-bool SliceWork::too_big_for_one_snapshot() {
-  std::int64_t blocks = 0;
-  for (const Oid relation : family(job_.target)) {
-    runner_.forget(relation); // its size, as it is now
-    if (const Table* table = described(relation)) blocks += table->blocks;
-  }
-  return spec_.keyed && blocks >= spec_.snapshot_blocks;
-}
-
-const Table* SliceWork::described(Oid relation) {
-  locking_table_ = true;
-  const Table* table = runner_.table(relation);
-  locking_table_ = false;
-  return table;
-}
-
-// How many rows still match, counted to `limit` under the active snapshot, so that a row that moves from one partition
-// to another is seen in one of them. uncounted: not all were, as the condition raises at a row; then the sweep by key
-// has to tell.
-std::int64_t SliceWork::still_matching(std::int64_t limit, bool& uncounted) {
-  std::int64_t rows = 0;
-  for (const Oid relation : family(job_.target)) {
-    const Table* table = described(relation);
-    if (table == nullptr) continue;
-    const std::string name = table->name;
-    try {
-      rows += in_savepoint([&] { return runner_.matching(*table, limit - rows); });
-    } catch (const SqlError& error) {
-      // Dropped, or renamed, between the look at it and the statement: counted anew with the tables that there are.
-      if (error.code == ERRCODE_UNDEFINED_TABLE && qualified_name(relation) != name)
-        throw SqlError(ERRCODE_LOCK_NOT_AVAILABLE, error.message);
-      if (core::classify(error.sqlstate()) != core::ErrorClass::row) throw;
-      if (!spec_.keyed) throw unprovable(error);
-      uncounted = true;
-    }
-    if (rows >= limit) break;
-  }
-  return rows;
-}
-
-// At the end of a pass: is the job done, or is there to be another pass? Which rows a walk by blocks can miss, and how
-// often it is repeated: docs/backfill.md, "What is guaranteed".
-bool SliceWork::advance(Cursor& cursor) {
-  if (!spec_.falsifiable || spec_.one_pass) return true;
-  const Rows sums = bookkeep("SELECT (SELECT sum(rows_kept) FROM dbops.job_slice WHERE job_id = $1::bigint),"
-                             " (SELECT count(*) FROM dbops.job_error WHERE job_id = $1::bigint)",
-                             {to_text(job_.id)});
-  if (sums.integer(0, 0) > 0) return true; // not every row stops matching: each was met once, by key
-  const std::int64_t aside = sums.integer(0, 1);
-  bool uncounted = too_big_for_one_snapshot();
-  const std::int64_t left = uncounted ? 0 : under_one_snapshot([&] { return still_matching(aside + 1, uncounted); });
-  const bool nothing_found = cursor.pass > 0 && cursor.pass_rows == 0;
-  // Rows set aside may have been mended or deleted since, and so must not stand for others: where there are some, a
-  // pass that found nothing else has to say so.
-  if (left <= aside && (left == 0 || nothing_found) && (!uncounted || (nothing_found && cursor.order == Order::key)))
-    return true;
-  // Once or twice may be chance: what was left was changed elsewhere before the pass came by, or moved away from it.
-  if (left > aside && nothing_found && cursor.pass >= 3)
-    throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-                   "rows still match the condition, but the statement changes none of them",
-                   "Does a trigger suppress the change, or restore the old value?");
-  if (cursor.pass >= max_passes)
-    throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-                   "rows that match the condition keep appearing after " + to_text(max_passes) + " passes",
-                   "Let new rows be right from the start (a trigger, or the application), then SELECT dbops.retry().");
-  ++cursor.pass;
-  cursor.pass_rows = 0;
-  if (uncounted) cursor.order = Order::key; // which spec_.keyed is a condition of
-  cursor.position = json::object();
-  store_cursor(job_.id, cursor);
-  if (job_.parallel > 1) open_slices(job_.id); // those that had ended for lack of work
-  return false;
-}
-
-void SliceWork::failed(const SqlError& error) {
-  if (error.code == ERRCODE_QUERY_CANCELED) {
-    // pause(), cancel() and the like have changed the state before they interrupted; the next step sees it. Anything
-    // else is somebody's wish to stop this process.
-    const std::optional<core::JobState> state = session_.transaction(
-        [this] { return extension_oid() == extension_ ? read_state(job_.id) : std::optional<core::JobState>(); });
-    if (asked_to_leave() || (state && *state != core::JobState::running)) return;
-    throw error;
-  }
-  switch (core::classify(error.sqlstate())) {
-  case core::ErrorClass::contention:
-    hindered(error);
-    break;
-  case core::ErrorClass::resource:
-    short_of_resources(error);
-    break;
-  case core::ErrorClass::row:
-    row_failed(error);
-    break;
-  default:
-    throw error;
-  }
-}
-
-void SliceWork::hindered(const SqlError& error) {
-  controller_.hindered();
-  session_.transaction([this] {
-    bookkeep("UPDATE dbops.job_slice SET hindrances = hindrances + 1 WHERE job_id = $1::bigint AND slice = $2::integer",
-             ids());
-  });
-  const bool on_table = std::exchange(locking_table_, false) || (work_.empty() && claim_apart_);
-  claim_apart_ = claim_apart_ || (work_.empty() && !on_table);
-  int tries = ++hindered_;
-  if (!work_.empty()) tries = ++work_.back().tries;
-  if (on_table) {
-    pace_.say_waiting("a lock on the table");
-  } else if (tries >= 3) {
-    const bool small = work_.back().rows / std::max(work_.back().stripes, 1) <= few_rows;
-    if (small || !halve()) revisit_later(error);
-    return;
-  }
-  // Out of step with whoever holds the lock, and longer each time.
-  const int ceiling = std::min(2'000, 50 << std::min(tries, 6));
-  sleep_whole(milliseconds(std::uniform_int_distribution<int>(ceiling / 2, ceiling)(random_)));
-}
-
-void SliceWork::short_of_resources(const SqlError& error) {
-  if (++resource_failures_ > max_resource_failures) throw error;
-  pace_.say_waiting(error.message);
-  sleep_whole(milliseconds(std::min(60'000, 500 << std::min(resource_failures_, 7))));
-}
-
-// Replaces the unit at the back by the halves of its next stripe, what remains of it below. False: one row or none.
-bool SliceWork::halve() {
-  return session_.transaction([this] {
-    const Unit unit = work_.back();
-    const Table* table = runner_.table(unit.relation);
-    if (table == nullptr) return false;
-    const std::optional<Halves> halves = bisect(runner_, *table, unit);
-    if (!halves) return false;
-    if (++work_.back().next >= work_.back().end) work_.pop_back();
-    work_.push_back(halves->right);
-    work_.push_back(halves->left);
-    store_work();
-    return true;
-  });
-}
-
-void SliceWork::revisit_later(const SqlError& error) {
-  session_.transaction([this, &error] {
-    Unit unit = first_stripe(work_.back());
-    unit.tries = 0;
-    if (++work_.back().next >= work_.back().end) work_.pop_back();
-    bookkeep("INSERT INTO dbops.job_revisit (job_id, unit, not_before, reason)"
-             " VALUES ($1::bigint, $2::jsonb, clock_timestamp() + interval '1 second', $3)",
-             {to_text(job_.id), core::json_text(to_json(unit)), error.message});
-    store_work();
-  });
-}
-
-void SliceWork::row_failed(const SqlError& error) {
-  if (work_.empty()) {
-    if (std::exchange(claim_apart_, true)) throw error; // not from a batch
-    return;
-  }
-  if (!std::exchange(retried_row_, true)) return;
-  retried_row_ = false;
-  if (halve()) {
-    retried_row_ = true; // the cause is known by now: no second try at each half
-    return;
-  }
-  const Unit unit = first_stripe(work_.back());
-  std::optional<SqlError> too_many;
-  session_.transaction([&] {
-    if (unit.order == Order::block && overtaken_by_key_walk()) { // its place says nothing to a walk by key
-      work_.clear();
-      store_work();
-      return;
-    }
-    const Table* table = runner_.table(unit.relation);
-    if (++work_.back().next >= work_.back().end) work_.pop_back();
-    if (table != nullptr) set_row_aside(*table, unit, error);
-    store_work();
-    const Rows count = bookkeep("SELECT count(*) FROM dbops.job_error WHERE job_id = $1::bigint", {to_text(job_.id)});
-    if (count.integer(0, 0) > spec_.max_errors) {
-      too_many = error;
-      too_many->detail = (error.detail.empty() ? "" : error.detail + " ") + "Row " +
-                         (table == nullptr ? "" : runner_.first_row(*table, unit) + " of " + table->name) + ".";
-      too_many->hint = "See dbops.job_errors; mend the row or the assignments' input, then SELECT dbops.retry(" +
-                       to_text(job_.id) + "). max_errors lets a job go on past such rows.";
-    }
-  });
-  if (too_many) throw *too_many;
-}
-
-void SliceWork::set_row_aside(const Table& table, const Unit& unit, const SqlError& error) {
-  const std::string key = runner_.first_row(table, unit);
-  if (key.empty()) return; // deleted meanwhile
-  bookkeep(
-      "INSERT INTO dbops.job_error (job_id, relation_oid, relation, row_key, unit, sqlstate, message)"
-      " VALUES ($1::bigint, $2::oid, $3, $4, $5::jsonb, $6, $7)"
-      " ON CONFLICT (job_id, relation_oid, row_key) DO UPDATE SET unit = excluded.unit, sqlstate = excluded.sqlstate,"
-      " message = excluded.message, at = clock_timestamp()",
-      {to_text(job_.id), to_text(table.oid), table.name, key, core::json_text(to_json(unit)), error.sqlstate(),
-       error.message});
-}
-
-// A walk by blocks may meet the new version of a row again, which is only right if it does not match any more. It has
-// turned out that some do. Nothing of the kind was committed: from here on by key, from the start; rows already changed
-// do not match and are passed over.
-//
-// Batches by blocks and by key never run side by side: a row that the one has changed could match for the other again.
-bool SliceWork::overtaken_by_key_walk() {
-  if (!spec_.keyed || spec_.erase || job_.parallel == 1) return false;
-  lock_course(job_.id, false);
-  return bookkeep("SELECT position ->> 'order' FROM dbops.job_cursor WHERE job_id = $1::bigint", {to_text(job_.id)})
-             .text(0, 0) == "key";
-}
-
-void SliceWork::walk_by_key_instead() {
-  if (!spec_.keyed)
-    throw SqlError(
-        ERRCODE_INVALID_PARAMETER_VALUE, "a row still matches the condition after the assignments",
-        "Without a primary or unique key each row can be changed once only if the change makes the condition false: "
-        "narrow the condition, or add a key.");
-  session_.transaction([this] {
-    lock_course(job_.id, true); // before the cursor: who holds that may be in a batch by blocks
-    Cursor cursor = lock_cursor(job_.id);
-    work_.clear();
-    store_work();
-    if (cursor.order == Order::key) return; // another worker of this job was first
-    cursor.order = Order::key;
-    if (cursor.strategy == "block") cursor.strategy = "key";
-    cursor.position = json::object();
-    store_cursor(job_.id, cursor);
-    // What blocks have left behind is met again by key. A place from before would not be that row's any more.
-    bookkeep("DELETE FROM dbops.job_revisit WHERE job_id = $1::bigint", {to_text(job_.id)});
-    bookkeep("DELETE FROM dbops.job_error WHERE job_id = $1::bigint", {to_text(job_.id)});
-    bookkeep(
-        "INSERT INTO dbops.job_event (job_id, actor, action, from_state, to_state, reason) VALUES"
-        " ($1::bigint, 'dbops', 'strategy', 'running', 'running', 'a row still matches the condition after the change:"
-        " walking by key, where each row is met once')",
-        {to_text(job_.id)});
-  });
-}
-
 // The run's rule is locked to the end of the transaction: once it has been changed, nothing goes by the old one.
 bool SliceWork::rule_allows() {
   const std::string objection = lifecycle::objection_of_rule(spec_.rule, job_.owner, spec_.cutoff);
@@ -819,8 +417,6 @@ void SliceWork::keep_wal_ahead() {
     if (error.code == ERRCODE_QUERY_CANCELED) failed(error);
   }
 }
-
-} // namespace
 
 SliceEnd work(Session& session, const Job& job, int slice) {
   try {
