@@ -229,7 +229,7 @@ SELECT dbops.unretain(:r) = :r;
 SELECT rule AS r FROM dbops.retain('parts', 'day', '25 days', '@daily', max_share => NULL) \gset
 
 -- Privileges
-CREATE ROLE keeper;
+CREATE ROLE keeper LOGIN;
 CREATE ROLE other;
 GRANT SELECT, DELETE ON parts, parts_0, parts_1, parts_2, parts_rest TO keeper;
 SET ROLE other;
