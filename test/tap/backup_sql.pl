@@ -15,7 +15,7 @@ use Test::More;
 use Time::HiRes qw(sleep);
 
 my $store = Archive::store('file');
-my $node = Archive::primary('origin', $store, init => [ '--data-checksums', '--wal-segsize=1' ], conf => "restart_after_crash = on\n");
+my $node = Archive::primary('origin', $store, init => [ '--data-checksums', '--wal-segsize=1', '--encoding=UTF8', '--no-locale' ], conf => "restart_after_crash = on\n");
 $node->safe_psql('postgres', q{
 	CREATE TABLE account (id int PRIMARY KEY, note text);
 	INSERT INTO account SELECT g, repeat(md5(g::text), 10) FROM generate_series(1, 60000) g;
