@@ -65,7 +65,7 @@ $node->safe_psql('postgres', q{
 	UPDATE holes SET done = true, n = 1 WHERE id % 10 <> 0; VACUUM holes});
 setting('dbops.max_workers = 6');
 $job = Dbops::backfill($node, q{'holes', 'n = n + 1, done = true', 'NOT done', strategy => 'block', parallel => 2, max_batch_rows => 100, max_rows_per_second => 600, nice_ratio => 0});
-ok(Dbops::wait_for($node, "SELECT rows_done >= 2000 FROM dbops.jobs WHERE job_id = $job", 't', 60), 'a walk by blocks by two workers');
+ok(Dbops::wait_for($node, "SELECT rows_done >= 300 FROM dbops.jobs WHERE job_id = $job", 't', 60), 'a walk by blocks by two workers');
 $node->safe_psql('postgres', 'INSERT INTO holes (id) SELECT generate_series(1, 4000)');
 is(Dbops::wait_job($node, $job, 90), 'succeeded', 'it ends');
 cmp_ok(Dbops::value($node, "SELECT pass FROM dbops.jobs WHERE job_id = $job"), '>', 0, 'after another pass');
