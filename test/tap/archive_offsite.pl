@@ -99,10 +99,83 @@ sub is_up_to_date
 	  or diag lacks($other, sort keys %{ segments($store) }), Archive::report($node);
 	$node->append_conf('postgresql.conf', "dbops.offsite_store = '$offsite->{url}'\n");
 	$node->reload;
-	is_up_to_date($node, 'the old one again');
-	is(lacks($offsite, @names), '', 'it gets what it has missed');
+	ok(wait_until(sub { lacks($offsite, @names) eq '' }), 'the old one again: it gets what it has missed') or diag Archive::report($node);
+	is_up_to_date($node, 'and is up to date');
 	is(lacks($offsite, @oldest), "@oldest", 'and not what has expired there');
+
+	# No offsite store for a while, and the same one again.
+	$node->append_conf('postgresql.conf', "dbops.offsite_store = ''\n");
+	$node->reload;
+	@names = switch_wal($node, 5);
+	ok(Archive::wait_archived($node), 'no offsite store for a while');
+	is(lacks($offsite, @names), "@names", 'which gets nothing');
+	$node->append_conf('postgresql.conf', "dbops.offsite_store = '$offsite->{url}'\n");
+	$node->reload;
+	ok(wait_until(sub { lacks($offsite, @names) eq '' }), 'the same one again: it gets what it has missed') or diag Archive::report($node);
+	is_up_to_date($node, 'and is up to date');
+
+	# A data directory in which nothing can be written any more; for what both stores have no note is needed.
+	my $note = $node->data_dir . '/dbops.offsite_backlog';
+	mkdir "$note.tmp" or die;
+	$node->append_conf('postgresql.conf', "dbops.offsite_store = '$other->{url}'\n");
+	$node->reload;
+	@names = switch_wal($node, 5);
+	ok(Archive::wait_archived($node), 'no note can be written: segments are acknowledged') or diag Archive::report($node);
+	is(lacks($store, @names) . lacks($other, @names), '', 'and both stores have them');
+	ok(Dbops::wait_for($node, q{SELECT durable_lsn = flush_lsn FROM dbops.archive_status WHERE repository = 'primary'}, 't', 60),
+		'streaming to the first one goes on');
+	unlike(slurp_file($note), qr/\Q$other->{url}\E/, 'without a note');
+	rmdir "$note.tmp" or die;
+	is_up_to_date($node, 'it can: the other store is compared');
+	like(slurp_file($note), qr/\Q$other->{url}\E/, 'as the note says');
+	is(lacks($other, grep { $_ gt $oldest[-1] } sort keys %{ segments($store) }), '', 'and has what went to the first one meanwhile');
 	$node->stop;
+}
+
+# A new offsite store that does not answer yet. When it does, the archiver puts something there before anybody has looked at
+# what it lacks.
+{
+	my ($store, $offsite) = (Archive::store('file'), Archive::store('file'));
+	go_out($offsite);
+	my $node = Archive::primary('new', $store, offsite => $offsite, conf => "$conf\ndbops.offsite_max_backlog = '2MB'\n", init => ['--wal-segsize=1']);
+	$node->safe_psql('postgres', 'CREATE TABLE t (v text)');
+	my @names = switch_wal($node, 12);
+	ok(wait_until(sub { archived($node, $names[8]) }), 'new: segments go without a new offsite store that is out');
+	my ($streamer) = grep { slurp_file("/proc/$_/cmdline") =~ /dbops WAL streamer/ } Archive::processes($node);
+	kill 'STOP', $streamer or die;
+	come_back($offsite);
+	my ($later) = switch_wal($node, 1);
+	ok(wait_until(sub { lacks($offsite, $later) eq '' }, 120), 'new: it is there, and has a later segment first');
+	isnt(lacks($offsite, @names), '', 'new: and not those that went without it');
+	kill 'CONT', $streamer or die;
+	is_up_to_date($node, 'new: it catches up');
+	is(lacks($offsite, sort keys %{ segments($store) }), '', 'new: and has every segment of the first store') or diag Archive::report($node);
+	$node->stop;
+}
+
+# A standby that archives has no streamer to copy anything later.
+{
+	my ($store, $offsite) = (Archive::store('file'), Archive::store('file'));
+	my $primary = Archive::primary('upstream', $store, offsite => $offsite, conf => "$conf\ndbops.offsite_max_backlog = '2MB'\n", init => ['--wal-segsize=1']);
+	$primary->safe_psql('postgres', 'CREATE TABLE t (v text)');
+	$primary->backup('b');
+	my $standby = PostgreSQL::Test::Cluster->new('always');
+	$standby->init_from_backup($primary, 'b', has_streaming => 1);
+	$standby->append_conf('postgresql.conf', "archive_mode = always\n");
+	$standby->start;
+	go_out($offsite);
+	my @names = switch_wal($primary, 12);
+	ok(wait_until(sub { archived($primary, $names[0]) }), 'standby: its primary lets segments go');
+	$primary->wait_for_catchup($standby);
+	ok(Archive::wait_log($standby, qr/archiving to the offsite store fails/), 'standby: it lacks the offsite store, too');
+	ok(Dbops::wait_for($standby, q{SELECT files >= 12 FROM dbops.archive_status WHERE repository = 'primary'}, 't', 60), 'standby: and has the first one');
+	switch_wal($primary, 1);
+	is(scalar(grep { archived($standby, $_) } @names), 0, 'standby: it lets nothing go') or diag Archive::report($standby);
+	come_back($offsite);
+	ok(wait_until(sub { archived($standby, $names[-1]) }, 120), 'standby: the offsite store is back');
+	is(lacks($offsite, @names), '', 'standby: and has all');
+	$standby->stop;
+	$primary->stop;
 }
 
 # The old primary has let segments go without the offsite store, and is lost with its note.

@@ -194,7 +194,8 @@ TEST(OffsiteBacklog, IsRememberedUntilAllIsThere) {
   file.add("file:///b", three);
   const auto seen = file.read("file:///b");
   ASSERT_TRUE(seen);
-  EXPECT_EQ(seen->position, "wal/00000001/00000000/000000010000000000000003");
+  EXPECT_EQ(seen->after, "wal/00000001/00000000/000000010000000000000003");
+  EXPECT_FALSE(seen->check);
   EXPECT_FALSE(file.read("file:///c")) << "another store lacks nothing";
   EXPECT_TRUE(file.advance(*seen, "wal/00000001/00000000/000000010000000000000004.zst"));
   file.add("file:///b", *parse_wal_file_name("000000010000000000000006"));
@@ -204,27 +205,115 @@ TEST(OffsiteBacklog, IsRememberedUntilAllIsThere) {
 }
 
 TEST(OffsiteBacklog, IsNotKnownToACopyOfTheDataDirectory) {
+  constexpr auto archiver = OffsiteBacklogFile::Asker::archiver;
   TemporaryDirectory place;
   OffsiteBacklogFile file(place.path());
-  EXPECT_TRUE(file.require_check("file:///b", "a 1"));
+  EXPECT_TRUE(file.require_check("file:///b", "a 1", archiver));
   ASSERT_TRUE(file.read("file:///b"));
-  EXPECT_EQ(file.read("file:///b")->position, "");
+  EXPECT_TRUE(file.read("file:///b")->check);
+  EXPECT_FALSE(file.read("file:///b")->after);
   EXPECT_TRUE(file.advance(*file.read("file:///b"), "wal/x"));
-  EXPECT_FALSE(file.require_check("file:///b", "a 1"));
-  EXPECT_EQ(file.read("file:///b")->position, "wal/x") << "it goes on where it was";
+  EXPECT_FALSE(file.require_check("file:///b", "a 1", archiver));
+  EXPECT_EQ(file.read("file:///b")->after, "wal/x") << "it goes on where it was";
+  EXPECT_FALSE(file.read("file:///b")->check);
   EXPECT_TRUE(file.clear(*file.read("file:///b")));
   EXPECT_FALSE(file.read("file:///b"));
-  EXPECT_FALSE(file.require_check("file:///b", "a 1"));
+  EXPECT_FALSE(file.require_check("file:///b", "a 1", archiver));
   EXPECT_FALSE(file.read("file:///b"));
-  file.add("file:///b", *parse_wal_file_name("000000010000000000000005"));
-  EXPECT_FALSE(file.require_check("file:///b", "a 1"));
-  EXPECT_EQ(file.read("file:///b")->position, "wal/00000001/00000000/000000010000000000000005");
-  EXPECT_TRUE(file.require_check("file:///b", "a 2")) << "promoted";
-  EXPECT_EQ(file.read("file:///b")->position, "");
+  EXPECT_TRUE(file.require_check("file:///b", "a 2", archiver)) << "promoted";
   const auto seen = file.read("file:///b");
-  EXPECT_TRUE(file.require_check("file:///c", "a 2")) << "another store";
+  EXPECT_TRUE(seen && seen->check);
+  EXPECT_TRUE(file.require_check("file:///c", "a 2", archiver)) << "another store";
   EXPECT_FALSE(file.clear(*seen));
-  EXPECT_TRUE(file.require_check("file:///b", "a 2")) << "and back";
+  EXPECT_TRUE(file.require_check("file:///b", "a 2", archiver)) << "and back";
+  EXPECT_FALSE(file.clear(*seen)) << "which is not as it was seen";
+}
+
+// What was let go is remembered beside the question of what else is missing: the answer to that may lie behind it.
+TEST(OffsiteBacklog, AComparisonSwallowsNothingThatWasLetGo) {
+  constexpr auto archiver = OffsiteBacklogFile::Asker::archiver;
+  const auto five = *parse_wal_file_name("000000010000000000000005");
+  const std::string before_five = "wal/00000001/00000000/000000010000000000000005";
+  TemporaryDirectory place;
+  OffsiteBacklogFile file(place.path());
+  EXPECT_TRUE(file.require_check("file:///b", "a 1", archiver));
+  const auto unknown = file.read("file:///b");
+  file.add("file:///b", five);
+  file.add("file:///b", *parse_wal_file_name("000000010000000000000006"));
+  ASSERT_TRUE(file.read("file:///b"));
+  EXPECT_EQ(file.read("file:///b")->after, before_five);
+  EXPECT_TRUE(file.read("file:///b")->check);
+  EXPECT_FALSE(file.advance(*unknown, "wal/00000001/00000000/000000010000000000000009"));
+  EXPECT_TRUE(file.require_check("file:///b", "a 2", archiver)) << "promoted";
+  EXPECT_EQ(file.read("file:///b")->after, before_five);
+  EXPECT_TRUE(file.read("file:///b")->check);
+  const auto seen = file.read("file:///b");
+  EXPECT_TRUE(file.advance(*seen, "")) << "all is missing";
+  EXPECT_FALSE(file.clear(*seen));
+  ASSERT_TRUE(file.read("file:///b")) << "which is remembered";
+  EXPECT_EQ(file.read("file:///b")->after, "");
+  EXPECT_FALSE(file.read("file:///b")->check);
+}
+
+TEST(OffsiteBacklog, AFileOfBeforeSaysAllThatItSaid) {
+  TemporaryDirectory place;
+  std::ofstream(place.path() / "dbops.offsite_backlog") << "store = file:///b\nafter = wal/00000001/x\nrevision = 7\n";
+  OffsiteBacklogFile file(place.path());
+  EXPECT_TRUE(file.require_check("file:///b", "a 1", OffsiteBacklogFile::Asker::archiver));
+  EXPECT_EQ(file.read("file:///b")->after, "wal/00000001/x");
+  EXPECT_TRUE(file.read("file:///b")->check);
+  EXPECT_EQ(file.read("file:///b")->revision, 8U);
+}
+
+// dbops.offsite_store is empty for a while: files are acknowledged with the first repository alone.
+TEST(OffsiteBacklog, IsNotKnownAfterATimeWithoutTheStore) {
+  constexpr auto archiver = OffsiteBacklogFile::Asker::archiver, other = OffsiteBacklogFile::Asker::other;
+  TemporaryDirectory place;
+  OffsiteBacklogFile file(place.path());
+  EXPECT_FALSE(file.forget_server()) << "there was none";
+  EXPECT_TRUE(file.require_check("file:///b", "a 1", archiver));
+  file.add("file:///b", *parse_wal_file_name("000000010000000000000005"));
+  const auto seen = file.read("file:///b");
+  EXPECT_TRUE(file.forget_server());
+  EXPECT_FALSE(file.forget_server());
+  EXPECT_FALSE(file.clear(*seen)) << "that was before";
+  EXPECT_EQ(file.read("file:///b")->after, seen->after);
+  EXPECT_TRUE(file.read("file:///b")->check) << "whoever sees it first";
+  EXPECT_TRUE(file.clear(*file.read("file:///b")));
+  EXPECT_FALSE(file.require_check("file:///b", "a 1", other)) << "the one that acknowledges has not said so";
+  EXPECT_TRUE(file.forget_server()) << "the store is compared, and still there is none";
+  EXPECT_TRUE(file.clear(*file.read("file:///b")));
+  EXPECT_TRUE(file.require_check("file:///b", "a 1", archiver));
+  EXPECT_TRUE(file.read("file:///b")->check);
+  EXPECT_FALSE(file.require_check("file:///b", "a 1", other));
+}
+
+TEST(OffsiteBacklog, OnlyTheArchiverSaysThatTheStoreIsKnown) {
+  constexpr auto archiver = OffsiteBacklogFile::Asker::archiver, other = OffsiteBacklogFile::Asker::other;
+  TemporaryDirectory place;
+  OffsiteBacklogFile file(place.path());
+  EXPECT_TRUE(file.require_check("file:///b", "a 1", other));
+  EXPECT_FALSE(file.require_check("file:///b", "a 1", other));
+  EXPECT_TRUE(file.clear(*file.read("file:///b")));
+  EXPECT_FALSE(file.require_check("file:///b", "a 1", other));
+  EXPECT_TRUE(file.require_check("file:///b", "a 1", archiver));
+  EXPECT_TRUE(file.read("file:///b")->check);
+}
+
+TEST(OffsiteBacklog, WithoutSpaceOnlyAnEmptyRecordCanBeForgotten) {
+  constexpr auto archiver = OffsiteBacklogFile::Asker::archiver;
+  TemporaryDirectory place;
+  OffsiteBacklogFile file(place.path());
+  EXPECT_TRUE(file.require_check("file:///b", "a 1", archiver));
+  file.add("file:///b", *parse_wal_file_name("000000010000000000000005"));
+  std::filesystem::create_directory(place.path() / "dbops.offsite_backlog.tmp"); // no new file can be written
+  EXPECT_THROW(file.forget_server(), Error);
+  EXPECT_TRUE(file.read("file:///b")->after);
+  std::filesystem::remove(place.path() / "dbops.offsite_backlog.tmp");
+  EXPECT_TRUE(file.clear(*file.read("file:///b")));
+  std::filesystem::create_directory(place.path() / "dbops.offsite_backlog.tmp");
+  EXPECT_TRUE(file.forget_server());
+  EXPECT_FALSE(std::filesystem::exists(place.path() / "dbops.offsite_backlog"));
 }
 
 TEST(StoredFiles, AreRangesOfSegments) {

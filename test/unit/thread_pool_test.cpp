@@ -4,7 +4,11 @@
 
 #include <atomic>
 #include <csignal>
+#include <fstream>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <system_error>
+#include <unistd.h>
 
 namespace dbops::core {
 namespace {
@@ -33,6 +37,28 @@ TEST(ThreadPool, ThreadsGetNoSignals) {
   pthread_sigmask(SIG_BLOCK, nullptr, &mine);
   EXPECT_EQ(sigismember(&mine, SIGTERM), 0);
 }
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && !defined(__clang__) // they need address space
+TEST(ThreadPoolDeathTest, AThreadThatCannotBeCreatedIsAnError) {
+  const auto create_too_many = [] {
+    std::size_t pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    const rlim_t room = 40 << 20; // bytes: for a few stacks of 8 MB
+    const rlim_t limit = pages * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)) + room;
+    const rlimit address_space{.rlim_cur = limit, .rlim_max = limit}, stack{.rlim_cur = 8 << 20, .rlim_max = 8 << 20};
+    ::setrlimit(RLIMIT_STACK, &stack);
+    ::setrlimit(RLIMIT_AS, &address_space);
+    try {
+      ThreadPool(1).submit([](const std::stop_token&) {}).get();
+      ThreadPool pool(64);
+      ::_exit(1);
+    } catch (const std::system_error&) {
+      ::_exit(42);
+    }
+  };
+  EXPECT_EXIT(create_too_many(), testing::ExitedWithCode(42), "");
+}
+#endif
 
 TEST(ThreadPool, SaysWhenItHasEnded) {
   ThreadPool pool(2);

@@ -18,9 +18,19 @@ struct ThreadPool::State {
 
 ThreadPool::ThreadPool(std::size_t threads) : state_(std::make_shared<State>()) {
   const BlockAllSignals inherited_by_the_threads;
+  threads_.reserve(threads);
   state_->alive = threads;
-  for (std::size_t i = 0; i < threads; ++i)
-    threads_.emplace_back(&ThreadPool::run, state_);
+  try {
+    for (std::size_t i = 0; i < threads; ++i)
+      threads_.emplace_back(&ThreadPool::run, state_);
+  } catch (...) { // the destructor does not run
+    {
+      const std::lock_guard lock(state_->mutex);
+      state_->alive -= threads - threads_.size();
+    }
+    shutdown(SteadyTime::max());
+    throw;
+  }
 }
 
 ThreadPool::~ThreadPool() {

@@ -21,7 +21,8 @@ namespace {
 constexpr std::uint64_t max_backlog_file = 16384; // bytes
 constexpr std::size_t copied_at_once = 4 << 20;   // bytes of an object
 constexpr std::string_view store_field = "store = ", server_field = "server = ", after_field = "after = ",
-                           revision_field = "revision = ";
+                           check_field = "check = ", revision_field = "revision = ";
+constexpr std::string_view no_server = "none"; // as the server: whoever asks next is a stranger to the store
 
 // Held until it is destroyed; processes of one cluster exclude each other.
 class DirectoryLock {
@@ -54,6 +55,7 @@ std::optional<OffsiteBacklogFile::Record> OffsiteBacklogFile::parse(const std::s
     if (line.starts_with(store_field)) record.store = line.substr(store_field.size());
     if (line.starts_with(server_field)) record.server = line.substr(server_field.size());
     if (line.starts_with(after_field)) record.after = line.substr(after_field.size());
+    if (line.starts_with(check_field)) record.check = line.substr(check_field.size()) == "yes";
     if (line.starts_with(revision_field))
       std::from_chars(line.data() + revision_field.size(), line.data() + line.size(), record.revision);
   }
@@ -61,21 +63,28 @@ std::optional<OffsiteBacklogFile::Record> OffsiteBacklogFile::parse(const std::s
   return record;
 }
 
-// Absent, too, when it is about another store.
-std::optional<OffsiteBacklogFile::Record> OffsiteBacklogFile::read_record(const std::string& store) const {
+bool OffsiteBacklogFile::Record::is(const OffsiteBacklog& seen) const {
+  return store == seen.store && revision == seen.revision && after == seen.after && check == seen.check;
+}
+
+std::optional<OffsiteBacklogFile::Record> OffsiteBacklogFile::read_record() const {
   const auto file = File::open_if_exists(path_, O_RDONLY);
   if (!file) return {};
   Bytes bytes(max_backlog_file);
   bytes.resize(file->read_at(0, bytes));
-  auto record = parse(std::string(as_text(bytes)));
+  return parse(std::string(as_text(bytes)));
+}
+
+std::optional<OffsiteBacklogFile::Record> OffsiteBacklogFile::read_record(const std::string& store) const {
+  auto record = read_record();
   if (!record || record->store != store) return {};
   return record;
 }
 
 std::optional<OffsiteBacklog> OffsiteBacklogFile::read(const std::string& store) const {
   const auto record = read_record(store);
-  if (!record || !record->after) return {};
-  return OffsiteBacklog{.store = store, .position = *record->after, .revision = record->revision};
+  if (!record || (!record->after && !record->check)) return {};
+  return OffsiteBacklog{.store = store, .after = record->after, .check = record->check, .revision = record->revision};
 }
 
 void OffsiteBacklogFile::write(const Record& record) const {
@@ -84,6 +93,7 @@ void OffsiteBacklogFile::write(const Record& record) const {
   text.append(store_field).append(record.store).append("\n");
   text.append(server_field).append(record.server).append("\n");
   if (record.after) text.append(after_field).append(*record.after).append("\n");
+  if (record.check) text.append(check_field).append("yes\n");
   text.append(revision_field).append(std::to_string(record.revision)).append("\n");
   File file = File::open(temporary, O_WRONLY | O_CREAT | O_TRUNC);
   file.write(as_bytes(text));
@@ -94,39 +104,73 @@ void OffsiteBacklogFile::write(const Record& record) const {
   sync_directory(directory_);
 }
 
-bool OffsiteBacklogFile::require_check(const std::string& store, const std::string& server) {
-  const auto is_known = [&](const std::optional<Record>& record) { return record && record->server == server; };
-  if (is_known(read_record(store))) return false;
+bool OffsiteBacklogFile::require_check(const std::string& store, const std::string& server, Asker asker) {
+  const auto is_known = [&](const std::optional<Record>& record) {
+    if (!record || record->store != store) return false;
+    return record->server == server || (asker == Asker::other && record->server == no_server);
+  };
+  if (is_known(read_record())) return false;
   const DirectoryLock lock(directory_);
-  const auto record = read_record(store);
-  if (is_known(record)) return false;
-  write({.store = store, .server = server, .after = "", .revision = record ? record->revision + 1 : 0});
+  const auto before = read_record();
+  if (is_known(before)) return false;
+  Record record{.store = store, .server = {}, .after = {}};
+  if (before && before->store == store) record.after = before->after;
+  record.server = asker == Asker::archiver ? server : no_server;
+  record.check = true;
+  record.revision = before ? before->revision + 1 : 0;
+  write(record);
+  return true;
+}
+
+bool OffsiteBacklogFile::forget_server() {
+  const auto forgets = [](const std::optional<Record>& record) {
+    return record && (record->server != no_server || !record->check);
+  };
+  if (!forgets(read_record())) return false;
+  const DirectoryLock lock(directory_);
+  auto record = read_record();
+  if (!forgets(record)) return false;
+  record->server = no_server;
+  record->check = true; // by whoever sees the store first
+  ++record->revision;
+  try {
+    write(*record);
+  } catch (const Error&) {
+    // Without space: no record says as much, unless files were let go.
+    if (record->after) throw;
+    if (::unlink(path_.c_str()) != 0) throw;
+    sync_directory(directory_);
+  }
   return true;
 }
 
 void OffsiteBacklogFile::add(const std::string& store, const WalFileName& file) {
   const DirectoryLock lock(directory_);
   const std::string position = position_before(file);
-  Record record = read_record(store).value_or(Record{.store = store, .server = {}, .after = {}});
+  const auto before = read_record();
+  Record record{.store = store, .server = {}, .after = {}};
+  if (before && before->store == store) record = *before;
   record.after = std::min(record.after.value_or(position), position);
-  ++record.revision;
+  record.revision = before ? before->revision + 1 : 0;
   write(record);
 }
 
 bool OffsiteBacklogFile::advance(const OffsiteBacklog& seen, const std::string& position) {
   const DirectoryLock lock(directory_);
-  auto record = read_record(seen.store);
-  if (!record || record->revision != seen.revision) return false;
+  auto record = read_record();
+  if (!record || !record->is(seen)) return false;
   record->after = position;
+  record->check = false;
   write(*record);
   return true;
 }
 
 bool OffsiteBacklogFile::clear(const OffsiteBacklog& seen) {
   const DirectoryLock lock(directory_);
-  auto record = read_record(seen.store);
-  if (!record || record->revision != seen.revision) return false;
+  auto record = read_record();
+  if (!record || !record->is(seen)) return false;
   record->after.reset();
+  record->check = false;
   write(*record);
   return true;
 }

@@ -12,10 +12,11 @@ namespace dbops::core {
 
 struct OffsiteBacklog {
   std::string store; // URL of the repository that is behind
-  // Objects whose key below the cluster's prefix comes after this may be missing. Empty: it is not known where that
-  // begins.
-  std::string position;
-  std::uint64_t revision = 0; // counts the files that were let go
+  // Objects whose key below the cluster's prefix comes after this may be missing: all of them when it is empty. Absent:
+  // no file was let go.
+  std::optional<std::string> after;
+  bool check = false;         // what is missing is to be found out: see RepositoryCopier::beginning
+  std::uint64_t revision = 0; // counts the files that were let go, and what else makes more missing
 };
 
 // <data directory>/dbops.offsite_backlog. Used by several processes at once.
@@ -26,12 +27,19 @@ class OffsiteBacklogFile {
   // Durable when it returns: all of that repository is to be compared, unless this has been said for the same server
   // before, without another store in between. A copy of the data directory knows nothing of what the original let go
   // since, so a server is one data directory on one timeline. True: it was not said before.
-  bool require_check(const std::string& store, const std::string& server);
+  // Only the archiver acknowledges files, so only it can say that it knows the store from now on. What anybody else
+  // asks for is asked for once more by the archiver, before it acknowledges the next file.
+  enum class Asker { archiver, other };
+  bool require_check(const std::string& store, const std::string& server, Asker asker);
+  // Durable when it returns: files are acknowledged without any second repository. When there is one again, it is
+  // compared. False: that has been written down before, or there is nothing to forget.
+  bool forget_server();
   // Absent: that repository lacks nothing. A file about another repository counts as none.
   [[nodiscard]] std::optional<OffsiteBacklog> read(const std::string& store) const;
   // Durable when it returns: only then may the file be recycled.
   void add(const std::string& store, const WalFileName& file);
-  // Everything up to `position` is there. False, and nothing changes: a file was let go since `seen` was read.
+  // Everything up to `position` is there, or need not be; what is missing is known by that. False, and nothing changes:
+  // it is not as it was `seen` any more.
   bool advance(const OffsiteBacklog& seen, const std::string& position);
   // Everything is there. False as above.
   bool clear(const OffsiteBacklog& seen);
@@ -39,10 +47,13 @@ class OffsiteBacklogFile {
  private:
   struct Record {
     std::string store, server;
-    std::optional<std::string> after; // absent: nothing is lacking
+    std::optional<std::string> after;
+    bool check = false;
     std::uint64_t revision = 0;
+    [[nodiscard]] bool is(const OffsiteBacklog& seen) const;
   };
   static std::optional<Record> parse(const std::string& text);
+  [[nodiscard]] std::optional<Record> read_record() const;
   [[nodiscard]] std::optional<Record> read_record(const std::string& store) const;
   void write(const Record& record) const;
   std::filesystem::path directory_, path_;
@@ -61,6 +72,7 @@ class RepositoryCopier {
   };
   // Where to begin when nothing is known: before the oldest segment that the second repository has. What the first one
   // has of before that has expired there. Empty when it has no segment: then it is to get all.
+  // Files that were let go may lie before it.
   [[nodiscard]] std::string beginning(const CallContext& context) const;
 
   // Looks at one page of at most 1000 objects behind `position` and copies at most `limit` of them.

@@ -161,9 +161,24 @@ bool Archiver::reload() {
     if (!upload.pipeline && !upload.url.empty() && !upload.opening.running())
       upload.opening.start(upload.url, settings_, cluster_, event_);
   locate();
-  if (!in_recovery_ && !settings_.offsite_store.empty() && archive_shared() != nullptr)
-    check_offsite(cluster_, settings_.offsite_store, timeline_);
+  remember_offsite();
   return true;
+}
+
+// Files are acknowledged with the offsite store of now, or without any: what that means for the gaps in it is written
+// down before. A data directory without space holds up no upload: see verdict().
+void Archiver::remember_offsite() {
+  remembered_ = false;
+  try {
+    if (settings_.offsite_store.empty())
+      backlog_file_.forget_server();
+    else if (!in_recovery_ && archive_shared() != nullptr)
+      check_offsite(cluster_, settings_.offsite_store, timeline_, core::OffsiteBacklogFile::Asker::archiver);
+    remembered_ = true;
+  } catch (const core::Error& error) {
+    if (backlog_warnings_.pass(error.what()))
+      log_line(true, std::string("cannot write down what the offsite store may lack: ") + error.what(), error.hint());
+  }
 }
 
 // No ancestors: the file is not there any more, or not readable. Then only the owner may write what is of another
@@ -380,7 +395,8 @@ void Archiver::publish_positions(const core::WalFileName& asked) {
   const core::TimelineId timeline = in_recovery_ ? first->timeline : timeline_;
   for (int i = 0; i < repositories; ++i) {
     const Upload& upload = uploads_.at(static_cast<std::size_t>(i));
-    if (!upload.stored.contains(asked) || (i == offsite && backlog_file_.read(upload.url))) continue;
+    if (!upload.stored.contains(asked)) continue;
+    if (i == offsite && (!remembered_ || backlog_file_.read(upload.url))) continue;
     const core::SegmentNumber end = upload.stored.end_of_run(first->number);
     if (end == first->number) continue;
     with_archive_shared([&](ArchiveShared& memory) {
@@ -436,21 +452,28 @@ core::UploadState Archiver::state_in(Upload& upload, const core::WalFileName& fi
 }
 
 // Beyond dbops.offsite_max_backlog of WAL that waits for the offsite store, segments go without it: first it is written
-// down, in the data directory, that it lacks them. The streamer copies them later; where there is none, nothing goes.
+// down, in the data directory, that it lacks them. The streamer copies them later; where there is none, as on a
+// standby, nothing goes.
 bool Archiver::may_leave_offsite_behind(const core::WalFileName& file) {
-  if (archive_shared() == nullptr) return false;
+  if (in_recovery_ || !remembered_ || archive_shared() == nullptr) return false;
   const std::uint64_t waiting = uploads_[offsite].lacking * cluster_.segment_size;
   if (waiting <= static_cast<std::uint64_t>(guc::offsite_max_backlog) << 20) return false;
-  backlog_file_.add(settings_.offsite_store, file);
+  try {
+    backlog_file_.add(settings_.offsite_store, file);
+  } catch (const core::Error& error) {
+    if (backlog_warnings_.pass(error.what()))
+      log_line(true, std::string("no segment can go without the offsite store: ") + error.what(), error.hint());
+    return false;
+  }
   return true;
 }
 
-// Durable in the first store is the condition for all else.
+// Durable in the first store is the condition for all else. What both stores have needs no note.
 std::optional<bool> Archiver::verdict(const core::WalFileName& file, milliseconds waited) {
   const UploadState here = state_in(uploads_[primary], file);
   if (here == UploadState::failed) return false;
   if (here != UploadState::stored) return std::nullopt;
-  if (settings_.offsite_store.empty()) return true;
+  if (settings_.offsite_store.empty()) return remembered_;
   const UploadState there = state_in(uploads_[offsite], file);
   if (there == UploadState::stored) return true;
   const bool fails = uploads_[offsite].pipeline && uploads_[offsite].pipeline->failing();

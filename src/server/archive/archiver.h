@@ -49,6 +49,7 @@ class Archiver {
   };
 
   bool reload();
+  void remember_offsite();
   void locate();
   [[nodiscard]] core::OwnPosition position_at(core::TimelineId timeline, core::Lsn written);
   [[nodiscard]] core::SegmentStanding standing(const core::WalFileName& file) const;
@@ -96,6 +97,8 @@ class Archiver {
   std::map<core::TimelineId, std::vector<core::TimelineSwitch>> histories_;
   RateLimit history_warnings_;
   core::OffsiteBacklogFile backlog_file_;
+  bool remembered_ = false; // the file says which offsite store there is, or that there is none
+  RateLimit backlog_warnings_;
 };
 
 } // namespace dbops::server::archive

@@ -27,11 +27,23 @@ void publish(const std::string& store, const std::string& position, const Cluste
   });
 }
 
+// Finds out where the second repository's gaps begin, as long as it has nothing that came later. Durable when it
+// returns: from then on the repository fills. False: a file was let go meanwhile.
+bool find_beginning(core::OffsiteBacklog& backlog, const core::RepositoryCopier& copier, const Cluster& cluster,
+                    const core::CallContext& context) {
+  const std::string beginning = copier.beginning(context);
+  const std::string position = backlog.after ? std::min(*backlog.after, beginning) : beginning;
+  if (!core::OffsiteBacklogFile(cluster.data_directory).advance(backlog, position)) return false;
+  backlog.after = position;
+  backlog.check = false;
+  return true;
+}
+
 } // namespace
 
 CatchUp::Result CatchUp::run(const Settings& settings, const Cluster& cluster, const core::OffsiteBacklog& backlog,
                              const std::stop_token& stop) {
-  Result result{.step = {.position = backlog.position}, .failure = {}};
+  Result result{.backlog = backlog, .step = {.position = backlog.after.value_or("")}, .failure = {}};
   try {
     const RepositoryAccess from = open_repository(settings.store, settings, cluster);
     const RepositoryAccess to = open_repository(settings.offsite_store, settings, cluster);
@@ -41,8 +53,8 @@ CatchUp::Result CatchUp::run(const Settings& settings, const Cluster& cluster, c
     from.fence->require_repository(context);
     to.fence->require_repository(context);
     core::RepositoryCopier copier(*from.store, *to.store, cluster.system_identifier);
-    const std::string position = backlog.position.empty() ? copier.beginning(context) : backlog.position;
-    result.step = copier.copy(position, objects_in_a_step, context);
+    if (backlog.check && !find_beginning(result.backlog, copier, cluster, context)) return result;
+    result.step = copier.copy(result.backlog.after.value(), objects_in_a_step, context);
   } catch (...) {
     result.failure = describe_thread_failure();
   }
@@ -53,28 +65,40 @@ void CatchUp::drive(const Settings& settings, const ThreadEvent& event) {
   if (settings.offsite_store.empty() || task_.running() || thread_clock().steady_now() < not_before_) return;
   const auto backlog = file_.read(settings.offsite_store);
   if (!backlog) return;
-  seen_ = *backlog;
   task_.start([settings, cluster = cluster_,
                backlog = *backlog](const std::stop_token& stop) { return run(settings, cluster, backlog, stop); },
               event);
+}
+
+void CatchUp::fail(const ThreadFailure& failure) {
+  pause_ = std::clamp(pause_ * 2, first_pause, longest_pause);
+  not_before_ = thread_clock().steady_now() + pause_;
+  if (warnings_.pass(std::to_string(static_cast<int>(failure.kind))))
+    log_line(true, "the offsite store cannot catch up yet: " + failure.message, failure.hint);
+}
+
+// False: a file that was let go meanwhile may lie behind the position. Then the next look begins where the file says.
+bool CatchUp::keep(const Result& result) {
+  if (result.backlog.check) return false; // it is not known yet where to begin
+  return result.step.complete ? file_.clear(result.backlog) : file_.advance(result.backlog, result.step.position);
 }
 
 bool CatchUp::collect() {
   const auto result = task_.take();
   if (!result) return false;
   if (result->failure) {
-    pause_ = std::clamp(pause_ * 2, first_pause, longest_pause);
-    not_before_ = thread_clock().steady_now() + pause_;
-    if (warnings_.pass(std::to_string(static_cast<int>(result->failure->kind))))
-      log_line(true, "the offsite store cannot catch up yet: " + result->failure->message, result->failure->hint);
+    fail(*result->failure);
+    return false;
+  }
+  try {
+    if (!keep(*result)) return false;
+  } catch (const core::Error&) { // of the data directory
+    fail(describe_thread_failure());
     return false;
   }
   pause_ = milliseconds(0);
   warnings_.clear();
-  // A file that was let go meanwhile may lie behind the position: then the next look begins where the file says.
-  const bool kept = result->step.complete ? file_.clear(seen_) : file_.advance(seen_, result->step.position);
-  if (!kept) return false;
-  publish(seen_.store, result->step.position, cluster_);
+  publish(result->backlog.store, result->step.position, cluster_);
   if (result->step.complete) {
     log_line(false, "the offsite store has caught up");
     // The archiver has no file left to find that out with.

@@ -21,16 +21,18 @@ class CatchUp {
 
  private:
   struct Result {
+    core::OffsiteBacklog backlog; // that the step is about
     core::RepositoryCopier::Step step;
     std::optional<ThreadFailure> failure;
   };
   static Result run(const Settings& settings, const Cluster& cluster, const core::OffsiteBacklog& backlog,
                     const std::stop_token& stop);
+  bool keep(const Result& result);
+  void fail(const ThreadFailure& failure);
 
   Cluster cluster_;
   core::OffsiteBacklogFile file_;
   BackgroundTask<Result> task_;
-  core::OffsiteBacklog seen_;
   RateLimit warnings_;
   core::milliseconds pause_{0};
   core::SteadyTime not_before_{};

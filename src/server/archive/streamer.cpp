@@ -241,7 +241,8 @@ struct Position {
 
 // look_again: what PostgreSQL holds to be archived is in the offsite repository, too, from now on.
 std::array<core::Lsn, repositories> archived_positions(const Cluster& cluster, const Settings& settings,
-                                                       const Position& position, bool look_again) {
+                                                       const Position& position, bool look_again,
+                                                       bool offsite_is_known) {
   std::array<core::Lsn, repositories> archived{};
   const auto look = [&](ArchiveShared& memory) {
     for (int i = 0; i < repositories; ++i)
@@ -249,7 +250,7 @@ std::array<core::Lsn, repositories> archived_positions(const Cluster& cluster, c
         archived.at(static_cast<std::size_t>(i)) = memory.repository[i].archived;
   };
   with_archive_shared(look);
-  const bool two = !settings.offsite_store.empty();
+  const bool two = offsite_is_known;
   const auto is_behind = [&] {
     return two && core::OffsiteBacklogFile(cluster.data_directory).read(settings.offsite_store).has_value();
   };
@@ -350,12 +351,14 @@ class Streamer {
     Position position{};
     position.flushed = GetFlushRecPtr(&position.timeline);
     if (looked_.timeline != position.timeline) offer_ancestors(cluster_, position.timeline);
-    if (!settings_->offsite_store.empty()) check_offsite(cluster_, settings_->offsite_store, position.timeline);
-    const auto archived = archived_positions(cluster_, *settings_, position, std::exchange(caught_up_, false));
-    for (std::size_t i = 0; i < repositories && guc::stream_interval > 0; ++i)
+    const bool with_offsite = remember_offsite(position.timeline);
+    const auto archived =
+        archived_positions(cluster_, *settings_, position, std::exchange(caught_up_, false), with_offsite);
+    const std::size_t streams = with_offsite ? repositories : offsite;
+    for (std::size_t i = 0; i < streams && guc::stream_interval > 0; ++i)
       streams_.at(i).drive({.timeline = position.timeline, .flushed = position.flushed, .archived = archived.at(i)},
                            event_);
-    catch_up_.drive(*settings_, event_);
+    if (with_offsite) catch_up_.drive(*settings_, event_);
     // What was flushed at the last look is durable by now: no commit of before that look is at risk.
     with_archive_shared([&](ArchiveShared& memory) {
       for (RepositoryStatus& status : memory.repository)
@@ -364,6 +367,19 @@ class Streamer {
     });
     looked_ = position;
     looked_at_ = GetCurrentTimestamp();
+  }
+
+  // False: there is no offsite store, or it cannot be written down what it may lack. The first one is not held up.
+  bool remember_offsite(core::TimelineId timeline) {
+    if (settings_->offsite_store.empty()) return false;
+    try {
+      check_offsite(cluster_, settings_->offsite_store, timeline, core::OffsiteBacklogFile::Asker::other);
+      return true;
+    } catch (const core::Error& error) {
+      if (step_warnings_.pass(error.what()))
+        log_line(true, std::string("the offsite store has to wait: ") + error.what(), error.hint());
+      return false;
+    }
   }
 
   void collect() {

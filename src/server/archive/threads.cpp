@@ -96,9 +96,10 @@ void offer_ancestors(const Cluster& cluster, core::TimelineId timeline) noexcept
   }
 }
 
-void check_offsite(const Cluster& cluster, const std::string& store, core::TimelineId timeline) {
+void check_offsite(const Cluster& cluster, const std::string& store, core::TimelineId timeline,
+                   core::OffsiteBacklogFile::Asker asker) {
   const std::string server = cluster.owner.instance + " " + std::to_string(timeline);
-  if (core::OffsiteBacklogFile(cluster.data_directory).require_check(store, server))
+  if (core::OffsiteBacklogFile(cluster.data_directory).require_check(store, server, asker))
     log_line(false, "the offsite store is compared with the first one, from its oldest segment on");
 }
 

@@ -12,6 +12,7 @@
 #include "core/crypto/key_file.h"
 #include "core/store/object_store.h"
 #include "core/wal/fence.h"
+#include "core/wal/offsite_backlog.h"
 #include "server/archive/settings.h"
 #include "server/guard.h"
 
@@ -53,7 +54,8 @@ void offer_ancestors(const Cluster& cluster, core::TimelineId timeline) noexcept
 
 // Before anything is said about the offsite repository on a timeline: what it lacks is known to this data directory on
 // this timeline, or all of it is compared (core::OffsiteBacklogFile::require_check). Throws core::Error.
-void check_offsite(const Cluster& cluster, const std::string& store, core::TimelineId timeline);
+void check_offsite(const Cluster& cluster, const std::string& store, core::TimelineId timeline,
+                   core::OffsiteBacklogFile::Asker asker);
 
 // A repository as threads use it.
 struct RepositoryAccess {
