@@ -188,6 +188,13 @@ is((cli('undo', '--dir', $own, '--project', 'own'))[0], 0, 'undone');
 is(diff(), "1 added column public.one.by_hand\n", 'what was undone is no difference');
 sql('ALTER TABLE one DROP COLUMN by_hand');
 is(diff(), '0 ', 'taken back');
+# --- a policy of the history's table would be run as who adopts ----------------------------------------------------------------------
+sql(q{CREATE ROLE mallory; CREATE SCHEMA theirs AUTHORIZATION mallory; CREATE TABLE theirs.alembic_version (version_num varchar(32)); INSERT INTO theirs.alembic_version VALUES ('x');
+      ALTER TABLE theirs.alembic_version OWNER TO mallory; ALTER TABLE theirs.alembic_version ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON theirs.alembic_version USING (1 / 0 = 1)});
+like(Dbops::refusal($node, q{SELECT * FROM dbops.adopt_migrations('alembic', 'policies', '[]', 'theirs.alembic_version')}), qr/^55000: .*row level security/, 'a history with policies is refused');
+sql('ALTER TABLE theirs.alembic_version DISABLE ROW LEVEL SECURITY; CREATE TABLE theirs.child () INHERITS (theirs.alembic_version)');
+sql("INSERT INTO theirs.child VALUES ('y')");
+is(sql(q{SELECT string_agg(script, ' ') FROM dbops.adopt_migrations('alembic', 'policies', '[]', 'theirs.alembic_version')}), 'x', 'without them it is taken over, its own rows alone');
 is((cli('diff', '--no-such-option'))[0], 2, 'wrong usage');
 $node->stop;
 done_testing();

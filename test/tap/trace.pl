@@ -46,6 +46,7 @@ for (
 	[ 'SELECT * FROM t FOR UPDATE', qr/public.t ROW SHARE analysis/ ],
 	[ 'ALTER TABLE p ADD COLUMN x int', 'public.p ACCESS EXCLUSIVE run, public.p1 ACCESS EXCLUSIVE run' ],
 	[ 'CREATE TABLE fresh (x int); ALTER TABLE fresh ADD COLUMN y int', '- run, public.fresh ACCESS EXCLUSIVE copy' ],
+	[ 'ALTER TABLE t ADD COLUMN d int; ALTER TABLE t ALTER COLUMN a TYPE bigint', qr/^public.t ACCESS EXCLUSIVE copy, .*public.t ACCESS EXCLUSIVE W/ ],
 	[ 'COMMENT ON TABLE t IS \'x\'', 'public.t SHARE UPDATE EXCLUSIVE run' ])
 {
 	my ($statement, $expected) = @$_;
@@ -61,8 +62,17 @@ like(Dbops::refusal($node, q{SELECT * FROM dbops.trace('SELECT 1', '-1 s')}), qr
 is(sql("SELECT count(*) FROM dbops.trace('')"), 0, 'nothing');
 sql('CREATE ROLE stranger LOGIN; GRANT SELECT ON t, parent TO stranger');
 like(Dbops::refusal($node, q{SELECT * FROM dbops.trace('ALTER TABLE p ADD COLUMN x int')}, role => 'stranger'), qr/^42501: /, 'with the rights of the caller');
+# Copying a table would call what its owner has put into an index: as the caller. It is not copied, nor is its neighbour.
+sql(q{CREATE ROLE mallory; CREATE SCHEMA theirs AUTHORIZATION mallory; GRANT REFERENCES ON parent TO mallory; GRANT USAGE ON SCHEMA theirs TO PUBLIC;
+      SET ROLE mallory; SET search_path = theirs, public;
+      CREATE FUNCTION note(int) RETURNS int LANGUAGE plpgsql AS $$BEGIN IF current_user <> 'mallory' THEN RAISE 'called as %', current_user; END IF; RETURN $1; END$$;
+      CREATE FUNCTION evil(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$BEGIN RETURN theirs.note($1); END$$;
+      CREATE TABLE bait (x int REFERENCES parent); CREATE INDEX ON bait ((x + theirs.evil(1)))});
+is(sql(q{SELECT string_agg(DISTINCT found_by, ' ') FROM dbops.trace('COMMENT ON TABLE theirs.bait IS ''x''; ALTER TABLE theirs.bait ALTER COLUMN x SET STATISTICS 5')}), 'run', 'functions of others are not called as the caller');
+like(Dbops::refusal($node, q{SELECT * FROM dbops.trace('ALTER TABLE parent ADD COLUMN n int', '0.2 s')}), qr/^55P03: /, 'nor those of a neighbour: it is run for real');
 $reader->query_safe('COMMIT');
 $reader->quit;
+sql('DROP OWNED BY mallory');
 is(sql($files), $was, 'nothing has changed');
 is(sql("SELECT count(*) FROM pg_class WHERE relname IN ('fresh') OR relpersistence = 't'"), 0, 'nothing is left');
 $node->stop;

@@ -57,19 +57,15 @@ bool try_advisory_lock(std::int64_t key) {
   return query("SELECT pg_catalog.pg_try_advisory_xact_lock(" + to_text(key) + ")").boolean(0, 0);
 }
 
-void lock_table(const Source& source, const char* mode, const char* tool) {
-  try {
-    in_savepoint([&] { return query("LOCK TABLE ONLY " + source.table + " IN " + mode + " MODE NOWAIT"); });
-  } catch (const SqlError& error) {
-    if (error.code == ERRCODE_LOCK_NOT_AVAILABLE) locked(tool);
-    throw;
-  }
-}
-
-// Its owner may be anybody: reading a view would call his functions, and so would the cast of a type of his.
+// Its owner may be anybody: reading a view would call his functions, and so would a policy, and the cast of a type of
+// his.
 void require_plain(Oid table) {
   if (call_pg([table] { return get_rel_relkind(table); }) != RELKIND_RELATION)
     throw SqlError(ERRCODE_WRONG_OBJECT_TYPE, "the history is not a table");
+  if (!ask_catalog("SELECT 1 FROM pg_catalog.pg_class WHERE oid = $1::oid AND relrowsecurity", {to_text(table)})
+           .empty())
+    throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, qualified_name(table) + " has row level security",
+                   "What a policy hides would be missing: ALTER TABLE ... DISABLE ROW LEVEL SECURITY.");
   const Rows odd = ask_catalog("SELECT a.attname FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = "
                                "a.atttypid WHERE a.attrelid = $1::oid AND a.attnum > 0 AND t.typnamespace <> "
                                "'pg_catalog'::regnamespace LIMIT 1",
@@ -77,6 +73,22 @@ void require_plain(Oid table) {
   if (!odd.empty())
     throw SqlError(ERRCODE_WRONG_OBJECT_TYPE, "column " + quote_name(odd.text(0, 0)) + " of " + qualified_name(table) +
                                                   " is of a type that is not PostgreSQL's own");
+}
+
+// And nothing about it changes any more.
+void lock_table(const Source& source, const char* mode, const char* tool) {
+  try {
+    in_savepoint([&] { return query("LOCK TABLE ONLY " + source.table + " IN " + mode + " MODE NOWAIT"); });
+  } catch (const SqlError& error) {
+    if (error.code == ERRCODE_LOCK_NOT_AVAILABLE) locked(tool);
+    throw;
+  }
+  // It may have been changed until now, or another one have its name.
+  if (static_cast<Oid>(
+          ask_catalog("SELECT coalesce(pg_catalog.to_regclass($1)::oid, 0)", {source.table}).integer(0, 0)) !=
+      source.oid)
+    throw SqlError(ERRCODE_OBJECT_IN_USE, source.table + " was changed meanwhile");
+  require_plain(source.oid);
 }
 
 // --- Flyway
@@ -142,7 +154,7 @@ std::vector<Adopted> read_flyway(const Source& source, const std::map<std::strin
   lock_table(source, "SHARE ROW EXCLUSIVE", "Flyway");
   const Rows found =
       query("SELECT version, description, type, script, checksum, installed_by, installed_on::timestamptz, "
-            "execution_time, success FROM " +
+            "execution_time, success FROM ONLY " +
             source.table + " ORDER BY installed_rank");
   std::vector<Adopted> rows;
   for (std::size_t i = 0; i < found.size(); ++i) {
@@ -191,9 +203,11 @@ std::vector<Adopted> read_liquibase(const Source& source) {
       static_cast<Oid>(ask_catalog("SELECT coalesce(pg_catalog.to_regclass($1)::oid, 0)", {lock.table}).integer(0, 0));
   if (OidIsValid(lock.oid)) {
     require_plain(lock.oid);
+    lock_table(lock, "ROW SHARE", "Liquibase");
     Rows flag;
     try {
-      flag = in_savepoint([&] { return query("SELECT locked, lockedby FROM " + lock.table + " FOR UPDATE NOWAIT"); });
+      flag =
+          in_savepoint([&] { return query("SELECT locked, lockedby FROM ONLY " + lock.table + " FOR UPDATE NOWAIT"); });
     } catch (const SqlError& error) {
       if (error.code == ERRCODE_LOCK_NOT_AVAILABLE) locked("Liquibase");
       throw;
@@ -204,7 +218,7 @@ std::vector<Adopted> read_liquibase(const Source& source) {
   }
   lock_table(source, "SHARE ROW EXCLUSIVE", "Liquibase");
   const Rows found =
-      query("SELECT id, author, filename, exectype, md5sum, dateexecuted::timestamptz, tag, liquibase FROM " +
+      query("SELECT id, author, filename, exectype, md5sum, dateexecuted::timestamptz, tag, liquibase FROM ONLY " +
             source.table + " ORDER BY orderexecuted, dateexecuted");
   std::vector<Adopted> rows;
   for (std::size_t i = 0; i < found.size(); ++i) {
@@ -229,7 +243,7 @@ std::vector<Adopted> read_liquibase(const Source& source) {
 // It knows no more than where it stands.
 std::vector<Adopted> read_alembic(const Source& source) {
   lock_table(source, "EXCLUSIVE", "Alembic");
-  const Rows found = query("SELECT version_num FROM " + source.table + " ORDER BY 1");
+  const Rows found = query("SELECT version_num FROM ONLY " + source.table + " ORDER BY 1");
   std::vector<Adopted> rows;
   for (std::size_t i = 0; i < found.size(); ++i) {
     Adopted row;
@@ -247,8 +261,9 @@ std::vector<Adopted> read_alembic(const Source& source) {
 std::vector<Adopted> read_sqitch(const Source& source) {
   if (!try_advisory_lock(75474063)) locked("sqitch");
   lock_table(source, "EXCLUSIVE", "sqitch");
-  const Rows found = query("SELECT project, change, note, change_id, script_hash, committed_at, committer_name FROM " +
-                           source.table + " ORDER BY committed_at");
+  const Rows found =
+      query("SELECT project, change, note, change_id, script_hash, committed_at, committer_name FROM ONLY " +
+            source.table + " ORDER BY committed_at");
   std::vector<Adopted> rows;
   for (std::size_t i = 0; i < found.size(); ++i) {
     Adopted row;

@@ -24,8 +24,30 @@ bool is_plain(Oid table) {
               .empty();
 }
 
+// Copying plans the expressions of indexes, defaults, constraints and statistics, which calls what is IMMUTABLE in
+// them: as the caller, who has not asked for code of others. A superuser's he trusts, with what he is allowed to call.
+bool calls_code_of_others(Oid table) {
+  return !ask_catalog(
+              "WITH parts(class, part) AS (SELECT 'pg_class'::regclass, indexrelid FROM pg_index WHERE indrelid = "
+              "$1::oid UNION ALL SELECT 'pg_attrdef'::regclass, oid FROM pg_attrdef WHERE adrelid = $1::oid UNION ALL "
+              "SELECT 'pg_constraint'::regclass, oid FROM pg_constraint WHERE conrelid = $1::oid UNION ALL SELECT "
+              "'pg_statistic_ext'::regclass, oid FROM pg_statistic_ext WHERE stxrelid = $1::oid), owners(owner) AS ("
+              "SELECT coalesce(f.proowner, o.oprowner, t.typowner) FROM parts p JOIN pg_depend d ON d.classid = "
+              "p.class "
+              "AND d.objid = p.part "
+              "LEFT JOIN pg_proc f ON d.refclassid = 'pg_proc'::regclass AND f.oid = d.refobjid "
+              "LEFT JOIN pg_operator o ON d.refclassid = 'pg_operator'::regclass AND o.oid = d.refobjid "
+              "LEFT JOIN pg_type t ON d.refclassid = 'pg_type'::regclass AND t.oid = d.refobjid AND t.typtype <> 'e') "
+              "SELECT 1 FROM owners JOIN pg_roles r ON r.oid = owner WHERE NOT r.rolsuper AND owner <> $2::oid LIMIT 1",
+              {to_text(table), to_text(GetUserId())})
+              .empty();
+}
+
 std::string name_of(Oid relation) {
-  return call_pg([relation] { return get_rel_name(relation); });
+  const char* name = call_pg([relation] { return get_rel_name(relation); });
+  if (name == nullptr)
+    throw SqlError(ERRCODE_UNDEFINED_TABLE, "relation with OID " + to_text(relation) + " does not exist");
+  return name;
 }
 
 Oid temporary(const std::string& name) {
@@ -78,7 +100,7 @@ void Clones::name_indexes(Oid table, Oid clone) {
 
 Oid Clones::copy(Oid table) {
   const std::string name = name_of(table);
-  if (!is_plain(table) || OidIsValid(temporary(name))) return InvalidOid;
+  if (!is_plain(table) || calls_code_of_others(table) || OidIsValid(temporary(name))) return InvalidOid;
   query("CREATE TEMPORARY TABLE pg_temp." + quote_name(name) + " (LIKE " + qualified_name(table) + " INCLUDING ALL)");
   const Oid clone = temporary(name);
   pairs_.push_back({table, clone});
@@ -110,6 +132,15 @@ void Clones::add_foreign_keys(Oid table) {
 }
 
 bool Clones::add(Oid table) {
+  Settings pinned = canonical_text(); // under which definitions are read and repeated
+  pinned.emplace_back("search_path", "pg_catalog, pg_temp");
+  const int nest_level = enter_settings(pinned);
+  const bool added = add_family(table);
+  leave_settings(nest_level);
+  return added;
+}
+
+bool Clones::add_family(Oid table) {
   if (!has(table) && !OidIsValid(copy(table))) return false;
   const Rows neighbours =
       ask_catalog("SELECT DISTINCT CASE conrelid WHEN $1::oid THEN confrelid ELSE conrelid END FROM "

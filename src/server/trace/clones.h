@@ -13,7 +13,8 @@ class Clones {
   };
 
   // Copies the table with its constraints and indexes under their names, and the tables that foreign keys join it with.
-  // False: a copy would not behave like it (partitions, inheritance, another table of that name).
+  // False: a copy would not behave like it (partitions, inheritance, another table of that name), or making it would
+  // call functions of others than superusers and the caller.
   bool add(Oid table);
   [[nodiscard]] const std::vector<Pair>& pairs() const { return pairs_; }
   [[nodiscard]] bool has(Oid table) const;
@@ -22,12 +23,12 @@ class Clones {
   void release_locks() const;
 
  private:
+  bool add_family(Oid table);
   Oid copy(Oid table);
   void name_indexes(Oid table, Oid clone);
   void add_foreign_keys(Oid table);
   std::vector<Pair> pairs_; // tables and indexes
-  std::vector<std::pair<std::string, Oid>> names_;
-  std::vector<Oid> keys_; // foreign keys that have been copied
+  std::vector<Oid> keys_;   // foreign keys that have been copied
 };
 
 } // namespace dbops::server::trace

@@ -250,7 +250,9 @@ bool Tracer::on_copies(Node* node, const std::string& text) {
   for (int i = 0; i < targets.count; ++i) {
     const Oid table = call_pg([&] { return RangeVarGetRelid(targets.names[i], NoLock, true); });
     if (!OidIsValid(table)) return false;
-    tables.push_back(table);
+    const auto pair = std::find_if(clones_.pairs().begin(), clones_.pairs().end(),
+                                   [table](const Clones::Pair& one) { return one.clone == table; });
+    tables.push_back(pair == clones_.pairs().end() ? table : pair->original); // made for an earlier statement
   }
   for (const Oid table : tables)
     if (!clones_.add(table)) return false;
@@ -282,6 +284,9 @@ void Tracer::dependents(Node* node, Oid table) {
 void Tracer::for_real(Node* node, const std::string& text) {
   const States before = states();
   const auto locks = held_locks();
+  // The tables themselves are meant, not the copies that earlier statements have needed.
+  const std::string path = call_pg([] { return GetConfigOptionByName("search_path", nullptr, false); });
+  const int nest_level = enter_settings({{"search_path", path.empty() ? "pg_temp" : path + ", pg_temp"}});
   if (is_query(node)) {
     found_by_ = "analysis";
     call_pg([node, &text] {
@@ -296,6 +301,7 @@ void Tracer::for_real(Node* node, const std::string& text) {
     if (!limit_) limit_.emplace(longest_);
     query(text);
   }
+  leave_settings(nest_level);
   report(before, locks, false);
 }
 
