@@ -76,6 +76,23 @@ complete_folder() { # complete_folder MAJOR FOLDER
   fi
 }
 
+# What was built there stays. A file counts as changed when its content is: by its time it may be older than an object that
+# was made of another state of it.
+copy_source() { # copy_source FOLDER
+  local new=$1/dbops.new old=$1/dbops file
+  rm -rf "$new"
+  mkdir -p "$new" "$old"
+  tar -C "$ROOT" -c --exclude=./build --exclude=./.git --exclude='*.o' --exclude='*.d' --exclude='*.so' --exclude='dbops--*.sql' . |
+    tar -C "$new" -x --no-same-owner
+  (cd "$old" && find . -path ./build -prune -o -type f ! -name '*.o' ! -name '*.d' -print0) | while IFS= read -r -d '' file; do
+    [ -e "$new/$file" ] || rm -f "$old/$file"
+  done
+  (cd "$new" && find . -type f -print0) | while IFS= read -r -d '' file; do
+    cmp -s "$new/$file" "$old/$file" || { mkdir -p "$old/${file%/*}" && cp --preserve=mode "$new/$file" "$old/$file"; }
+  done
+  rm -rf "$new"
+}
+
 passed=0 failed=0
 for suite in "$@"; do
   major=$(major_of "$suite")
@@ -87,11 +104,7 @@ for suite in "$@"; do
     failed=$((failed + 1))
     continue
   fi
-  # What was built there stays; make builds what is older than its source.
-  mkdir -p "$folder/dbops"
-  find "$folder/dbops" -path "$folder/dbops/build" -prune -o -type f ! -name '*.o' ! -name '*.d' -exec rm -f {} +
-  tar -C "$ROOT" -c --exclude=./build --exclude=./.git --exclude='*.o' --exclude='*.d' --exclude='*.so' --exclude='dbops--*.sql' . |
-    tar -C "$folder/dbops" -x --no-same-owner
+  copy_source "$folder"
   # shellcheck disable=SC2086
   inside "$folder" env JOBS="$JOBS" PG_CONFIG="/usr/lib/postgresql/$major/bin/pg_config" \
     /dbops/test/run-tests.sh ${TESTS:-servers} 2>&1 | tee "$log" || true
