@@ -230,6 +230,41 @@ sql("DROP INDEX mine; CREATE INDEX mine ON swap (x DESC); SELECT dbops.retry($jo
 is(Dbops::wait_job($node, $job), 'failed', 'the same, tried again');
 ok(cleaned(), 'cleaned up');
 is(sql("SELECT indisvalid FROM pg_index WHERE indexrelid = 'mine'::regclass"), 't', 'stays again');
+# A unique index of somebody else, over which a constraint was laid: the clean-up leaves it.
+sql(q{CREATE TABLE laid (k int, x int) PARTITION BY LIST (k); CREATE TABLE laid_1 PARTITION OF laid FOR VALUES IN (1); CREATE TABLE laid_2 PARTITION OF laid FOR VALUES IN (2);
+      CREATE UNIQUE INDEX laid_mine ON laid_1 (k, x); INSERT INTO laid VALUES (1, 1), (2, 2), (2, 2)});
+my $laid = sql("SELECT 'laid_mine'::regclass::oid");
+is(Dbops::wait_job($node, job("add_unique('laid', 'k, x')")), 'failed', 'a constraint that fails on the second partition');
+ok(cleaned(), 'cleaned up');
+is(sql("SELECT indexrelid FROM pg_index WHERE indrelid = 'laid_1'::regclass AND indisvalid"), $laid, 'the index that was there before stays');
+is(sql("SELECT count(*) FROM pg_index WHERE indrelid = 'laid_2'::regclass"), 0, 'what the job has made goes');
+# The INVALID index of a job was replaced by a valid one of that name before the clean-up could begin.
+sql('CREATE TABLE replaced (x int); INSERT INTO replaced VALUES (1), (1)');
+$job = job("create_index('replaced', 'x', name => 'replaced_i', is_unique => true)");
+is(Dbops::wait_job($node, $job), 'failed', 'an index fails on the data');
+ok(cleaned(), 'cleaned up');
+sql("DROP INDEX IF EXISTS replaced_i; CREATE INDEX replaced_i ON replaced (x)");
+sql("UPDATE dbops.ddl_step SET makes = 'index' WHERE job_id = $job AND name = 'replaced_i'");
+sql("INSERT INTO dbops.job (kind, target_oid, target_name, owner_oid, owner_name, created_by, label, priority, spec, rows_total) SELECT 'clean_up', target_oid, target_name, owner_oid, owner_name, 'dbops', 'again', priority, spec || jsonb_build_object('of', job_id), 1 FROM dbops.job WHERE job_id = $job");
+sql("INSERT INTO dbops.job_slice (job_id, slice) SELECT job_id, 0 FROM dbops.job WHERE label = 'again'");
+succeeds("create_index('replaced', 'x', name => 'replaced_j')");    # which sends a dispatcher
+is(Dbops::wait_job($node, sql("SELECT job_id FROM dbops.job WHERE label = 'again'")), 'succeeded', 'a clean-up that comes late');
+is(sql("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('replaced_i')"), 't', 'leaves the index that has got the name meanwhile');
+
+# --- texts mean what they mean to the caller, in any session --------------------------------------------------------------------
+sql(q{CREATE TABLE dated (d date) PARTITION BY RANGE (d); CREATE TABLE dated_1 (d date); CREATE TABLE undated (d date);
+      CREATE FUNCTION array_length(text[], integer) RETURNS integer IMMUTABLE LANGUAGE sql AS 'SELECT 99'; CREATE TABLE words (w text[]); INSERT INTO words VALUES ('{a,b}')});
+$job = sql("SET datestyle = 'SQL, DMY'; SELECT dbops.attach_partition('dated', 'dated_1', \$\$FOR VALUES FROM ('01/02/2026') TO ('01/03/2026')\$\$)");
+is(Dbops::wait_job($node, $job), 'succeeded', 'bounds in a DateStyle of the caller');
+is(sql("SELECT pg_get_expr(relpartbound, oid) FROM pg_class WHERE relname = 'dated_1'"), "FOR VALUES FROM ('2026-02-01') TO ('2026-03-01')", 'are the dates that he meant');
+$job = sql("SET datestyle = 'SQL, DMY'; SELECT dbops.add_check('undated', \$\$d > '01/02/2026'\$\$)");
+is(Dbops::wait_job($node, $job), 'succeeded', 'and so in a CHECK');
+is(sql("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'undated'::regclass AND contype = 'c'"), "CHECK ((d > '2026-02-01'::date))", 'the same');
+succeeds("add_check('words', 'pg_catalog.array_length(w, 1) < 10')");
+succeeds("create_index('words', 'pg_catalog.array_length(w, 1)', name => 'words_length')");
+is(sql("SET search_path = pg_catalog; SELECT pg_get_indexdef('public.words_length'::regclass)"), 'CREATE INDEX words_length ON public.words USING btree (array_length(w, 1))', 'and a function is the one that was meant');
+sql('DROP FUNCTION array_length(text[], integer)');
+
 # The table is exchanged for another while the job waits for its lock.
 $holder->query_safe('BEGIN; SELECT count(*) FROM swap');
 sleep 0.5;

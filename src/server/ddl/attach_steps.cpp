@@ -86,9 +86,7 @@ std::optional<Step> next_of_attach(const Job& job, const Spec& spec) {
   const Oid partition = spec.other;
   if (!exists(partition)) throw SqlError(ERRCODE_UNDEFINED_TABLE, "the partition does not exist any more");
   if (is_attached(job.target, partition)) return std::nullopt;
-  const int nest_level = enter_settings({{"search_path", "pg_catalog, pg_temp"}}); // for names as deparsed
   const PartitionBounds bounds = read_bounds(job.target, partition, spec.definition);
-  leave_settings(nest_level);
   const std::string helper = "dbops_partition_" + to_text(job.id);
   const std::string of_default = "dbops_default_" + to_text(job.id);
   std::vector<std::string> drops;

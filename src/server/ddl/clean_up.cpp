@@ -26,12 +26,14 @@ std::vector<Left> what_was_made(std::int64_t job) {
   return left;
 }
 
-// By its OID: another one of the same name is somebody else's. One that a partitioned table has taken over stays.
-std::optional<Step> drop_constraint(const Left& left) {
+// By its OID: another one of the same name is somebody else's. One that a partitioned table has taken over stays, and
+// one on an index that the job has not made: that would go with it.
+std::optional<Step> drop_constraint(const Left& left, std::int64_t of) {
   const Rows found =
-      ask_catalog("SELECT conname, confrelid FROM pg_catalog.pg_constraint WHERE oid = $1::oid AND conrelid = $2::oid "
-                  "AND conparentid = 0 AND coninhcount = 0",
-                  {to_text(left.object), to_text(left.relation)});
+      bookkeep("SELECT conname, confrelid FROM pg_catalog.pg_constraint k WHERE oid = $1::oid AND conrelid = $2::oid "
+               "AND conparentid = 0 AND coninhcount = 0 AND (contype NOT IN ('p', 'u') OR EXISTS (SELECT FROM "
+               "dbops.ddl_step s WHERE s.job_id = $3::bigint AND s.makes = 'index' AND s.object_oid = k.conindid))",
+               {to_text(left.object), to_text(left.relation), to_text(of)});
   if (found.empty()) return std::nullopt;
   Step step;
   step.statements = {"ALTER TABLE " + qualified_name(left.relation) + " DROP CONSTRAINT " +
@@ -44,7 +46,8 @@ std::optional<Step> drop_constraint(const Left& left) {
 std::optional<Step> drop_index(const Left& left, std::int64_t of, bool invalid_only) {
   const std::optional<IndexState> index = index_named(left.relation, left.name);
   if (!index || index->attached || OidIsValid(index->constraint)) return std::nullopt;
-  if (index->valid && invalid_only) return std::nullopt;
+  // A valid one only when it is known to be what the job has made: by now somebody may have made another of that name.
+  if (index->valid && (invalid_only || index->oid != left.object)) return std::nullopt;
   // It was there before, or the statement has never begun: somebody else's.
   const Rows others =
       bookkeep("SELECT 1 FROM dbops.ddl_step WHERE job_id = $1::bigint AND makes = 'index' AND name = $2"
@@ -87,7 +90,7 @@ std::optional<Step> end_drop(const Left& left) {
 }
 
 std::optional<Step> next_of(const Left& left, std::int64_t of, bool indexes_only) {
-  if (left.makes == "constraint") return indexes_only ? std::nullopt : drop_constraint(left);
+  if (left.makes == "constraint") return indexes_only ? std::nullopt : drop_constraint(left, of);
   if (left.makes == "index") return drop_index(left, of, indexes_only);
   if (left.makes == "reindex") return drop_reindexed(left, of);
   return indexes_only ? std::nullopt : end_drop(left);

@@ -75,6 +75,13 @@ void read_rest(Arguments& in, Request& request) {
 
 // --- one function each ----------------------------------------------------------------------------------------------
 
+std::string table_name(Oid table) {
+  const char* name = call_pg([table] { return get_rel_name(table); });
+  if (name == nullptr)
+    throw SqlError(ERRCODE_UNDEFINED_TABLE, "relation with OID " + to_text(table) + " does not exist");
+  return name;
+}
+
 std::string index_tail(const std::string& columns, const Value& include, bool nulls_not_distinct, const Value& options,
                        const Value& condition) {
   return "(" + columns + "\n)" + (include ? " INCLUDE (" + *include + "\n)" : "") +
@@ -146,7 +153,7 @@ void read_add_unique(Arguments& in, Request& request) {
   Tried tried = try_on_shadow(request.target, request.owner, request.settings, {{"CREATE UNIQUE INDEX ON ", tail}});
   std::string chosen = tried.index_name;
   if (chosen.ends_with("_idx")) chosen.replace(chosen.size() - 4, 4, "_key");
-  if (spec.primary) chosen = call_pg([&request] { return get_rel_name(request.target); }) + std::string("_pkey");
+  if (spec.primary) chosen = table_name(request.target) + "_pkey";
   spec.name = name ? *name : free_relation_name(request.target, chosen);
   const std::string quoted = quote_name(spec.name);
   tried = try_on_shadow(request.target, request.owner, request.settings,
@@ -365,8 +372,7 @@ void read_add_foreign_key(Arguments& in, Request& request) {
   require_references(spec.other, request.owner, referenced);
   spec.definition = "FOREIGN KEY (" + name_list(key.columns) + ") REFERENCES " + qualified_name(spec.other) + "(" +
                     name_list(referenced) + ")" + key.actions;
-  const std::string table = call_pg([&request] { return get_rel_name(request.target); });
-  const std::string chosen = table + "_" + key.columns.front() + "_fkey";
+  const std::string chosen = table_name(request.target) + "_" + key.columns.front() + "_fkey";
   spec.name = name.value_or(chosen);
   for (int number = 1; !name && constraint_named(request.target, spec.name); ++number)
     spec.name = chosen + std::to_string(number);

@@ -28,6 +28,12 @@ struct Raw {
   Oid default_partition;
 };
 
+// Between reading the text and writing it again.
+struct Parsed {
+  Relation table;
+  PartitionBoundSpec* bounds;
+};
+
 PartitionBoundSpec* parse_bounds(const char* statement) {
   List* parsed = raw_parser(statement, RAW_PARSE_DEFAULT);
   Node* node = list_length(parsed) == 1 ? linitial_node(RawStmt, parsed)->stmt : nullptr;
@@ -44,8 +50,7 @@ const char* as_text(List* conditions, List* names) {
   return deparse_expression(reinterpret_cast<Node*>(make_ands_explicit(conditions)), names, false, false);
 }
 
-Raw read(Oid parent, Oid partition, const char* statement) {
-  Raw raw{};
+Parsed read(Oid parent, Oid partition, const char* statement) {
   PartitionBoundSpec* given = parse_bounds(statement);
   Relation table = table_open(parent, AccessShareLock);
   if (table->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
@@ -54,7 +59,17 @@ Raw read(Oid parent, Oid partition, const char* statement) {
   ParseState* state = make_parsestate(nullptr);
   state->p_sourcetext = statement;
   PartitionBoundSpec* bounds = transformPartitionBound(state, table, given);
-  check_new_partition_bound(get_rel_name(partition), table, bounds, state);
+  char* name = get_rel_name(partition);
+  if (name == nullptr)
+    ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("relation with OID %u does not exist", partition)));
+  check_new_partition_bound(name, table, bounds, state);
+  return {table, bounds};
+}
+
+Raw write(Oid parent, const Parsed& parsed) {
+  Raw raw{};
+  Relation table = parsed.table;
+  PartitionBoundSpec* bounds = parsed.bounds;
   raw.bounds = deparse_expression(reinterpret_cast<Node*>(bounds), NIL, false, false);
   // By name: the columns may be in another order in the partitions.
   List* names = deparse_context_for(RelationGetRelationName(table), parent);
@@ -76,7 +91,10 @@ std::string copied(const char* text) {
 PartitionBounds read_bounds(Oid parent, Oid partition, const std::string& bounds) {
   const std::string statement =
       "ALTER TABLE " + qualified_name(parent) + " ATTACH PARTITION " + qualified_name(partition) + " " + bounds;
-  const Raw raw = call_pg([&] { return read(parent, partition, statement.c_str()); });
+  const Parsed parsed = call_pg([&] { return read(parent, partition, statement.c_str()); });
+  const int nest_level = enter_settings(canonical_text()); // it was read under the caller's settings
+  const Raw raw = call_pg([&] { return write(parent, parsed); });
+  leave_settings(nest_level);
   return {copied(raw.bounds), copied(raw.condition), copied(raw.of_default), raw.default_partition};
 }
 

@@ -59,7 +59,10 @@ Tried run(Oid table, Oid owner, const Settings& settings, const std::vector<Stat
       query(statement.before + shadow + statement.after);
     return true;
   });
-  return look(shadow);
+  const int nest_level = enter_settings(canonical_text()); // a worker repeats it under other settings
+  Tried tried = look(shadow);
+  leave_settings(nest_level);
+  return tried;
 }
 
 } // namespace

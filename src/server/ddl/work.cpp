@@ -97,6 +97,16 @@ bool is_contention(const SqlError& error) {
   return core::classify(error.sqlstate()) == core::ErrorClass::contention;
 }
 
+// Definitions are read and repeated under these: a date means the same, and a name what it meant.
+const Settings& pinned() {
+  static const Settings settings = [] {
+    Settings all = canonical_text();
+    all.emplace_back("search_path", "pg_catalog, pg_temp");
+    return all;
+  }();
+  return settings;
+}
+
 class DdlWork {
  public:
   DdlWork(Session& session, const Job& job, int slice)
@@ -125,6 +135,7 @@ class DdlWork {
   void run_in_time(const std::vector<std::string>& statements);
   void execute(const Step& step);
   void note_indexes();
+  void note_unfinished();
 
   template <typename F>
   auto as_owner(F&& fn) {
@@ -173,11 +184,11 @@ std::optional<SliceEnd> DdlWork::end() {
 
 std::optional<Step> DdlWork::plan() {
   return session_.transaction([&] {
-    return as_owner([&] {
-      std::optional<Step> step = next_step(job_, spec_);
-      if (step) step->names = names_of(step->relations);
-      return step;
-    });
+    const int nest_level = enter_settings(pinned());
+    std::optional<Step> step = as_owner([&] { return next_step(job_, spec_); });
+    if (step) step->names = names_of(step->relations);
+    undo_settings(nest_level);
+    return step;
   });
 }
 
@@ -223,9 +234,21 @@ void DdlWork::begin(const Step& step) {
 // Just before an index is made: one of its name that is not among these is ours, whatever becomes of the statement.
 void DdlWork::note_indexes() {
   session_.transaction([&] {
-    bookkeep("UPDATE dbops.ddl_step SET indexes_before = ARRAY(SELECT indexrelid FROM pg_catalog.pg_index"
-             " WHERE indrelid = relation_oid) WHERE step_id = $1::bigint",
+    bookkeep("UPDATE dbops.ddl_step SET object_oid = NULL, indexes_before = ARRAY(SELECT indexrelid FROM "
+             "pg_catalog.pg_index WHERE indrelid = relation_oid) WHERE step_id = $1::bigint",
              {to_text(row_)});
+  });
+}
+
+// The INVALID index that a failed statement has left, so that one that gets its name later is not taken for it.
+void DdlWork::note_unfinished() {
+  session_.transaction([&] {
+    bookkeep(
+        "UPDATE dbops.ddl_step s SET object_oid = i.indexrelid FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class "
+        "c ON c.oid = i.indexrelid WHERE s.step_id = $1::bigint AND i.indrelid = s.relation_oid AND c.relname = "
+        "s.name AND NOT i.indisvalid AND i.indexrelid <> ALL (s.indexes_before) AND NOT EXISTS (SELECT FROM "
+        "pg_catalog.pg_stat_progress_create_index p WHERE p.index_relid = i.indexrelid)",
+        {to_text(row_)});
   });
 }
 
@@ -233,6 +256,8 @@ void DdlWork::note_indexes() {
 void DdlWork::finish() {
   bookkeep(
       "UPDATE dbops.ddl_step SET state = 'done', finished_at = clock_timestamp(), object_oid = CASE makes"
+      "   WHEN 'index' THEN (SELECT i.indexrelid FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = "
+      "i.indexrelid WHERE i.indrelid = relation_oid AND c.relname = name AND i.indexrelid <> ALL (indexes_before))"
       "   WHEN 'constraint' THEN (SELECT k.oid FROM pg_catalog.pg_constraint k WHERE k.conrelid = relation_oid AND "
       "k.conname = name) ELSE object_oid END WHERE step_id = $1::bigint",
       {to_text(row_)});
@@ -304,12 +329,14 @@ void DdlWork::take_locks(const Step& step) {
 }
 
 void DdlWork::run_all(const std::vector<std::string>& statements) {
+  const int nest_level = enter_settings(pinned());
   as_owner([&] {
     for (const std::string& statement : statements) {
       call_pg([&statement] { pgstat_report_activity(STATE_RUNNING, statement.c_str()); });
       query(statement);
     }
   });
+  undo_settings(nest_level);
 }
 
 // With the locks. Each of these should take a moment; one that reads the table after all is stopped.
@@ -381,12 +408,14 @@ void DdlWork::at_top_level(const Step& step) {
   waits("");
   if (step.makes == Makes::index) note_indexes();
   try {
-    Settings settings{{"lock_timeout", patience()}, {"statement_timeout", "0"}};
+    Settings settings = pinned();
+    settings.insert(settings.end(), {{"lock_timeout", patience()}, {"statement_timeout", "0"}});
     if (!step.tablespace.empty()) settings.emplace_back("default_tablespace", step.tablespace);
     run_top_level(step.statements.front(), settings, false);
   } catch (const SqlError& error) {
     // Somebody has made one of that name at the same moment.
     if (error.code == ERRCODE_DUPLICATE_TABLE && step.makes == Makes::index) note_indexes();
+    if (error.code != ERRCODE_DUPLICATE_TABLE && step.makes == Makes::index) note_unfinished();
     if (error.code == ERRCODE_LOCK_NOT_AVAILABLE)
       give_up("other transactions did not end in time for " + step.statements.front(), "");
     if (!is_contention(error) || tries_ >= top_level_tries) throw;
