@@ -206,16 +206,16 @@ void publish_backlog(bool backlog, const std::vector<Candidate>& commands = {}) 
 // What falls due after the dispatcher has looked, and before it says so, counts as well.
 TimestampTz next_due(TimestampTz looked_at) {
   // Microseconds from now, so that no text of a time stamp has to be parsed.
-  const Rows next = bookkeep(
-      "SELECT (extract(epoch FROM least("
-      " (SELECT min(not_before) FROM dbops.job WHERE state IN ('queued', 'running') AND not_before > looked_at"
-      "   AND isfinite(not_before)),"
-      " (SELECT min(s.not_before) FROM dbops.job_slice s JOIN dbops.job j USING (job_id)"
-      "   WHERE j.state IN ('queued', 'running') AND NOT s.done AND s.not_before > looked_at"
-      "   AND isfinite(s.not_before)))"
-      " - clock_timestamp()) * 1000000)::bigint"
-      " FROM (SELECT clock_timestamp() - $1::bigint * interval '1 microsecond' AS looked_at OFFSET 0) AS l",
-      {to_text(GetCurrentTimestamp() - looked_at)});
+  const Rows next =
+      bookkeep("SELECT (extract(epoch FROM least("
+               " (SELECT min(not_before) FROM dbops.job WHERE state IN ('queued', 'running') AND not_before > looked_at"
+               "   AND isfinite(not_before)),"
+               " (SELECT min(s.not_before) FROM dbops.job_slice s JOIN dbops.job j USING (job_id)"
+               "   WHERE j.state IN ('queued', 'running') AND NOT s.done AND s.not_before > looked_at"
+               "   AND isfinite(s.not_before)))"
+               " - clock_timestamp()) * 1000000)::bigint"
+               " FROM (SELECT clock_timestamp() - $1::bigint * interval '1 microsecond' AS looked_at OFFSET 0) AS l",
+               {to_text(GetCurrentTimestamp() - looked_at)});
   const TimestampTz jobs =
       next.is_null(0, 0) ? DT_NOEND : GetCurrentTimestamp() + std::max<std::int64_t>(next.integer(0, 0), 0);
   return std::min(jobs, schedule::next_due(looked_at));
