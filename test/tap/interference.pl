@@ -172,14 +172,24 @@ is(() = $said =~ /ERROR/g, 1, 'and is not in its own way afterwards') or diag $s
 is(Dbops::job_state($node, $job), 'succeeded', 'when it is mended it can be done');
 
 # --- Segments of WAL: commits wait for whoever makes one, so the job makes what it needs between two batches -------------------
-my $segments = Dbops::node('segments', init => [ extra => ['--wal-segsize=1'] ],
+my $full = PostgreSQL::Test::Utils::tempdir() . '/full';
+my $segments = do {
+	local $ENV{LD_PRELOAD} = Dbops::fault_library('nearly_full_disk');
+	local $ENV{NEARLY_FULL} = $full;
+	Dbops::node('segments', init => [ extra => ['--wal-segsize=1'] ],
 	conf => "wal_recycle = off\ncheckpoint_timeout = 1h\nmax_wal_size = 4GB\nautovacuum = off\n");
+};
 $segments->safe_psql('postgres', 'CREATE TABLE w AS SELECT i AS id, 0 AS n FROM generate_series(1, 100000) i; ALTER TABLE w ADD PRIMARY KEY (id)');
 my $ahead = q{SELECT count(*) FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$' AND name > pg_walfile_name(pg_current_wal_insert_lsn())};
 my $before = Dbops::value($segments, $ahead);    # those of the start
 $job = Dbops::backfill($segments, q{'w', 'n = 1', 'n = 0 AND id <= 100'});
 is(Dbops::wait_job($segments, $job), 'succeeded', 'a small job');
 cmp_ok(Dbops::value($segments, $ahead), '<=', $before, 'makes none');
+PostgreSQL::Test::Utils::append_to_file($full, '');
+$job = Dbops::backfill($segments, q{'w', 'n = 1', 'n = 0', max_batch_rows => 1000});
+is(Dbops::wait_job($segments, $job), 'succeeded', 'a larger one on a disk that is nearly full');
+cmp_ok(Dbops::value($segments, $ahead), '<=', $before, 'takes none of the space that is left');
+unlink $full or die;
 $job = Dbops::backfill($segments, q{'w', 'n = 2', 'n <> 2', max_batch_rows => 1000});
 is(Dbops::wait_job($segments, $job), 'succeeded', 'a larger one');
 my $made = Dbops::value($segments, $ahead);

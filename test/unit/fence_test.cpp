@@ -255,6 +255,35 @@ TEST(OffsiteBacklog, AComparisonSwallowsNothingThatWasLetGo) {
   EXPECT_FALSE(file.read("file:///b")->check);
 }
 
+// A new repository: the server puts segments there before anybody has looked at what it had.
+TEST(OffsiteBacklog, RemembersWhatItsServerPutThere) {
+  constexpr auto archiver = OffsiteBacklogFile::Asker::archiver, other = OffsiteBacklogFile::Asker::other;
+  const auto from = [](const char* position) { return [position] { return std::string(position); }; };
+  TemporaryDirectory place;
+  OffsiteBacklogFile file(place.path());
+  EXPECT_TRUE(file.require_check("file:///b", "a 1", other, from("wal/5")));
+  EXPECT_EQ(file.read("file:///b")->own_from, "wal/5");
+  EXPECT_TRUE(file.require_check("file:///b", "a 1", archiver, from("wal/7")));
+  EXPECT_EQ(file.read("file:///b")->own_from, "wal/5") << "its own chunks are there since";
+  EXPECT_FALSE(file.require_check("file:///b", "a 1", archiver, from("wal/8")));
+  EXPECT_EQ(file.read("file:///b")->own_from, "wal/5");
+  EXPECT_TRUE(file.advance(*file.read("file:///b"), "wal/5"));
+  EXPECT_TRUE(file.require_check("file:///b", "a 2", archiver, from("wal/9")));
+  EXPECT_EQ(file.read("file:///b")->own_from, "wal/9") << "what was before is known";
+  EXPECT_TRUE(file.require_check("file:///c", "a 2", archiver, from("wal/9")));
+  EXPECT_EQ(file.read("file:///c")->own_from, "wal/9");
+}
+
+TEST(OffsiteBacklog, ItsServerPutsThereWhatIsReadyAndWhatComes) {
+  TemporaryDirectory place;
+  const SegmentSize size(1 << 20);
+  EXPECT_EQ(first_own_position(place.path(), {1, 5}, size), "wal/00000001/00000000/000000010000000000000005");
+  write_file(place.path() / "000000010000000000000003.ready", Bytes{});
+  write_file(place.path() / "000000010000000000000004.ready", Bytes{});
+  write_file(place.path() / "000000010000000000000002.done", Bytes{});
+  EXPECT_EQ(first_own_position(place.path(), {1, 5}, size), "wal/00000001/00000000/000000010000000000000003");
+}
+
 TEST(OffsiteBacklog, AFileOfBeforeSaysAllThatItSaid) {
   TemporaryDirectory place;
   std::ofstream(place.path() / "dbops.offsite_backlog") << "store = file:///b\nafter = wal/00000001/x\nrevision = 7\n";
@@ -388,11 +417,15 @@ TEST(RepositoryCopier, CopiesWhatIsMissingAndNothingElse) {
         cluster_prefix(test_system_identifier) + wal_file_key(*parse_wal_file_name(segment_name({1, number}, size)));
     EXPECT_EQ(to.get(key, {}, {}), from.get(key, {}, {}));
   }
-  EXPECT_EQ(copier.beginning({}), "wal/00000001/00000000/000000010000000000000003");
-  EXPECT_EQ(RepositoryCopier(to, from, test_system_identifier).beginning({}),
+  EXPECT_EQ(copier.beginning({}, {}), "wal/00000001/00000000/000000010000000000000003");
+  EXPECT_EQ(RepositoryCopier(to, from, test_system_identifier).beginning({}, {}),
             "wal/00000001/00000000/000000010000000000000001");
   MemoryStore empty(clock);
-  EXPECT_EQ(RepositoryCopier(from, empty, test_system_identifier).beginning({}), "");
+  EXPECT_EQ(RepositoryCopier(from, empty, test_system_identifier).beginning({}, {}), "");
+  EXPECT_EQ(copier.beginning("wal/00000001/00000000/000000010000000000000004", {}),
+            "wal/00000001/00000000/000000010000000000000003");
+  EXPECT_EQ(copier.beginning("wal/00000001/00000000/000000010000000000000003", {}), "")
+      << "all of it has come from here";
   const ListPage page = to.list({}, {});
   EXPECT_EQ(page.objects.size(), 7U);
   to.overwrite(

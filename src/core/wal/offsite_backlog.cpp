@@ -3,6 +3,7 @@
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/wal/object_format.h"
+#include "core/wal/ready_files.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -21,7 +22,7 @@ namespace {
 constexpr std::uint64_t max_backlog_file = 16384; // bytes
 constexpr std::size_t copied_at_once = 4 << 20;   // bytes of an object
 constexpr std::string_view store_field = "store = ", server_field = "server = ", after_field = "after = ",
-                           check_field = "check = ", revision_field = "revision = ";
+                           check_field = "check = ", own_field = "own from = ", revision_field = "revision = ";
 constexpr std::string_view no_server = "none"; // as the server: whoever asks next is a stranger to the store
 
 // Held until it is destroyed; processes of one cluster exclude each other.
@@ -56,6 +57,7 @@ std::optional<OffsiteBacklogFile::Record> OffsiteBacklogFile::parse(const std::s
     if (line.starts_with(server_field)) record.server = line.substr(server_field.size());
     if (line.starts_with(after_field)) record.after = line.substr(after_field.size());
     if (line.starts_with(check_field)) record.check = line.substr(check_field.size()) == "yes";
+    if (line.starts_with(own_field)) record.own_from = line.substr(own_field.size());
     if (line.starts_with(revision_field))
       std::from_chars(line.data() + revision_field.size(), line.data() + line.size(), record.revision);
   }
@@ -84,7 +86,11 @@ std::optional<OffsiteBacklogFile::Record> OffsiteBacklogFile::read_record(const 
 std::optional<OffsiteBacklog> OffsiteBacklogFile::read(const std::string& store) const {
   const auto record = read_record(store);
   if (!record || (!record->after && !record->check)) return {};
-  return OffsiteBacklog{.store = store, .after = record->after, .check = record->check, .revision = record->revision};
+  return OffsiteBacklog{.store = store,
+                        .after = record->after,
+                        .check = record->check,
+                        .own_from = record->own_from,
+                        .revision = record->revision};
 }
 
 void OffsiteBacklogFile::write(const Record& record) const {
@@ -94,6 +100,7 @@ void OffsiteBacklogFile::write(const Record& record) const {
   text.append(server_field).append(record.server).append("\n");
   if (record.after) text.append(after_field).append(*record.after).append("\n");
   if (record.check) text.append(check_field).append("yes\n");
+  if (record.check && !record.own_from.empty()) text.append(own_field).append(record.own_from).append("\n");
   text.append(revision_field).append(std::to_string(record.revision)).append("\n");
   File file = File::open(temporary, O_WRONLY | O_CREAT | O_TRUNC);
   file.write(as_bytes(text));
@@ -104,7 +111,8 @@ void OffsiteBacklogFile::write(const Record& record) const {
   sync_directory(directory_);
 }
 
-bool OffsiteBacklogFile::require_check(const std::string& store, const std::string& server, Asker asker) {
+bool OffsiteBacklogFile::require_check(const std::string& store, const std::string& server, Asker asker,
+                                       const std::function<std::string()>& own_from) {
   const auto is_known = [&](const std::optional<Record>& record) {
     if (!record || record->store != store) return false;
     return record->server == server || (asker == Asker::other && record->server == no_server);
@@ -113,8 +121,13 @@ bool OffsiteBacklogFile::require_check(const std::string& store, const std::stri
   const DirectoryLock lock(directory_);
   const auto before = read_record();
   if (is_known(before)) return false;
-  Record record{.store = store, .server = {}, .after = {}};
-  if (before && before->store == store) record.after = before->after;
+  Record record{.store = store, .server = {}, .after = {}, .own_from = {}};
+  if (own_from) record.own_from = own_from();
+  if (before && before->store == store) {
+    record.after = before->after;
+    if (before->check)
+      record.own_from = std::min(record.own_from, before->own_from); // it has put something there since
+  }
   record.server = asker == Asker::archiver ? server : no_server;
   record.check = true;
   record.revision = before ? before->revision + 1 : 0;
@@ -148,7 +161,7 @@ void OffsiteBacklogFile::add(const std::string& store, const WalFileName& file) 
   const DirectoryLock lock(directory_);
   const std::string position = position_before(file);
   const auto before = read_record();
-  Record record{.store = store, .server = {}, .after = {}};
+  Record record{.store = store, .server = {}, .after = {}, .own_from = {}};
   if (before && before->store == store) record = *before;
   record.after = std::min(record.after.value_or(position), position);
   record.revision = before ? before->revision + 1 : 0;
@@ -175,6 +188,12 @@ bool OffsiteBacklogFile::clear(const OffsiteBacklog& seen) {
   return true;
 }
 
+std::string first_own_position(const fs::path& archive_status, const SegmentId& current, SegmentSize size) {
+  std::string first = position_before(*parse_wal_file_name(segment_name(current, size)));
+  visit_ready_files(archive_status, [&](const WalFileName& file) { first = std::min(first, position_before(file)); });
+  return first;
+}
+
 RepositoryCopier::RepositoryCopier(ObjectStore& from, ObjectStore& to, std::uint64_t system_identifier)
     : from_(from), to_(to), root_(cluster_prefix(system_identifier)) {}
 
@@ -197,14 +216,16 @@ std::vector<std::string> RepositoryCopier::present(const std::string& after, con
   return keys;
 }
 
-std::string RepositoryCopier::beginning(const CallContext& context) const {
+std::string RepositoryCopier::beginning(const std::string& own_from, const CallContext& context) const {
   ListRequest request;
   request.prefix = root_ + "wal/";
   do {
     ListPage page = to_.list(request, context);
     for (const ObjectInfo& object : page.objects) {
       const auto key = parse_wal_key(std::string_view(object.key).substr(root_.size()));
-      if (key && key->file.kind == WalFileKind::segment) return position_before(key->file);
+      if (!key || key->file.kind != WalFileKind::segment) continue;
+      std::string position = position_before(key->file);
+      return own_from.empty() || position < own_from ? position : std::string();
     }
     request.continuation = std::move(page.continuation);
   } while (!request.continuation.empty());

@@ -6,6 +6,7 @@
 #include "core/wal/layout.h"
 
 #include <filesystem>
+#include <functional>
 #include <optional>
 
 namespace dbops::core {
@@ -16,6 +17,7 @@ struct OffsiteBacklog {
   // no file was let go.
   std::optional<std::string> after;
   bool check = false;         // what is missing is to be found out: see RepositoryCopier::beginning
+  std::string own_from;       // while it is: what this server puts there comes after this; empty: not known
   std::uint64_t revision = 0; // counts the files that were let go, and what else makes more missing
 };
 
@@ -29,8 +31,10 @@ class OffsiteBacklogFile {
   // since, so a server is one data directory on one timeline. True: it was not said before.
   // Only the archiver acknowledges files, so only it can say that it knows the store from now on. What anybody else
   // asks for is asked for once more by the archiver, before it acknowledges the next file.
+  // own_from is asked for then: what this server puts there from now on comes after it, see first_own_position().
   enum class Asker { archiver, other };
-  bool require_check(const std::string& store, const std::string& server, Asker asker);
+  bool require_check(const std::string& store, const std::string& server, Asker asker,
+                     const std::function<std::string()>& own_from = {});
   // Durable when it returns: files are acknowledged without any second repository. When there is one again, it is
   // compared. False: that has been written down before, or there is nothing to forget.
   bool forget_server();
@@ -49,6 +53,7 @@ class OffsiteBacklogFile {
     std::string store, server;
     std::optional<std::string> after;
     bool check = false;
+    std::string own_from;
     std::uint64_t revision = 0;
     [[nodiscard]] bool is(const OffsiteBacklog& seen) const;
   };
@@ -58,6 +63,10 @@ class OffsiteBacklogFile {
   void write(const Record& record) const;
   std::filesystem::path directory_, path_;
 };
+
+// Comes, as a key below the cluster's prefix, before all that a server can upload that is at `current` now: what is
+// ready to be archived, and what it writes from there on. Throws Error when the directory cannot be read.
+std::string first_own_position(const std::filesystem::path& archive_status, const SegmentId& current, SegmentSize size);
 
 // Copies the WAL objects of a cluster that one repository has and another lacks, as they are: both are of one format.
 // Chunks are left out.
@@ -71,9 +80,10 @@ class RepositoryCopier {
     std::uint64_t copied = 0, bytes = 0;
   };
   // Where to begin when nothing is known: before the oldest segment that the second repository has. What the first one
-  // has of before that has expired there. Empty when it has no segment: then it is to get all.
+  // has of before that has expired there. Empty when it has no segment: then it is to get all. One behind own_from does
+  // not count: a new repository may have got it from this server before anybody looked.
   // Files that were let go may lie before it.
-  [[nodiscard]] std::string beginning(const CallContext& context) const;
+  [[nodiscard]] std::string beginning(const std::string& own_from, const CallContext& context) const;
 
   // Looks at one page of at most 1000 objects behind `position` and copies at most `limit` of them.
   // Throws Error(conflict) when the other repository has another content under a name, and what ObjectStore throws.

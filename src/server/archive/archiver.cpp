@@ -408,7 +408,10 @@ void Archiver::publish_positions(const core::WalFileName& asked) {
 void Archiver::acknowledged(const core::WalFileName& file) {
   for (int i = 0; i < repositories; ++i) {
     Upload& upload = uploads_.at(static_cast<std::size_t>(i));
-    if (!upload.stored.contains(file)) continue;
+    if (!upload.stored.contains(file)) {
+      if (upload.lacking > 0) --upload.lacking; // it does not wait for this store any more
+      continue;
+    }
     upload.stored.remove(file);
     with_archive_shared([&](ArchiveShared& memory) {
       RepositoryStatus& status = memory.repository[i];

@@ -31,7 +31,7 @@ void publish(const std::string& store, const std::string& position, const Cluste
 // returns: from then on the repository fills. False: a file was let go meanwhile.
 bool find_beginning(core::OffsiteBacklog& backlog, const core::RepositoryCopier& copier, const Cluster& cluster,
                     const core::CallContext& context) {
-  const std::string beginning = copier.beginning(context);
+  const std::string beginning = copier.beginning(backlog.own_from, context);
   const std::string position = backlog.after ? std::min(*backlog.after, beginning) : beginning;
   if (!core::OffsiteBacklogFile(cluster.data_directory).advance(backlog, position)) return false;
   backlog.after = position;

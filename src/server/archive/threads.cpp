@@ -99,7 +99,12 @@ void offer_ancestors(const Cluster& cluster, core::TimelineId timeline) noexcept
 void check_offsite(const Cluster& cluster, const std::string& store, core::TimelineId timeline,
                    core::OffsiteBacklogFile::Asker asker) {
   const std::string server = cluster.owner.instance + " " + std::to_string(timeline);
-  if (core::OffsiteBacklogFile(cluster.data_directory).require_check(store, server, asker))
+  const auto own_from = [&] {
+    const core::SegmentSize size(cluster.segment_size);
+    return core::first_own_position(std::filesystem::path(cluster.data_directory) / "pg_wal/archive_status",
+                                    {timeline, size.segment_of(GetFlushRecPtr(nullptr))}, size);
+  };
+  if (core::OffsiteBacklogFile(cluster.data_directory).require_check(store, server, asker, own_from))
     log_line(false, "the offsite store is compared with the first one, from its oldest segment on");
 }
 

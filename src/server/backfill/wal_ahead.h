@@ -13,7 +13,7 @@ namespace dbops::server::backfill {
 class WalAhead {
  public:
   // The number of a segment that the job will need soon and that is not there. bytes: WAL that the job has written up
-  // to now; a small one needs no segment of its own. Raises nothing.
+  // to now; a small one needs no segment of its own. Nothing on a disk that is nearly full. Raises nothing.
   [[nodiscard]] std::optional<std::uint64_t> missing(std::uint64_t bytes);
 
  private:

@@ -413,7 +413,8 @@ void SliceWork::keep_wal_ahead() {
     while (const std::optional<std::uint64_t> segment = wal_ahead_.missing(wal_bytes_))
       session_.transaction([&segment] { make_wal_segment(*segment); });
   } catch (const SqlError& error) {
-    // No space, say. Whoever needs the segment makes it, or says why it cannot be.
+    // A quota, say. Whoever needs the segment makes it, or says why it cannot be; tried again when as much was written.
+    wal_bytes_ = 0;
     if (error.code == ERRCODE_QUERY_CANCELED) failed(error);
   }
 }
