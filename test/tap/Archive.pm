@@ -250,16 +250,6 @@ sub start_only
 	return system('pg_ctl', '-s', '-W', '-D', $node->data_dir, '-l', $node->logfile, 'start');
 }
 
-# The result of a statement; undef when the server does not answer. psql() would write to a client that is gone.
-sub ask
-{
-	my ($node, $sql) = @_;
-	my ($out, $err) = ('', '');
-	IPC::Run::run([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres'), '-c', $sql ], '<', \undef, '>', \$out, '2>', \$err)
-	  or return;
-	chomp $out;
-	return $out;
-}
 
 # Waits until the server's log has the pattern.
 sub wait_log

@@ -62,6 +62,18 @@ sub value
 	return $node->safe_psql($database // 'postgres', $sql);
 }
 
+# The same of a server that may not be there: undefined when it gives no answer.
+sub ask
+{
+	my ($node, $sql, $database) = @_;
+	my ($out, $err) = ('', '');
+	# By an argument: writing to a psql that has already failed to connect would end the test.
+	IPC::Run::run([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr($database // 'postgres'), '-c', $sql ], '<', \undef, '>', \$out, '2>', \$err)
+	  or return;
+	chomp $out;
+	return $out;
+}
+
 # A job of dbops.backfill or batch_delete with these SQL arguments; returns its id.
 sub backfill     { my ($node, $arguments, $database) = @_; return value($node, "SELECT dbops.backfill($arguments)", $database); }
 sub batch_delete { my ($node, $arguments, $database) = @_; return value($node, "SELECT dbops.batch_delete($arguments)", $database); }

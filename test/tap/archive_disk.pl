@@ -44,7 +44,7 @@ sub answers
 	my ($node, $what) = @_;
 	Dbops::value($node, 'CREATE DATABASE d');
 	my $begin = time();
-	my $done = eval { local $SIG{ALRM} = sub { die "slow\n" }; alarm 30; Archive::ask($node, 'DROP DATABASE d'); alarm 0; 1; };
+	my $done = eval { local $SIG{ALRM} = sub { die "slow\n" }; alarm 30; Dbops::ask($node, 'DROP DATABASE d'); alarm 0; 1; };
 	my $time = time() - $begin;
 	return ok($done && $time < 3, sprintf '%s: DROP DATABASE does not wait (%.1f s)', $what, $time);
 }

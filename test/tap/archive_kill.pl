@@ -33,7 +33,7 @@ sub reachable
 	my ($node) = @_;
 	for (1 .. 600)
 	{
-		return 1 if defined Archive::ask($node, 'SELECT 1');
+		return 1 if defined Dbops::ask($node, 'SELECT 1');
 		sleep 0.1;
 	}
 	diag PostgreSQL::Test::Utils::slurp_file($node->logfile);
@@ -78,7 +78,7 @@ sub restore_under_fire
 			++$starts;
 			Archive::start_only($copy);
 		}
-		last if (Archive::ask($copy, 'SELECT pg_is_in_recovery()') // '') eq 'f';
+		last if (Dbops::ask($copy, 'SELECT pg_is_in_recovery()') // '') eq 'f';
 		if (time() < $last && rand() < 0.7)
 		{
 			my @found = getters($store);

@@ -110,7 +110,7 @@ $job = Dbops::value($node, q{SELECT dbops.backup('full', max_bytes_per_second =>
 ok(Dbops::wait_for($node, "SELECT rows_done > 1000000 FROM dbops.progress WHERE job_id = $job", 't', 60), 'it works');
 kill 'KILL', Dbops::workers($node, $job);
 sleep 0.5;
-for (1 .. 200) { last if defined Archive::ask($node, 'SELECT 1'); sleep 0.1; }
+for (1 .. 200) { last if defined Dbops::ask($node, 'SELECT 1'); sleep 0.1; }
 is(Dbops::wait_job($node, $job), 'succeeded', 'after a kill -9 of its worker it is done again') or diag Dbops::explain_job($node, $job);
 is(Dbops::value($node, "SELECT string_agg(outcome, ' ' ORDER BY run_id) FROM dbops.job_runs WHERE job_id = $job"), 'lost finished', 'and the first run is lost');
 

@@ -33,7 +33,7 @@ sub reachable
 	my $end = time() + 120;
 	while (time() < $end)
 	{
-		return 1 if $node->psql('postgres', 'SELECT 1') == 0;
+		return 1 if defined Dbops::ask($node, 'SELECT 1');
 		sleep 0.1;
 	}
 	return 0;
