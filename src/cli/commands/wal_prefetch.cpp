@@ -28,7 +28,7 @@ constexpr std::size_t fetches_at_once = 4; // each takes up to two reads of 8 Mi
 constexpr std::size_t most_ahead = 64;     // segments
 constexpr int look_every = 500;            // milliseconds
 // Replay may take long over one segment, or pause; then what was fetched is fetched again when it goes on.
-constexpr seconds idle_time_of_a_server(60), idle_time(5);
+constexpr seconds idle_time_of_a_server(60), idle_time(15);
 
 class Repositories {
  public:
