@@ -15,7 +15,7 @@ use IPC::Run ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(sleep time);
+use Time::HiRes qw(clock_gettime CLOCK_MONOTONIC sleep time);
 
 # A started server with dbops preloaded and, in database postgres, created.
 #   conf => text         added to postgresql.conf
@@ -88,14 +88,15 @@ sub job_state
 sub wait_for
 {
 	my ($node, $sql, $answer, $timeout, $database) = @_;
-	my $end = time() + ($timeout // $PostgreSQL::Test::Utils::timeout_default);
+	my $end = clock_gettime(CLOCK_MONOTONIC) + ($timeout // $PostgreSQL::Test::Utils::timeout_default);
 	my $got;
-	do
+	for (my $over = 0;; sleep 0.05)
 	{
 		$got = value($node, $sql, $database);
 		return 1 if $got eq $answer;
-		sleep 0.05;
-	} while (time() < $end);
+		last if $over;
+		$over = clock_gettime(CLOCK_MONOTONIC) > $end;    # looks once more
+	}
 	diag "waited in vain for '$answer', last '$got', of: $sql";
 	return 0;
 }

@@ -35,6 +35,7 @@ using std::chrono::milliseconds;
 
 constexpr int max_dispatchers = 3;
 constexpr milliseconds idle_wake{60'000};
+constexpr std::int64_t comes_within = 30 * USECS_PER_SEC; // a process that was asked for
 constexpr std::int64_t retry_us = USECS_PER_SEC;
 constexpr int overflow_pause_ms = 10'000;
 
@@ -122,18 +123,24 @@ bool process_is_gone(int pid) {
   return pid > 0 && kill(pid, 0) != 0 && errno == ESRCH;
 }
 
-// Dispatchers and workers that never came up (fork failed) or ended without saying so.
-void sweep_dead(TimestampTz now) {
-  SharedLock lock;
+// Dispatchers and workers that never came up (fork failed) or ended without saying so. next: when one that is still on
+// its way would have to be here.
+void sweep_dead(TimestampTz now, TimestampTz& next) {
+  const auto is_overdue = [now, &next](TimestampTz since) {
+    if (now - since > comes_within) return true;
+    next = std::min(next, since + comes_within + 1'000);
+    return false;
+  };
+  const SharedLock lock;
   for (DatabaseEntry& entry : shared()->databases)
-    if (entry.dispatcher != 0 && (process_is_gone(entry.dispatcher) ||
-                                  (entry.dispatcher < 0 && TimestampDifferenceExceeds(entry.started, now, 30'000)))) {
+    if (entry.dispatcher != 0 &&
+        (process_is_gone(entry.dispatcher) || (entry.dispatcher < 0 && is_overdue(entry.started)))) {
       entry.dispatcher = 0;
       entry.scan = true;
     }
   for (Slot& slot : shared()->slots) {
-    const bool never_came = (slot.state == Slot::State::reserved || slot.state == Slot::State::wanted) &&
-                            TimestampDifferenceExceeds(slot.since, now, 30'000);
+    const bool on_its_way = slot.state == Slot::State::reserved || slot.state == Slot::State::wanted;
+    const bool never_came = on_its_way && is_overdue(slot.since);
     if (!never_came && !(slot.state == Slot::State::running && process_is_gone(slot.pid))) continue;
     const Oid database = slot.database;
     slot = Slot{};
@@ -274,15 +281,17 @@ void work() {
   while (!ShutdownRequestPending) {
     const TimestampTz now = GetCurrentTimestamp();
     refresh_if_due(databases, now);
-    sweep_dead(now);
-    if (clock_went_back(now)) scan_all();
     TimestampTz next = databases.visited_all + guc::housekeeping_interval * USECS_PER_SEC;
+    sweep_dead(now, next);
+    if (clock_went_back(now)) scan_all();
     if (shared()->overflow) next = std::min(next, databases.visited_all + overflow_pause_ms * INT64CONST(1000));
     bool refused = !start_wanted(now, next);
     const bool waits_for_dispatcher = refused && next < now + USECS_PER_SEC;
     // A dispatcher would take the process that a worker waits for.
-    for (Oid due = InvalidOid; !refused && OidIsValid(due = next_database(databases, now, next));)
+    for (Oid due = InvalidOid; !refused && OidIsValid(due = next_database(databases, now, next));) {
       refused = !launch(due, now);
+      next = std::min(next, now + comes_within + 1'000);
+    }
     if (refused && !waits_for_dispatcher) next = std::min(next, now + retry_us);
     if (!waits_for_dispatcher) tell_of_processes(refused);
     const int slots = guc::max_workers;

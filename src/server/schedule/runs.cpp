@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <random>
 
+#include "server/engine/shared.h"
 #include "server/engine/wake.h"
 #include "server/guc.h"
 
@@ -183,6 +184,18 @@ void store_end(const Record& record, Outcome outcome, const CommandResult& resul
   if (runs.integer(0, 0) % prune_every == 0) prune_own_runs(record.job);
 }
 
+// Does a process work on the run of this schedule? The caller has locked its row, so the run cannot end meanwhile. The
+// process has the lock of the slice from its claim until the command has given back all locks, and its slot bears the
+// schedule's number from before that until the end is recorded: asked in this order, one of the two is there.
+bool is_worked_on(std::int64_t job) {
+  if (!workers_of(job).empty()) return true;
+  if (shared() == nullptr) return false;
+  const SharedLock lock;
+  return std::any_of(std::begin(shared()->slots), std::end(shared()->slots), [job](const Slot& slot) {
+    return slot.state != Slot::State::free && slot.database == MyDatabaseId && slot.job == job && slot.slice == any_due;
+  });
+}
+
 } // namespace
 
 std::optional<Record> claim_due(Oid owner) {
@@ -280,6 +293,7 @@ void settle(const std::string& in_slots) {
                        held_slices_sql + " h WHERE h.job_id = s.job_id) FOR NO KEY UPDATE OF s SKIP LOCKED",
                    {in_slots});
   for (const Record& record : lost) {
+    if (is_worked_on(record.job)) continue; // what the query knew is older than the lock of the row
     CommandResult result;
     result.error = SqlError(ERRCODE_CRASH_SHUTDOWN, "the process ended without a report");
     end_run(record.job, record.run, Outcome::lost, result);

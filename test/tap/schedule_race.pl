@@ -1,0 +1,35 @@
+# A dispatcher looks for runs whose process has died, while a run begins, works and ends: it is not mistaken for a dead one.
+# That would repeat a command that has succeeded.
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(sleep);
+use Dbops;
+
+my $library = Dbops::fault_library('slow_plans');
+my $node = Dbops::node('race', start => 0);
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'dbops, $library'\n");
+$node->start;
+Dbops::create_extension($node);
+$node->safe_psql('postgres', 'CREATE TABLE log (name text)');
+my @names = map { "run$_" } 1 .. 5;
+for my $name (@names)
+{
+	$node->safe_psql('postgres', qq{SELECT dbops.schedule('$name', '\@yearly', \$\$INSERT INTO log VALUES ('$name')\$\$, retries => 1, retry_delay => '0 s')});
+	$node->safe_psql('postgres', "SELECT dbops.run_now('$name')");
+	# Each of these sends a dispatcher.
+	for (1 .. 8)
+	{
+		$node->safe_psql('postgres', q{SELECT dbops.schedule('look', '@yearly', 'SELECT 1'); SELECT dbops.unschedule('look')});
+		sleep 0.1;
+	}
+}
+ok(Dbops::wait_for($node, "SELECT count(*) FROM dbops.schedules WHERE state = 'running' OR last_result IS NULL", 0), 'all have run');
+is(Dbops::value($node, "SELECT string_agg(name || ' ' || last_result, ', ' ORDER BY name) FROM dbops.schedules"),
+	join(', ', map { "$_ finished" } @names), 'and finished');
+is(Dbops::value($node, "SELECT string_agg(name, ', ' ORDER BY name) FROM log"), join(', ', @names), 'each of them once');
+is(Dbops::value($node, "SELECT count(*) FROM dbops.job_run WHERE outcome = 'lost'"), 0, 'none is lost');
+$node->stop;
+done_testing();
