@@ -1,5 +1,5 @@
 # A dispatcher looks for runs whose process has died, while a run begins, works and ends: it is not mistaken for a dead one.
-# That would repeat a command that has succeeded.
+# That would repeat a command that has succeeded. And who pauses a schedule does not hit the run that its process goes on to.
 use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;
@@ -31,5 +31,15 @@ is(Dbops::value($node, "SELECT string_agg(name || ' ' || last_result, ', ' ORDER
 	join(', ', map { "$_ finished" } @names), 'and finished');
 is(Dbops::value($node, "SELECT string_agg(name, ', ' ORDER BY name) FROM log"), join(', ', @names), 'each of them once');
 is(Dbops::value($node, "SELECT count(*) FROM dbops.job_run WHERE outcome = 'lost'"), 0, 'none is lost');
+
+$node->safe_psql('postgres', q{ALTER SYSTEM SET dbops.max_workers = 1; SELECT pg_reload_conf()});
+my $first = Dbops::value($node, q{SELECT dbops.schedule('first', '@yearly', 'SELECT pg_sleep(1)', priority => 1)});
+$node->safe_psql('postgres', q{SELECT dbops.schedule('second', '@yearly', 'SELECT pg_sleep(5)')});
+$node->safe_psql('postgres', q{DO $$BEGIN PERFORM dbops.run_now('first'); PERFORM dbops.run_now('second'); END$$});
+ok(Dbops::wait_for($node, "SELECT state FROM dbops.schedules WHERE name = 'first'", 'running'), 'one schedule runs, another waits for the same process');
+$node->safe_psql('postgres', "SELECT dbops.pause($first)");
+is(Dbops::value($node, "SELECT state FROM dbops.schedules WHERE name = 'first'"), 'paused', 'the first is paused');
+ok(Dbops::wait_for($node, "SELECT state = 'queued' AND last_result IS NOT NULL FROM dbops.schedules WHERE name = 'second'", 't'), 'the second runs');
+is(Dbops::value($node, "SELECT last_result FROM dbops.schedules WHERE name = 'second'"), 'finished', 'to its end');
 $node->stop;
 done_testing();

@@ -39,6 +39,7 @@ Datum steer(FunctionCallInfo fcinfo, core::JobAction action) {
   if (!PG_ARGISNULL(1)) reason = call_pg([fcinfo] { return text_to_cstring(PG_GETARG_TEXT_PP(1)); });
 
   SpiConnection spi;
+  schedule::hold_still(id);
   Job job = read_job(id, true);
   require_control(job);
   const core::JobState before = job.state;

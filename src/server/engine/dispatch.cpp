@@ -148,7 +148,8 @@ std::vector<Candidate> due_commands(int limit, int& failed) {
   for (const schedule::DueSchedule& due : schedule::due_schedules(limit, slots_in_use())) {
     std::string hint;
     if (Value why = obstacle(due.owner, due.role, due.can_login, due.may_connect, due.launches, hint)) {
-      if (bookkeep("SELECT 1 FROM dbops.job WHERE job_id = $1::bigint FOR NO KEY UPDATE SKIP LOCKED",
+      if (bookkeep("SELECT 1 FROM dbops.schedule s JOIN dbops.job j USING (job_id) WHERE s.job_id = $1::bigint"
+                   " FOR NO KEY UPDATE SKIP LOCKED",
                    {to_text(due.job)})
               .empty())
         continue;

@@ -336,6 +336,10 @@ void prune_runs() {
            {to_text(guc::history_retention_days)});
 }
 
+void hold_still(std::int64_t job) {
+  bookkeep("SELECT 1 FROM dbops.schedule WHERE job_id = $1::bigint FOR NO KEY UPDATE", {to_text(job)});
+}
+
 void steered(std::int64_t job, core::JobState state) {
   std::optional<Record> record = lock_record(job);
   if (!record) {

@@ -43,6 +43,9 @@ void prune_runs();
 // Workers sent since one last took the schedule; the next one waits longer each time.
 void count_launch(std::int64_t job);
 void forget_launches(std::int64_t job);
+// Before the job of a schedule is locked, which comes second everywhere: until the transaction ends no run of it begins
+// or ends, and no process that works on one goes on to another schedule's. Nothing for other jobs.
+void hold_still(std::int64_t job);
 // A person has changed the state of the job: what is due now?
 void steered(std::int64_t job, core::JobState state);
 // Ends a schedule whose command has nothing to do any more: its job is cancelled, and says why. Called by the command
