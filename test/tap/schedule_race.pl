@@ -32,7 +32,8 @@ is(Dbops::value($node, "SELECT string_agg(name || ' ' || last_result, ', ' ORDER
 is(Dbops::value($node, "SELECT string_agg(name, ', ' ORDER BY name) FROM log"), join(', ', @names), 'each of them once');
 is(Dbops::value($node, "SELECT count(*) FROM dbops.job_run WHERE outcome = 'lost'"), 0, 'none is lost');
 
-$node->safe_psql('postgres', q{ALTER SYSTEM SET dbops.max_workers = 1; SELECT pg_reload_conf()});
+$node->append_conf('postgresql.conf', "dbops.max_workers = 1\n");
+$node->restart;
 my $first = Dbops::value($node, q{SELECT dbops.schedule('first', '@yearly', 'SELECT pg_sleep(1)', priority => 1)});
 $node->safe_psql('postgres', q{SELECT dbops.schedule('second', '@yearly', 'SELECT pg_sleep(5)')});
 $node->safe_psql('postgres', q{DO $$BEGIN PERFORM dbops.run_now('first'); PERFORM dbops.run_now('second'); END$$});
