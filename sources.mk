@@ -26,6 +26,7 @@ CORE_SOURCES = \
 	src/core/backup/pins.cpp \
 	src/core/backup/recovery_window.cpp \
 	src/core/backup/region_map.cpp \
+	src/core/backup/summary.cpp \
 	src/core/base/allocator.cpp \
 	src/core/base/bytes.cpp \
 	src/core/base/clock.cpp \

@@ -19,7 +19,7 @@ from reader import check
 BLOCK, REGION = 8192, 32 << 20
 ZERO = 0xFFFFFFFF
 PIECE = 16 << 20
-reader.KINDS.update(pack=6, files=7, packs=8, head=9, piece=11, dump=12)
+reader.KINDS.update(pack=6, files=7, packs=8, head=9, event=10, piece=11, dump=12, summary=13)
 
 
 class Fields:
@@ -120,6 +120,7 @@ class Backups(reader.Repository):
         for i in range(0, len(listed), 24):
             pack, size = struct.unpack_from("<16sQ", listed, i)
             check((self.base / f"pack/{pack.hex()[:2]}/{pack.hex()}").stat().st_size == size, "size of a pack")
+        self.check_summary(label)
         fields, last = Fields(b"".join(parts)), None
         while not fields.end():
             last = self.entry(fields, target, last)
@@ -127,6 +128,19 @@ class Backups(reader.Repository):
         if head["tablespace_map"]:
             (target / "tablespace_map").write_text(head["tablespace_map"])
         (target / "global/pg_control").write_bytes(bytes.fromhex(head["control_file"]))
+
+    def check_summary(self, label):
+        fields, found = Fields(self.read(f"summary/{label}", "summary")), set()
+        while not fields.end():
+            name = fields.take(fields.number("H")).decode()
+            content = fields.take(fields.number("I"))
+            found.add(name)
+            if name.startswith("backup/"):
+                head = json.loads(self.read(name, "head"))
+                check(json.loads(content) == head | {"control_file": "", "backup_label": "", "tablespace_map": ""}, "a summary")
+            else:
+                check(json.loads(content) == json.loads(self.read(name, "event")), "a summary")
+        check(f"backup/{label}/manifest" in found, "a summary")
 
     def restore_dump(self, label, target):
         prefix = f"dump/{label}/"

@@ -3,6 +3,7 @@
 #include "core/backup/evidence.h"
 #include "core/backup/manifest.h"
 #include "core/backup/region_map.h"
+#include "core/backup/summary.h"
 #include "core/base/error.h"
 
 using namespace dbops::core;
@@ -46,6 +47,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   survives([&] {
     for (const DumpFile& file : decode_dump_head(as_text(bytes)).files)
       if (file.name.empty() || file.name.find('/') != std::string::npos) __builtin_trap();
+  });
+  survives([&] {
+    std::size_t size_of_all = 0;
+    for (const SummaryEntry& entry : decode_summary(bytes))
+      size_of_all += entry.name.size() + entry.content.size();
+    if (size_of_all > bytes.size()) __builtin_trap();
   });
   survives([&] { decode_drill(as_text(bytes)); });
   survives([&] { decode_verification(as_text(bytes)); });

@@ -1,5 +1,6 @@
 // Directories that look like a server's into a store in memory and back.
 #include "core/backup/backup_run.h"
+#include "core/backup/catalogue_cache.h"
 #include "core/backup/expire.h"
 #include "core/backup/restore_run.h"
 #include "core/backup/verify.h"
@@ -372,9 +373,14 @@ TEST_P(BackupRoundTrip, ExpiryMayBeKilledAnywhere) {
     VerifyProgress progress;
     for (const Damage& damage : verify(where, {.label = last.label, .deep = true}, progress, {}, {}).damage)
       EXPECT_NE(damage.what.find("WAL is missing"), std::string::npos) << dies_at << " " << damage.what;
+    const auto truth = read_catalogue(where, 1, {}), listed = CatalogueCache().all(where, 1, {}).backups;
+    ASSERT_EQ(listed.size(), truth.size()) << dies_at;
+    for (std::size_t i = 0; i < truth.size(); ++i)
+      EXPECT_EQ(listed[i].head.has_value(), truth[i].head.has_value()) << dies_at << " " << listed[i].label;
     expire(where, {.last = 1}, false, {}, {});
-    for (const std::string& key : keys("backup/"))
-      EXPECT_NE(key.find(last.label), std::string::npos) << key;
+    for (const char* part : {"backup/", "summary/"})
+      for (const std::string& key : keys(part))
+        EXPECT_NE(key.find(last.label), std::string::npos) << key;
     if (finished) break;
     ASSERT_LT(dies_at, 100);
   }

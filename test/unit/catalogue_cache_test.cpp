@@ -16,6 +16,7 @@ class CatalogueCacheTest : public testing::Test {
  protected:
   CatalogueCacheTest() : store_(clock_) {
     store_.set_hook([this](MemoryStore::Operation operation, const std::string&, bool after) {
+      if (!after) ++requests_;
       if (operation == MemoryStore::Operation::get && !after) ++reads_;
     });
   }
@@ -35,11 +36,24 @@ class CatalogueCacheTest : public testing::Test {
     return head.label;
   }
 
+  // As a backup leaves it.
+  std::string add_summarised(int number) {
+    std::string label = add_backup(number);
+    put_summary(repository(), label, 2, {});
+    return label;
+  }
+  static std::vector<std::string> finished(const std::vector<CatalogueEntry>& entries) {
+    std::vector<std::string> labels;
+    for (const CatalogueEntry& entry : entries)
+      if (entry.head) labels.push_back(entry.head->label);
+    return labels;
+  }
+
   FakeClock clock_;
   SeededRandom random_;
   MemoryStore store_;
   CatalogueCache cache_;
-  std::atomic<int> reads_{0};
+  std::atomic<int> reads_{0}, requests_{0};
 };
 
 TEST_F(CatalogueCacheTest, AThousandBackupsAreReadOnce) {
@@ -110,6 +124,76 @@ TEST_F(CatalogueCacheTest, RecordsOfDrillsAndVerificationsComeBackAsTheyWere) {
     EXPECT_EQ(verifications[0].whole.at(0), "20261121T143000Z");
   }
   EXPECT_EQ(reads_, 4);
+}
+
+TEST_F(CatalogueCacheTest, AThousandBackupsAreAFewRequests) {
+  const BackupRepository where = repository();
+  std::vector<std::string> labels;
+  for (int i = 0; i < 999; ++i) {
+    labels.push_back(add_backup(i));
+    where.put(summary_key(labels.back()), ObjectKind::backup_summary, {}, {});
+    if (i % 10 == 0)
+      put_drill(where, {.at = WallTime(std::chrono::seconds(1700000000 + i)), .backup = labels.back()}, {});
+  }
+  labels.push_back(add_summarised(1000));
+  reads_ = requests_ = 0;
+  const BackupCatalogue catalogue = cache_.all(where, 8, {});
+  EXPECT_EQ(finished(catalogue.backups), labels);
+  EXPECT_EQ(catalogue.drills.size(), 100U);
+  EXPECT_EQ(reads_, 1);
+  EXPECT_LE(requests_, 10);
+}
+
+TEST_F(CatalogueCacheTest, WhatHasNoSummaryOrIsNewerThanItIsShown) {
+  std::vector<std::string> labels;
+  for (int i = 0; i < 20; ++i)
+    labels.push_back(i % 3 == 0 ? add_backup(i) : add_summarised(i));
+  labels.push_back(add_backup(20));
+  EXPECT_EQ(finished(cache_.backups(repository(), 4, {})), labels);
+}
+
+TEST_F(CatalogueCacheTest, WhatExpiryHasBegunToRemoveIsNotShown) {
+  std::vector<std::string> labels;
+  for (int i = 0; i < 20; ++i)
+    labels.push_back(add_summarised(i));
+  const BackupRepository where = repository();
+  EXPECT_EQ(finished(cache_.backups(where, 4, {})), labels);
+  store_.remove(where.key(summary_key(labels[3])), {});
+  store_.remove(where.key(backup_head_key(labels[3])), {});
+  labels.erase(labels.begin() + 3);
+  EXPECT_EQ(finished(cache_.backups(where, 4, {})), labels);
+  EXPECT_EQ(finished(CatalogueCache().backups(where, 4, {})), labels);
+}
+
+TEST_F(CatalogueCacheTest, DamagedSummariesAreReplacedByWhatTheySummarise) {
+  std::vector<std::string> labels;
+  for (int i = 0; i < 20; ++i)
+    labels.push_back(add_summarised(i));
+  const BackupRepository where = repository();
+  for (int damaged = 1; damaged <= 5; ++damaged) {
+    store_.overwrite(where.key(summary_key(labels[labels.size() - std::size_t(damaged)])), to_bytes("damaged"));
+    EXPECT_EQ(finished(CatalogueCache().backups(where, 4, {})), labels) << damaged;
+  }
+}
+
+TEST_F(CatalogueCacheTest, AManifestThatIsLostIsNotAnAbortedBackup) {
+  const std::string lost = add_summarised(1), open = add_backup(2, false);
+  const BackupRepository where = repository();
+  store_.remove(where.key(backup_head_key(lost)), {});
+  EXPECT_NE(read_catalogue_entry(where, lost, {}).problem, "");
+  EXPECT_EQ(read_catalogue_entry(where, open, {}).problem, "");
+}
+
+TEST_F(CatalogueCacheTest, ASummaryComesBackAsItWasAndIsBounded) {
+  const std::vector<SummaryEntry> entries{{"a", "1"}, {"b", std::string(max_summary_size, 'x')}, {"c", ""}};
+  const Bytes bytes = encode_summary(entries);
+  const auto back = decode_summary(bytes);
+  ASSERT_EQ(back.size(), 2U) << "what does not fit is left out";
+  EXPECT_EQ(back[0].name + back[0].content + back[1].name + back[1].content, "a1c");
+  for (std::size_t length = 1; length < bytes.size(); ++length)
+    if (length != 8) { // of the first entry
+      EXPECT_THROW(decode_summary(ByteView(bytes).first(length)), Error) << length;
+    }
 }
 
 } // namespace

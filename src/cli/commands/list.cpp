@@ -5,7 +5,6 @@
 #include "cli/repository.h"
 #include "cli/terminal.h"
 #include "core/backup/catalogue_cache.h"
-#include "core/backup/pins.h"
 #include "core/backup/recovery_window.h"
 #include "core/base/error.h"
 #include "core/text/line.h"
@@ -33,10 +32,10 @@ struct Listing {
 
 Listing read(const core::BackupRepository& repository) {
   core::CatalogueCache cache;
-  return {.backups = cache.backups(repository, readers, {}),
-          .proofs =
-              core::proofs_of(cache.drills(repository, readers, {}), cache.verifications(repository, readers, {})),
-          .pins = core::read_pins(repository, core::Pinnable::backup, {}),
+  core::BackupCatalogue catalogue = cache.all(repository, readers, {});
+  return {.backups = std::move(catalogue.backups),
+          .proofs = core::proofs_of(catalogue.drills, catalogue.verifications),
+          .pins = std::move(catalogue.pins),
           .now = repository.clock.wall_now()};
 }
 

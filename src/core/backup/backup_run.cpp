@@ -1,6 +1,7 @@
 #include "core/backup/backup_run.h"
 
 #include "core/backup/base_files.h"
+#include "core/backup/catalogue_cache.h"
 #include "core/backup/control_file.h"
 #include "core/backup/damaged_packs.h"
 #include "core/backup/file_list_writer.h"
@@ -494,6 +495,13 @@ BackupHead BackupRun::finish(const BackupStop& stop, const CallContext& context)
   head.finished = stop.time;
   state.repository.put(backup_head_key(head.label), ObjectKind::backup_head, as_bytes(encode_head(head)), context);
   state.require_alone(context); // somebody may have come between
+  try {
+    put_summary(state.repository, head.label, state.options.threads, context);
+  } catch (const Error& error) {
+    if (state.log)
+      state.log(
+          {LogLevel::warning, std::string("the backup is complete, but not summarised for lists: ") + error.what()});
+  }
   return head;
 }
 

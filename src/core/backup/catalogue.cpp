@@ -1,5 +1,6 @@
 #include "core/backup/catalogue.h"
 
+#include "core/backup/summary.h"
 #include "core/base/error.h"
 #include "core/base/thread_pool.h"
 
@@ -50,6 +51,11 @@ CatalogueEntry read_catalogue_entry(const BackupRepository& repository, const st
   CatalogueEntry entry{label, {}, {}};
   try {
     entry.head = read_head(repository, label, context);
+    // Whoever removes a backup removes its summary first. The second look is for one that is finished in between.
+    if (!entry.head && repository.store.head(repository.key(summary_key(label)), context)) {
+      entry.head = read_head(repository, label, context);
+      if (!entry.head) entry.problem = "\"" + backup_head_key(label) + "\" was there, and is missing";
+    }
   } catch (const Error& error) {
     switch (error.kind()) {
     case ErrorKind::corrupt:
@@ -68,17 +74,8 @@ CatalogueEntry read_catalogue_entry(const BackupRepository& repository, const st
 std::vector<CatalogueEntry> read_catalogue(const BackupRepository& repository, unsigned threads,
                                            const CallContext& context) {
   const std::vector<std::string> labels = list_backup_labels(repository, context);
-  std::vector<CatalogueEntry> entries;
-  entries.reserve(labels.size());
-  ThreadPool pool(std::max<std::size_t>(1, std::min<std::size_t>(threads, labels.size())));
-  std::vector<std::future<CatalogueEntry>> reading;
-  reading.reserve(labels.size());
-  for (const std::string& label : labels)
-    reading.push_back(
-        pool.submit([&, label](const std::stop_token&) { return read_catalogue_entry(repository, label, context); }));
-  for (auto& entry : reading)
-    entries.push_back(entry.get());
-  return entries;
+  return in_threads(labels, threads,
+                    [&](const std::string& label) { return read_catalogue_entry(repository, label, context); });
 }
 
 const BackupHead& choose_backup(const std::vector<CatalogueEntry>& catalogue, const RecoveryTarget& target,

@@ -12,7 +12,7 @@ namespace dbops::core {
 struct CatalogueEntry {
   std::string label;
   std::optional<BackupHead> head; // absent: not finished, or not readable
-  std::string problem;            // why it is not readable; empty: it was not finished
+  std::string problem;            // why it is not readable, or lost; empty: it was not finished
 };
 
 CatalogueEntry read_catalogue_entry(const BackupRepository& repository, const std::string& label,

@@ -4,6 +4,7 @@
 #include "core/backup/evidence.h"
 #include "core/backup/expired_wal.h"
 #include "core/backup/pins.h"
+#include "core/backup/summary.h"
 #include "core/backup/verify_checkpoint.h"
 #include "core/base/error.h"
 #include "core/wal/catalogue.h"
@@ -58,6 +59,7 @@ class Expiry {
     remove_wal();
     if (!dry_run_) {
       forget_verify_checkpoints(repository_, context_);
+      forget_summaries();
       std::set<std::string> left;
       for (const CatalogueEntry& entry : catalogue_)
         if (entry.head && !expired_.contains(entry.label)) left.insert(entry.label);
@@ -155,6 +157,7 @@ class Expiry {
       const bool stale = !entry.head && !is_open(entry);
       if (!stale && !expired_.contains(entry.label)) continue;
       ++(stale ? result_.unfinished : result_.backups);
+      remove(summary_key(entry.label)); // first: it says that the manifest is there
       remove(backup_head_key(entry.label));
       std::vector<std::string> names;
       for_each_object(repository_, backup_prefix(entry.label), context_,
@@ -166,6 +169,17 @@ class Expiry {
       if (!dry_run_) forget_removed(repository_, Pinnable::backup, entry.label, context_);
       remove(backup_begun_key(entry.label));
     }
+  }
+
+  // Of backups that somebody else has removed. One that was finished meanwhile is not in the catalogue.
+  void forget_summaries() {
+    if (newest() == nullptr) return;
+    std::set<std::string> known;
+    for (const CatalogueEntry& entry : catalogue_)
+      known.insert(summary_key(entry.label));
+    for_each_object(repository_, summary_key(""), context_, [&](const std::string& name, const ObjectInfo&) {
+      if (name < summary_key(newest()->label) && !known.contains(name)) remove(name);
+    });
   }
 
   // Of WAL that is older than what has to be kept as a whole, what a kept backup needs to become consistent.

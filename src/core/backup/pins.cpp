@@ -1,6 +1,7 @@
 #include "core/backup/pins.h"
 
 #include "core/base/error.h"
+#include "core/base/thread_pool.h"
 
 #include <algorithm>
 #include <array>
@@ -14,6 +15,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr std::string_view pin_suffix = ".json", release_suffix = ".released";
 constexpr std::uint64_t largest_pin = 1 << 20; // bytes
+constexpr std::size_t readers = 8;             // requests at a time
 // Longer than an expiry takes between its announcement and the removal of the manifests.
 constexpr auto stale_after = std::chrono::hours(24);
 
@@ -116,14 +118,17 @@ Pins read_pins(const BackupRepository& repository, Pinnable what, const CallCont
     else if (object.key.ends_with(pin_suffix))
       names.push_back(object.key.substr(0, object.key.size() - pin_suffix.size()));
   }
+  std::erase_if(
+      names, [&](const std::string& name) { return released.contains(name) || name.find('/') == std::string::npos; });
+  auto read = in_threads(names, readers, [&](const std::string& name) {
+    return read_pin(repository, prefix + name + std::string(pin_suffix), context);
+  });
   Pins pins;
-  for (const std::string& name : names) {
-    const std::size_t slash = name.find('/');
-    if (released.contains(name) || slash == std::string::npos) continue;
-    auto pin = read_pin(repository, prefix + name + std::string(pin_suffix), context);
-    if (!pin) continue;
-    pin->name = name.substr(slash + 1);
-    pins[name.substr(0, slash)].push_back(std::move(*pin));
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    if (!read[i]) continue;
+    const std::size_t slash = names[i].find('/');
+    read[i]->name = names[i].substr(slash + 1);
+    pins[names[i].substr(0, slash)].push_back(std::move(*read[i]));
   }
   return pins;
 }

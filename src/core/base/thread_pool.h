@@ -3,6 +3,7 @@
 
 #include "core/base/clock.h"
 
+#include <algorithm>
 #include <functional>
 #include <future>
 #include <memory>
@@ -49,5 +50,26 @@ class ThreadPool {
   std::shared_ptr<State> state_;
   std::vector<std::thread> threads_;
 };
+
+// use(item) for each item, in up to `threads` threads; results in the order of the items. An exception of any is thrown
+// when all have ended.
+template <class Item, class Use>
+auto in_threads(const std::vector<Item>& items, std::size_t threads, const Use& use)
+    -> std::vector<std::invoke_result_t<const Use&, const Item&>> {
+  using Result = std::invoke_result_t<const Use&, const Item&>;
+  std::vector<Result> results;
+  if (items.empty()) return results;
+  ThreadPool pool(std::clamp<std::size_t>(threads, 1, items.size()));
+  std::vector<std::future<Result>> running;
+  running.reserve(items.size());
+  for (const Item& item : items)
+    running.push_back(pool.submit([&use, &item](const std::stop_token&) { return use(item); }));
+  for (auto& result : running)
+    result.wait();
+  results.reserve(items.size());
+  for (auto& result : running)
+    results.push_back(result.get());
+  return results;
+}
 
 } // namespace dbops::core

@@ -20,13 +20,14 @@ enum class ObjectKind : std::uint8_t {
   wal_history = 3,
   wal_backup_label = 4,
   wal_chunk = 5,
-  pack = 6,          // blocks of backups
-  backup_files = 7,  // a part of a backup's list of files
-  backup_packs = 8,  // a part of a backup's list of packs
-  backup_head = 9,   // what makes a backup one
-  backup_event = 10, // what happened to a backup: begun, pinned, verified, ...
-  dump_piece = 11,   // of what pg_dump wrote
-  dump_head = 12,    // what makes a dump one
+  pack = 6,            // blocks of backups
+  backup_files = 7,    // a part of a backup's list of files
+  backup_packs = 8,    // a part of a backup's list of packs
+  backup_head = 9,     // what makes a backup one
+  backup_event = 10,   // what happened to a backup: begun, pinned, verified, ...
+  dump_piece = 11,     // of what pg_dump wrote
+  dump_head = 12,      // what makes a dump one
+  backup_summary = 13, // what the catalogue of backups says
 };
 
 enum class Codec : std::uint8_t { none = 0, zstd = 1 };

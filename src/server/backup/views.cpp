@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "core/backup/pins.h"
 #include "core/backup/recovery_window.h"
 #include "core/text/json_text.h"
 #include "server/archive/session_task.h"
@@ -24,12 +23,8 @@ namespace {
 
 constexpr unsigned readers = 32; // requests at a time: small objects, so that the time is that of the way
 
-struct Catalogue {
-  std::vector<core::CatalogueEntry> backups;
-  std::vector<core::DrillRecord> drills;
-  std::vector<core::VerifyRecord> verifications;
+struct Catalogue : core::BackupCatalogue {
   std::vector<core::RecoveryWindow> windows;
-  core::Pins pins;
   std::optional<archive::ThreadFailure> failure;
 };
 
@@ -55,16 +50,18 @@ Catalogue read(Wanted wanted) {
                                           .deadline = archive::thread_clock().steady_now() + settings.upload_timeout};
           const RepositoryHandle handle = open_backup_repository(settings, cluster);
           const core::BackupRepository& repository = handle.repository;
-          catalogue.drills = wanted == Wanted::windows ? std::vector<core::DrillRecord>()
-                                                       : cache->drills(repository, readers, context);
-          if (wanted == Wanted::drills) return catalogue;
-          catalogue.backups = cache->backups(repository, readers, context);
-          if (wanted == Wanted::windows)
+          switch (wanted) {
+          case Wanted::backups:
+            static_cast<core::BackupCatalogue&>(catalogue) = cache->all(repository, readers, context);
+            break;
+          case Wanted::windows:
+            catalogue.backups = cache->backups(repository, readers, context);
             catalogue.windows = core::read_recovery_windows(repository, catalogue.backups,
                                                             core::SegmentSize(cluster.segment_size), context);
-          else {
-            catalogue.verifications = cache->verifications(repository, readers, context);
-            catalogue.pins = core::read_pins(repository, core::Pinnable::backup, context);
+            break;
+          case Wanted::drills:
+            catalogue.drills = cache->drills(repository, readers, context);
+            break;
           }
         } catch (...) {
           catalogue.failure = archive::describe_thread_failure();
