@@ -299,7 +299,7 @@ tap() {
   note "tests of whole servers (TAP)"
   mkdir -p "$WORK/tap" "$WORK/portlock" "$WORK/source/test"
   own "$WORK/tap" "$WORK/portlock"
-  cp -r "$ROOT/test/tap" "$ROOT/test/s3" "$ROOT/test/format" "$WORK/source/test/"
+  cp -r "$ROOT/test/tap" "$ROOT/test/s3" "$ROOT/test/format" "$ROOT/test/peers" "$WORK/source/test/"
   for name in README.md CHANGELOG.md docs; do # for documentation.pl
     [ ! -e "$ROOT/$name" ] || cp -r "$ROOT/$name" "$WORK/source/"
   done

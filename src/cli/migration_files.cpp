@@ -112,8 +112,9 @@ std::vector<const migrate::LocalMigration*> MigrationFiles::callbacks(std::strin
   std::vector<const migrate::LocalMigration*> found;
   for (const migrate::LocalMigration& callback : callbacks_)
     if (callback.name.event == event) found.push_back(&callback);
-  std::stable_sort(found.begin(), found.end(),
-                   [](const auto* a, const auto* b) { return a->name.description < b->name.description; });
+  std::stable_sort(found.begin(), found.end(), [](const auto* a, const auto* b) {
+    return migrate::ByUtf16()(a->name.description, b->name.description);
+  });
   return found;
 }
 

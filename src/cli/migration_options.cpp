@@ -48,6 +48,10 @@ std::string check_version(const std::string& text) {
   return migrate::Version::parse(text) ? "" : "\"" + text + "\" is not a version";
 }
 
+std::string check_target(const std::string& text) {
+  return check_version(text.ends_with('?') ? text.substr(0, text.size() - 1) : text);
+}
+
 std::string check_pattern(const std::string& text) {
   return migrate::IgnorePattern::parse(text) ? ""
                                              : "\"" + text + "\" is not a pattern like *:missing or repeatable:pending";
@@ -102,9 +106,10 @@ void add_file_options(CLI::App& app, MigrationCommand& command, std::vector<std:
 }
 
 void add_plan_options(CLI::App& app, MigrationCommand& command) {
-  app.add_option("--target", command.target, "last version; later ones stay as they are")
+  app.add_option("--target", command.target,
+                 "last version; later ones stay as they are. VERSION? need not be that of a migration")
       ->type_name("VERSION")
-      ->check(check_version);
+      ->check(check_target);
   app.add_flag("--out-of-order", command.out_of_order, "apply versions below the highest applied one too");
   app.add_option("--ignore", command.ignore, "differences to let pass, *:missing,repeatable:pending; default *:future")
       ->type_name("TYPE:STATUS")

@@ -2,6 +2,8 @@
 #include "core/migrate/file_name.h"
 #include "core/migrate/placeholder.h"
 
+#include <algorithm>
+
 #include <gtest/gtest.h>
 
 namespace dbops::core::migrate {
@@ -101,12 +103,27 @@ TEST(MigrationChecksum, Utf8) {
   EXPECT_EQ(invalid_utf8(std::string_view("a\0b", 3)), 1U);
 }
 
+TEST(MigrationFileName, OrderOfJava) {
+  std::vector<std::string> names{
+      "\xef\xbc\xa1", "\xf0\x9f\x98\x80", "\xed\x9f\xbf", "\xee\x80\x80", "Z", "a", "10", "9", "", "Z "};
+  std::sort(names.begin(), names.end(), ByUtf16());
+  EXPECT_EQ(names, (std::vector<std::string>{"", "10", "9", "Z", "Z ", "a", "\xed\x9f\xbf", "\xf0\x9f\x98\x80",
+                                             "\xee\x80\x80", "\xef\xbc\xa1"}));
+}
+
 TEST(MigrationPlaceholder, Replace) {
   const Placeholders values{{"Schema", "app"}, {"flyway:user", "ann"}};
   UnknownPlaceholder unknown;
   EXPECT_EQ(replace_placeholders("CREATE TABLE ${schema}.t; -- ${FLYWAY:USER}", values, unknown),
             "CREATE TABLE app.t; -- ann");
-  EXPECT_EQ(replace_placeholders("'$1' $$ ${ no end", values, unknown), "'$1' $$ ${ no end");
+  EXPECT_EQ(replace_placeholders("'$1' $$ { $", values, unknown), "'$1' $$ { $");
+  // Each of these is what Flyway 13 does: test/peers/flyway/placeholders_replaced.
+  EXPECT_EQ(replace_placeholders("$${schema} $$${schema}$$ }${schema}${schema}{", values, unknown),
+            "$${schema} $$app$$ }appapp{");
+  EXPECT_FALSE(replace_placeholders("'$1' $$ ${ no end", values, unknown));
+  EXPECT_EQ(unknown.position, 8U);
+  EXPECT_FALSE(replace_placeholders("${ schema }", values, unknown));
+  EXPECT_FALSE(replace_placeholders("${}", values, unknown));
   EXPECT_EQ(replace_placeholders("", values, unknown), "");
   EXPECT_FALSE(replace_placeholders("x ${other} y", values, unknown));
   EXPECT_EQ(unknown.position, 2U);

@@ -59,10 +59,18 @@ History read_history(Connection& connection, const std::string& project) {
   return history;
 }
 
+bool target_must_be_there(const std::string& target) {
+  return !target.ends_with('?');
+}
+
+std::string target_text(const std::string& target) {
+  return target_must_be_there(target) ? target : target.substr(0, target.size() - 1);
+}
+
 migrate::PlanOptions plan_options(const MigrationCommand& command) {
   migrate::PlanOptions options;
   options.out_of_order = command.out_of_order;
-  if (command.target) options.target = migrate::Version::parse(*command.target);
+  if (command.target) options.target = migrate::Version::parse(target_text(*command.target));
   options.ignore.clear();
   for (const std::string& text : command.ignore)
     if (const auto pattern = migrate::IgnorePattern::parse(text)) options.ignore.push_back(*pattern);
@@ -132,7 +140,7 @@ class Migrator {
   int migrate() {
     if (command_.dry_run) return dry_run();
     if (!callbacks("beforeMigrate")) return failed_at_end("afterMigrateError");
-    const History history = read_history(connection_, command_.project);
+    const History history = history_with_target();
     const migrate::Plan plan = migrate::make_plan(files_.migrations(), history.rows, options_);
     if (command_.validate && !valid(plan)) return exit_job;
     if (command_.lint && !safe(plan)) return exit_job;
@@ -181,7 +189,7 @@ class Migrator {
   }
 
   int info() {
-    const History history = read_history(connection_, command_.project);
+    const History history = history_with_target();
     const migrate::Plan plan = migrate::make_plan(files_.migrations(), history.rows, options_);
     if (command_.json)
       print_info_json(plan, history);
@@ -192,7 +200,7 @@ class Migrator {
 
   int validate() {
     if (!callbacks("beforeValidate")) return failed_at_end("afterValidateError");
-    const History history = read_history(connection_, command_.project);
+    const History history = history_with_target();
     const migrate::Plan plan = migrate::make_plan(files_.migrations(), history.rows, options_);
     const auto errors = migrate::validate(plan, options_, false);
     if (command_.json)
@@ -208,7 +216,7 @@ class Migrator {
 
   int repair() {
     if (!callbacks("beforeRepair")) return exit_job;
-    const History history = read_history(connection_, command_.project);
+    const History history = history_with_target();
     const migrate::Plan plan = migrate::make_plan(files_.migrations(), history.rows, options_);
     for (const migrate::RepairAction& action : migrate::repair_plan(plan, options_))
       repair(action);
@@ -243,13 +251,23 @@ class Migrator {
     return MigrationFiles(files);
   }
 
+  // A target that no migration has is a mistake, as it is for Flyway.
+  History history_with_target() {
+    History history = read_history(connection_, command_.project);
+    if (command_.target && target_must_be_there(*command_.target) &&
+        !migrate::knows_version(files_.migrations(), history.rows, *options_.target))
+      throw FileError("no migration has the version " + *command_.target + " of --target; \"" + *command_.target +
+                      "?\" is for one that may be missing");
+    return history;
+  }
+
   void print_sql(const migrate::LocalMigration& local) {
     const std::string sql = files_.sql(local);
     write_to_standard_output(fmt::format("-- {}\n{}{}\n", files_.path(local), sql, sql.ends_with('\n') ? "" : "\n"));
   }
 
   int dry_run() {
-    const History history = read_history(connection_, command_.project);
+    const History history = history_with_target();
     const migrate::Plan plan = migrate::make_plan(files_.migrations(), history.rows, options_);
     if (command_.validate && !valid(plan)) return exit_job;
     for (const migrate::LocalMigration* local : plan.pending)
@@ -455,9 +473,9 @@ class Migrator {
                       {"filepath", info.local ? files_.path(*info.local) : ""},
                       {"installedBy", applied ? history.installed_by[at] : ""},
                       {"executionTime", applied ? history.execution_time[at] : 0},
-                      {"checksum", info.local                          ? Json(info.local->checksum)
-                                   : applied && info.applied->checksum ? Json(*info.applied->checksum)
-                                                                       : Json()}});
+                      {"checksum", !applied                 ? Json(info.local->checksum)
+                                   : info.applied->checksum ? Json(*info.applied->checksum)
+                                                            : Json()}});
     }
     const Json json{{"operation", "info"},
                     {"database", connection_.database()},

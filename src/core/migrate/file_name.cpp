@@ -39,6 +39,16 @@ std::optional<Prefix> find_prefix(std::string_view name, const Naming& naming) {
 
 } // namespace
 
+bool ByUtf16::operator()(std::string_view left, std::string_view right) const noexcept {
+  // Characters above U+FFFF (four bytes, the first one from 0xf0) are surrogates there, which are below U+E000 (0xee).
+  const auto order = [](char c) {
+    const auto byte = static_cast<unsigned char>(c);
+    return byte >= 0xf0 ? byte - 2 : byte >= 0xee ? byte + 5 : +byte;
+  };
+  return std::lexicographical_compare(left.begin(), left.end(), right.begin(), right.end(),
+                                      [order](char a, char b) { return order(a) < order(b); });
+}
+
 const std::vector<std::string_view>& callback_events() {
   static const std::vector<std::string_view> events{
       "beforeMigrate",    "afterMigrate",          "afterMigrateApplied", "afterMigrateError", "beforeEachMigrate",
@@ -59,6 +69,8 @@ std::string_view to_string(NameProblem problem) noexcept {
     return "has no version before the separator";
   case NameProblem::not_a_version:
     return "what stands between prefix and separator is not a version";
+  case NameProblem::no_separator:
+    return "has no separator before a description, which a repeatable migration needs";
   case NameProblem::version_unasked:
     return "has something between prefix and separator, where a repeatable migration or callback has nothing";
   }
@@ -83,6 +95,8 @@ ParsedName parse_file_name(std::string_view file, const Naming& naming) {
 
   if (prefix->kind == FileKind::repeatable || prefix->kind == FileKind::callback) {
     if (!before.empty()) return {std::nullopt, NameProblem::version_unasked};
+    if (prefix->kind == FileKind::repeatable && separator == std::string_view::npos)
+      return {std::nullopt, NameProblem::no_separator};
     if (prefix->kind == FileKind::callback) result.event = prefix->text;
     return {result, {}};
   }

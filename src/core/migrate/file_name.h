@@ -36,6 +36,7 @@ enum class NameProblem {
   no_version,      // V__x.sql
   not_a_version,   // Vacation.sql, V1a__x.sql
   version_unasked, // R1__x.sql, beforeMigrate1.sql
+  no_separator,    // R.sql
 };
 std::string_view to_string(NameProblem problem) noexcept;
 
@@ -46,6 +47,12 @@ struct ParsedName {
 
 // file: without folders.
 ParsedName parse_file_name(std::string_view file, const Naming& naming);
+
+// The order of repeatable migrations and of callbacks by their descriptions: that of Java, by UTF-16 code units. Both
+// are UTF-8.
+struct ByUtf16 {
+  bool operator()(std::string_view left, std::string_view right) const noexcept;
+};
 
 // The callback events of Flyway that this tool runs.
 const std::vector<std::string_view>& callback_events();

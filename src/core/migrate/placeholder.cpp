@@ -19,22 +19,24 @@ bool AnyCase::operator()(const std::string& left, const std::string& right) cons
 
 std::optional<std::string> replace_placeholders(std::string_view text, const Placeholders& values,
                                                 UnknownPlaceholder& unknown) {
-  constexpr std::string_view prefix = "${";
   std::string result;
   result.reserve(text.size());
-  std::size_t at = 0;
-  for (;;) {
-    const std::size_t begin = text.find(prefix, at);
-    const std::size_t end = begin == std::string_view::npos ? begin : text.find('}', begin + prefix.size());
-    if (end == std::string_view::npos) break;
-    const std::string name(text.substr(begin + prefix.size(), end - begin - prefix.size()));
+  std::size_t at = 0; // what is before it is in the result
+  for (std::size_t begin = text.find('$'); begin != std::string_view::npos;) {
+    if (text.substr(begin + 1, 1) != "{") {
+      begin = begin + 2 < text.size() ? text.find('$', begin + 2) : std::string_view::npos;
+      continue;
+    }
+    const std::size_t end = text.find('}', begin + 2);
+    const std::string name(text.substr(begin + 2, end == std::string_view::npos ? 40 : end - begin - 2));
     const auto value = values.find(name);
-    if (value == values.end()) {
+    if (end == std::string_view::npos || value == values.end()) {
       unknown = {begin, name};
       return std::nullopt;
     }
     result.append(text.substr(at, begin - at)).append(value->second);
     at = end + 1;
+    begin = text.find('$', at);
   }
   return result.append(text.substr(at));
 }

@@ -20,8 +20,9 @@ struct UnknownPlaceholder {
   std::string name;         // without prefix and suffix
 };
 
-// Replaces ${name} everywhere, in comments and texts too, as Flyway does. Values are not looked at again. A ${ without
-// } stays. Nothing when a name has no value: the first one is in `unknown` then.
+// Replaces ${name} everywhere, in comments and texts too, as Flyway does. Values are not looked at again. In $${ there
+// is no placeholder, but in $$${ there is: Flyway reads a $ and what follows it together, and so it is in its
+// checksums. Nothing when a name has no value or no }: the first one is in `unknown` then.
 std::optional<std::string> replace_placeholders(std::string_view text, const Placeholders& values,
                                                 UnknownPlaceholder& unknown);
 

@@ -80,7 +80,7 @@ History read_history(const std::vector<AppliedMigration>& applied) {
 // Versions that are written differently are the same one.
 struct Local {
   std::map<Version, const LocalMigration*> versioned, baselines, undos;
-  std::map<std::string, const LocalMigration*> repeatable; // by description: bytes, as Java's compareTo orders ASCII
+  std::map<std::string, const LocalMigration*, ByUtf16> repeatable; // by description
   std::optional<Version> last;
 
   explicit Local(const std::vector<LocalMigration>& files) {
@@ -130,6 +130,7 @@ State applied_state(const AppliedMigration& row, const LocalMigration* local, co
   }
   if (!row.success) return State::failed;
   if (!row.version) return checksum_matches(*local, row.checksum) ? State::success : State::outdated;
+  if (is_baseline_type(row.type)) return State::baseline;
   return history.out_of_order.contains(&row) ? State::out_of_order : State::success;
 }
 
@@ -138,12 +139,12 @@ State local_state(const LocalMigration& local, const History& history, const Pla
                   const std::optional<Version>& pending_baseline) {
   const Version& version = *local.name.version;
   const bool baseline = local.name.kind == FileKind::baseline;
+  const std::optional<Version>& base = pending_baseline ? pending_baseline : history.baseline;
+  const bool is_pending_baseline = baseline && pending_baseline && version == *pending_baseline;
+  if (base && version <= *base && !is_pending_baseline)
+    return version < *base ? State::below_baseline : State::baseline_ignored;
   if (options.target && version > *options.target) return State::above_target;
-  if (pending_baseline && (version < *pending_baseline || (version == *pending_baseline && !baseline)))
-    return State::ignored;
-  if (baseline) return pending_baseline ? State::pending : State::baseline_ignored;
-  if (history.baseline && version <= *history.baseline)
-    return version < *history.baseline ? State::below_baseline : State::baseline_ignored;
+  if (baseline) return is_pending_baseline ? State::pending : State::ignored;
   if (!options.out_of_order && history.last_applied && version < *history.last_applied) return State::ignored;
   return State::pending;
 }
@@ -184,13 +185,6 @@ std::optional<std::string> mismatch(const Plan& plan, const MigrationInfo& info)
   return std::nullopt;
 }
 
-// Does a baseline migration that is about to be applied stand for this one?
-bool stands_for(const std::vector<const LocalMigration*>& pending, const MigrationInfo& info) {
-  return info.version() && std::any_of(pending.begin(), pending.end(), [&info](const LocalMigration* file) {
-           return file->name.kind == FileKind::baseline && *info.version() <= *file->name.version;
-         });
-}
-
 std::optional<std::string> problem(const Plan& plan, const PlanOptions& options, const MigrationInfo& info,
                                    bool pending_ignored) {
   const State state = info.state;
@@ -208,7 +202,7 @@ std::optional<std::string> problem(const Plan& plan, const PlanOptions& options,
     if (ignored(options, info, "future")) return std::nullopt;
     return "applied, and later than every file: " + identifier(info) + " (" + info.script() + ")";
   case State::ignored:
-    if (ignored(options, info, "ignored") || stands_for(plan.pending, info)) return std::nullopt;
+    if (ignored(options, info, "ignored") || info.local->name.kind == FileKind::baseline) return std::nullopt;
     return "not applied, and earlier than what is: " + identifier(info) + " (" + info.script() + ")";
   case State::pending:
     if (pending_ignored || ignored(options, info, "pending")) return std::nullopt;
@@ -314,12 +308,17 @@ Plan make_plan(const std::vector<LocalMigration>& local, const std::vector<Appli
   std::stable_sort(order.begin(), order.end(), [](const LocalMigration* a, const LocalMigration* b) {
     return *a->name.version < *b->name.version;
   });
+  std::vector<MigrationInfo> covered; // by a baseline: they come first
+  std::vector<MigrationInfo> others;
   for (const LocalMigration* file : order) {
     if (done.contains(file)) continue;
     const State state = local_state(*file, history, options, pending_baseline);
-    plan.infos.push_back({state, file, nullptr});
+    (state == State::below_baseline || state == State::baseline_ignored ? covered : others)
+        .push_back({state, file, nullptr});
     if (state == State::pending) plan.pending.push_back(file);
   }
+  plan.infos.insert(plan.infos.begin(), covered.begin(), covered.end());
+  plan.infos.insert(plan.infos.end(), others.begin(), others.end());
   for (const auto& [description, file] : files.repeatable) {
     if (done.contains(file)) continue;
     plan.infos.push_back({State::pending, file, nullptr});
@@ -334,6 +333,14 @@ Plan make_plan(const std::vector<LocalMigration>& local, const std::vector<Appli
     if (can) plan.infos.push_back({State::available, undo.second, nullptr});
   }
   return plan;
+}
+
+bool knows_version(const std::vector<LocalMigration>& local, const std::vector<AppliedMigration>& applied,
+                   const Version& version) {
+  const auto is_it = [&version](const auto& migration) { return migration && *migration == version; };
+  return std::any_of(local.begin(), local.end(),
+                     [&](const LocalMigration& file) { return is_it(file.name.version); }) ||
+         std::any_of(applied.begin(), applied.end(), [&](const AppliedMigration& row) { return is_it(row.version); });
 }
 
 std::vector<ValidationError> validate(const Plan& plan, const PlanOptions& options, bool pending_ignored) {
@@ -371,7 +378,8 @@ std::vector<RepairAction> repair_plan(const Plan& plan, const PlanOptions& optio
     const AppliedMigration& row = *info.applied;
     if (!row.success)
       actions.push_back({Kind::remove_failed, &row, nullptr});
-    else if ((info.state == State::missing || info.state == State::future) && !ignored(options, info, "missing"))
+    else if ((info.state == State::missing && !ignored(options, info, "missing")) ||
+             (info.state == State::future && !ignored(options, info, "future")))
       actions.push_back({Kind::mark_deleted, &row, nullptr});
     else if (info.state != State::undone && info.state != State::deleted && info.local && !is_synthetic(row.type) &&
              !is_undo_type(row.type)) {

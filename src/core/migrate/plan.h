@@ -84,13 +84,17 @@ struct PlanOptions {
 
 // Keeps pointers into what it was made of.
 struct Plan {
-  std::vector<MigrationInfo> infos;           // applied ones by rank, then what is not applied
+  std::vector<MigrationInfo> infos;           // what a baseline covers, what is applied by rank, what is not applied
   std::vector<const LocalMigration*> pending; // in the order in which they are to be applied
   std::optional<Version> current;             // highest that is applied and not undone
   std::optional<Version> applied_baseline;
 };
 Plan make_plan(const std::vector<LocalMigration>& local, const std::vector<AppliedMigration>& applied,
                const PlanOptions& options);
+
+// Is there a migration of the version, as a file or applied?
+bool knows_version(const std::vector<LocalMigration>& local, const std::vector<AppliedMigration>& applied,
+                   const Version& version);
 
 // Two files that claim the same place: text for people, or nothing.
 std::optional<std::string> find_duplicate(const std::vector<LocalMigration>& local);

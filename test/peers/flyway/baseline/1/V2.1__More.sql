@@ -1,0 +1,1 @@
+CREATE TABLE v2_1 (x int);

@@ -1,0 +1,2 @@
+CREATE TABLE v1 (x int);
+CREATE TABLE v2 (x int);

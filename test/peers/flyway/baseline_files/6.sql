@@ -1,0 +1,21 @@
+SELECT pg_catalog.set_config('search_path', '', false);
+CREATE TABLE public.flyway_schema_history (
+    installed_rank integer NOT NULL,
+    version character varying(50),
+    description character varying(200) NOT NULL,
+    type character varying(20) NOT NULL,
+    script character varying(1000) NOT NULL,
+    checksum integer,
+    installed_by character varying(100) NOT NULL,
+    installed_on timestamp without time zone DEFAULT now() NOT NULL,
+    execution_time integer NOT NULL,
+    success boolean NOT NULL
+);
+INSERT INTO public.flyway_schema_history VALUES (1, '3', 'All to three', 'SQL_BASELINE', 'B3__All_to_three.sql', -1829794891, 'postgres', '2026-11-22 00:01:49.031572', 75, true);
+INSERT INTO public.flyway_schema_history VALUES (2, '4', 'Four', 'SQL', 'V4__Four.sql', -1916410286, 'postgres', '2026-11-22 00:01:49.416232', 49, true);
+INSERT INTO public.flyway_schema_history VALUES (3, NULL, 'r', 'SQL', 'R__r.sql', 78787420, 'postgres', '2026-11-22 00:01:49.583519', 38, true);
+INSERT INTO public.flyway_schema_history VALUES (4, '5', 'Five', 'SQL', 'V5__Five.sql', 1644662124, 'postgres', '2026-11-22 00:01:54.650362', 54, true);
+INSERT INTO public.flyway_schema_history VALUES (5, '6', 'Six', 'SQL', 'V6__Six.sql', -1993329041, 'postgres', '2026-11-22 00:01:54.764839', 28, true);
+ALTER TABLE ONLY public.flyway_schema_history
+    ADD CONSTRAINT flyway_schema_history_pk PRIMARY KEY (installed_rank);
+CREATE INDEX flyway_schema_history_s_idx ON public.flyway_schema_history USING btree (success);

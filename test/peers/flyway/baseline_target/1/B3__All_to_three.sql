@@ -1,0 +1,3 @@
+CREATE TABLE v1 (x int);
+CREATE TABLE v2 (x int);
+CREATE TABLE v3 (x int);

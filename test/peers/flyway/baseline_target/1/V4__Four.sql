@@ -1,0 +1,1 @@
+CREATE TABLE v4 (x int);

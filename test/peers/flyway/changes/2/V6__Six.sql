@@ -1,0 +1,1 @@
+CREATE TABLE v6 (x int);

@@ -1,0 +1,1 @@
+CREATE TABLE v7 (x int);

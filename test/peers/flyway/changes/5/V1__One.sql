@@ -1,0 +1,3 @@
+﻿CREATE TABLE v1 (x int);
+
+

@@ -1,0 +1,3 @@
+﻿CREATE TABLE v2 (x bigint);
+
+

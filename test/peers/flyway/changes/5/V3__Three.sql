@@ -1,0 +1,3 @@
+﻿CREATE TABLE IF NOT EXISTS v3 (x int);
+
+

@@ -1,0 +1,3 @@
+﻿CREATE TABLE v5 (x int);
+
+

@@ -1,0 +1,3 @@
+﻿CREATE TABLE v7 (x int);
+
+

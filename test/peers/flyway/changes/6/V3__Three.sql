@@ -1,0 +1,1 @@
+CREATE TABLE IF NOT EXISTS v3 (x int); 

@@ -1,0 +1,1 @@
+CREATE INDEX CONCURRENTLY v2_x ON nothing (x);

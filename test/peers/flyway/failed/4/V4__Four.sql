@@ -1,0 +1,2 @@
+CREATE TABLE v4 (x int);
+SELECT 1/0;

@@ -1,0 +1,1 @@
+CREATE OR REPLACE VIEW ${prefix}_view AS SELECT '${prefix}'::text AS x;

@@ -1,0 +1,5 @@
+
+
+  CREATE TABLE v1_10 (x int);  
+	
+   

@@ -1,0 +1,3 @@
+CREATE TABLE v1_9 (x int);
+
+

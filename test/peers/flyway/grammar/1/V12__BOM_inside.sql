@@ -1,0 +1,2 @@
+﻿CREATE TABLE v12 (x text);
+INSERT INTO v12 VALUES ('﻿');

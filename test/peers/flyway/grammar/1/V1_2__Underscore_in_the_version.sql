@@ -1,0 +1,1 @@
+CREATE TABLE v1_2 (x int);

@@ -1,0 +1,1 @@
+CREATE TABLE v_big (x int);

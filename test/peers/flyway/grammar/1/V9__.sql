@@ -1,0 +1,1 @@
+CREATE TABLE v9 (x int);

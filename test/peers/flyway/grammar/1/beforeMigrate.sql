@@ -1,0 +1,2 @@
+CREATE TABLE IF NOT EXISTS called (what text);
+INSERT INTO called VALUES ('beforeMigrate');

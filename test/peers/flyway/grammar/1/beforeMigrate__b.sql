@@ -1,0 +1,1 @@
+INSERT INTO called VALUES ('beforeMigrate b');

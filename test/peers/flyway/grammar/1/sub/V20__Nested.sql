@@ -1,0 +1,1 @@
+CREATE TABLE v20 (x int);

@@ -1,0 +1,1 @@
+CREATE TABLE v19 (x int);

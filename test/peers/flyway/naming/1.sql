@@ -1,0 +1,19 @@
+SELECT pg_catalog.set_config('search_path', '', false);
+CREATE TABLE public.flyway_schema_history (
+    installed_rank integer NOT NULL,
+    version character varying(50),
+    description character varying(200) NOT NULL,
+    type character varying(20) NOT NULL,
+    script character varying(1000) NOT NULL,
+    checksum integer,
+    installed_by character varying(100) NOT NULL,
+    installed_on timestamp without time zone DEFAULT now() NOT NULL,
+    execution_time integer NOT NULL,
+    success boolean NOT NULL
+);
+INSERT INTO public.flyway_schema_history VALUES (1, '1.5', 'First thing', 'SQL', 'Mig-1.5--First_thing.psql', -432312679, 'postgres', '2026-11-22 00:03:15.64048', 38, true);
+INSERT INTO public.flyway_schema_history VALUES (2, '2', 'Second', 'SQL', 'Mig-2--Second.DDL', 218944922, 'postgres', '2026-11-22 00:03:15.832166', 14, true);
+INSERT INTO public.flyway_schema_history VALUES (3, NULL, 'View', 'SQL', 'Re--View.psql', 78787420, 'postgres', '2026-11-22 00:03:15.892785', 14, true);
+ALTER TABLE ONLY public.flyway_schema_history
+    ADD CONSTRAINT flyway_schema_history_pk PRIMARY KEY (installed_rank);
+CREATE INDEX flyway_schema_history_s_idx ON public.flyway_schema_history USING btree (success);

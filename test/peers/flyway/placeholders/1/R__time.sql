@@ -1,0 +1,1 @@
+SELECT '${flyway:defaultSchema}/${flyway:user}/${flyway:filename}';

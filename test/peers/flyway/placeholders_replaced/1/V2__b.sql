@@ -1,0 +1,1 @@
+INSERT INTO said VALUES (20, '${x}');

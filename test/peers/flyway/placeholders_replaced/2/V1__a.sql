@@ -1,0 +1,2 @@
+CREATE TABLE said (number int, what text);
+INSERT INTO said VALUES (1, '${x');

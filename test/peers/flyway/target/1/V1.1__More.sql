@@ -1,0 +1,1 @@
+CREATE TABLE v1_1 (x int);

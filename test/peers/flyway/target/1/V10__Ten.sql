@@ -1,0 +1,1 @@
+CREATE TABLE v10 (x int);

@@ -1,0 +1,1 @@
+CREATE TABLE v2_0_1 (x int);
