@@ -172,6 +172,7 @@ SERVER_SOURCES = \
 	src/server/engine/window.cpp \
 	src/server/engine/worker.cpp \
 	src/server/engine/yield.cpp \
+	src/server/backfill/age_walk.cpp \
 	src/server/backfill/batch.cpp \
 	src/server/backfill/bisect.cpp \
 	src/server/backfill/claim.cpp \

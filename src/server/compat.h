@@ -4,6 +4,7 @@
 #include "server/pg.h"
 
 extern "C" {
+#include "access/genam.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_attribute_d.h"
 #include "catalog/pg_class_d.h"
@@ -179,6 +180,14 @@ inline void wake_wal_writer() {
 #else
   Latch* latch = ProcGlobal->walwriterLatch;
   if (latch != nullptr) SetLatch(latch);
+#endif
+}
+
+inline IndexScanDesc begin_index_scan(Relation table, Relation index, Snapshot snapshot, int keys) {
+#if PG_VERSION_NUM >= 180000
+  return index_beginscan(table, index, snapshot, nullptr, keys, 0);
+#else
+  return index_beginscan(table, index, snapshot, keys, 0);
 #endif
 }
 

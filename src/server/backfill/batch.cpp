@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "server/backfill/age_walk.h"
 #include "server/backfill/deadlock_watch.h"
 #include "server/backfill/early_flush.h"
 #include "server/backfill/trigger_filter.h"
@@ -333,13 +334,11 @@ std::optional<Key> first_key(const Rows& rows) {
 std::optional<Key> BatchRunner::nth_key(const Table& table, const Key& after, const Key& upto, std::int64_t n) {
   const RangeShape shape{Order::key, after.size(), upto.size(), false};
   if (spec_.by_age && !upto.empty()) {
-    std::vector<std::string> ages;
-    if (!after.empty()) ages.push_back(after.front());
-    ages.push_back(upto.front());
-    ages.push_back(std::to_string(n + 1)); // the range ends before it
-    const Rows found = select(nth_age_statement(table, shape), ages);
-    if (found.empty()) return std::nullopt;
-    if (!found.is_null(0, 1)) return Key{found.text(0, 1)};
+    const std::optional<std::string> age = after.empty() ? Value() : Value(after.front());
+    const AgeAhead ahead =
+        as_owner(range_settings_, [&] { return age_ahead(table, age, after.size() > 1, upto.front(), n + 1); });
+    if (!ahead.more) return std::nullopt;
+    if (ahead.age) return Key{*ahead.age};
     // So many rows of one age: the whole key has to tell them apart.
   }
   std::vector<std::string> values = after;

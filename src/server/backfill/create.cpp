@@ -205,12 +205,7 @@ double estimate_matching(const Table& table, const Spec& spec, bool sample) {
 }
 
 double row_width(const Table& table) {
-  const Rows width = ask_catalog(
-      "SELECT coalesce(sum(s.avg_width), 0) FROM pg_catalog.pg_class c"
-      " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
-      " JOIN pg_catalog.pg_stats s ON s.schemaname = n.nspname AND s.tablename = c.relname WHERE c.oid = $1::oid",
-      {to_text(table.oid)});
-  const double known = width.real(0, 0);
+  const double known = average_width(table.oid);
   return known > 0 ? known : std::max(8192.0 / std::max(table.rows_per_block, 1.0) - 28.0, 8.0);
 }
 
@@ -249,12 +244,9 @@ void choose_walk_by_age(Spec& spec, Plan& plan) {
   for (const Table& table : plan.tables) {
     std::optional<Table> found = describe_table_by(table.oid, spec.age_column);
     if (!found || !found->key.usable()) return;
-    const Rows scattered =
-        ask_catalog("SELECT 1 FROM pg_stats s JOIN pg_class c ON c.relname = s.tablename JOIN pg_namespace n ON n.oid ="
-                    " c.relnamespace AND n.nspname = s.schemaname WHERE c.oid = $1::oid AND quote_ident(s.attname) = $2"
-                    " AND NOT s.inherited AND abs(s.correlation) < $3::float8",
-                    {to_text(table.oid), spec.age_column, std::to_string(in_order)});
-    if (!scattered.empty() && table.blocks >= big && !spec.by_age) return;
+    const std::optional<double> order = correlation(table.oid, spec.age_column);
+    const bool scattered = order && std::abs(*order) < in_order;
+    if (scattered && table.blocks >= big && !spec.by_age) return;
     by_age.push_back(*found);
   }
   plan.tables = by_age;

@@ -187,21 +187,6 @@ Statement nth_key_statement(const Table& table, const RangeShape& shape) {
   return {text, range.types(), false};
 }
 
-Statement nth_age_statement(const Table& table, const RangeShape& shape) {
-  const KeyColumn& age = table.key.columns.front();
-  Range range(table);
-  std::string from = table.key.present.empty() ? "" : table.key.present + " AND ";
-  if (shape.after > 0)
-    from += age.name + " OPERATOR(pg_catalog." + (shape.after > 1 ? ">=" : ">") + ") " + range.parameter(age.type) +
-            " AND ";
-  const std::string upto = age.name + " OPERATOR(pg_catalog.<=) " + range.parameter(age.type);
-  const std::string values = "SELECT " + age.name + " FROM ONLY " + table.name + " WHERE " + from;
-  return {"SELECT dbops_nth.age, (" + values + age.name + " OPERATOR(pg_catalog.<) dbops_nth.age ORDER BY " + age.name +
-              " DESC LIMIT 1) FROM (" + values + upto + " ORDER BY " + age.name + " OFFSET " +
-              range.parameter(INT8OID) + " LIMIT 1) AS dbops_nth(age)",
-          range.types(), false};
-}
-
 Statement last_key_statement(const Table& table, const Spec& spec) {
   std::string order;
   for (const KeyColumn& column : table.key.columns)

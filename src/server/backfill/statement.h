@@ -39,11 +39,6 @@ std::string unreferred(const std::string& alias, const std::vector<lifecycle::De
 // SELECT of the n-th key ($last parameter: offset) in a key range, in order; fewer columns never, no row when there are
 // fewer.
 Statement nth_key_statement(const Table& table, const RangeShape& shape);
-// For a key that begins with a column that has an index of its own (describe_table_by): the n-th value of that column
-// from `after` (itself included where that bound has more columns), and the one before it, which ends a range of at
-// most n rows; NULL when there is none in the range. No row when there are fewer. Read from the index alone.
-// Parameters: the first values of `after`, where there is one, and `upto`; n.
-Statement nth_age_statement(const Table& table, const RangeShape& shape);
 // Of the rows that match `condition`, where there is one.
 Statement last_key_statement(const Table& table, const Spec& spec);
 // The key columns of the row in the middle of the range, and how many rows there are; no row when there is one or none.

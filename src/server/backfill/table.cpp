@@ -19,10 +19,12 @@ extern "C" {
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_opfamily.h"
+#include "catalog/pg_statistic.h"
 #include "commands/defrem.h"
 #include "nodes/nodes.h"
 #include "optimizer/optimizer.h"
 #include "storage/bufmgr.h"
+#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rls.h"
@@ -259,7 +261,8 @@ std::optional<Table> describe_table_by(Oid oid, const std::string& column) {
   if (!table || !table->key.usable()) return table;
   TableKey key;
   const Rows found = ask_catalog(
-      "SELECT a.atttypid, a.attnum, f.oid, a.attcollation, i.indpred IS NOT NULL FROM pg_attribute a JOIN pg_index i "
+      "SELECT a.atttypid, a.attnum, f.oid, a.attcollation, i.indpred IS NOT NULL, i.indexrelid FROM pg_attribute a "
+      "JOIN pg_index i "
       "ON "
       "i.indrelid = a.attrelid AND"
       " i.indkey[0] = a.attnum JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam"
@@ -275,12 +278,64 @@ std::optional<Table> describe_table_by(Oid oid, const std::string& column) {
     key = table->key;
     key.columns.insert(key.columns.begin(), {column, static_cast<Oid>(found.integer(0, 0)), false});
     if (found.boolean(0, 4)) key.present = column + " IS NOT NULL";
+    key.index = static_cast<Oid>(found.integer(0, 5));
     key.identity = found.text(0, 1) + ":" + found.text(0, 2) + ":" + found.text(0, 3) +
                    (order_outlives_type(static_cast<Oid>(found.integer(0, 2))) ? "" : ":" + found.text(0, 0)) + " " +
                    key.identity;
   }
   table->key = key;
   return table;
+}
+
+namespace {
+
+int column_count(Oid relation) {
+  HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+  if (!HeapTupleIsValid(tuple)) return 0;
+  const int count = reinterpret_cast<Form_pg_class>(GETSTRUCT(tuple))->relnatts;
+  ReleaseSysCache(tuple);
+  return count;
+}
+
+} // namespace
+
+// By the cache: pg_stats reads the statistics of the whole database for one column.
+std::optional<double> correlation(Oid relation, const std::string& column) {
+  struct Found {
+    bool known;
+    double value;
+  };
+  const Found found = call_pg([relation, &column] {
+    Found result{false, 0};
+    const int columns = column_count(relation);
+    for (int number = 1; number <= columns; ++number) {
+      const char* name = get_attname(relation, static_cast<AttrNumber>(number), true);
+      if (name == nullptr || column != quote_identifier(name)) continue;
+      HeapTuple tuple =
+          SearchSysCache3(STATRELATTINH, ObjectIdGetDatum(relation), Int16GetDatum(number), BoolGetDatum(false));
+      if (!HeapTupleIsValid(tuple)) break;
+      AttStatsSlot slot;
+      if (get_attstatsslot(&slot, tuple, STATISTIC_KIND_CORRELATION, InvalidOid, ATTSTATSSLOT_NUMBERS)) {
+        result = {true, slot.numbers[0]};
+        free_attstatsslot(&slot);
+      }
+      ReleaseSysCache(tuple);
+      break;
+    }
+    return result;
+  });
+  if (!found.known) return std::nullopt;
+  return found.value;
+}
+
+double average_width(Oid relation) {
+  return call_pg([relation] {
+    double width = 0;
+    const int columns = column_count(relation);
+    for (int number = 1; number <= columns; ++number)
+      width += get_attavgwidth(relation, static_cast<AttrNumber>(number));
+    return width;
+  });
 }
 
 std::vector<Oid> family(Oid relation) {

@@ -20,7 +20,8 @@ struct TableKey {
   // Columns by number, with operator family, collation and, but for integers and texts, type: equal when the order of
   // the rows is the same, and the text of a value means the same. An integer column that becomes a bigint keeps it.
   std::string identity;
-  std::string present; // "deleted_at IS NOT NULL": the index has these rows alone; statements have to say so
+  std::string present;    // "deleted_at IS NOT NULL": the index has these rows alone; statements have to say so
+  Oid index = InvalidOid; // where the key begins with an age: the index on that
   [[nodiscard]] bool usable() const noexcept { return !columns.empty(); }
   [[nodiscard]] bool hashable() const noexcept;
 };
@@ -46,6 +47,11 @@ std::optional<Table> describe_table(Oid relation, const std::vector<std::string>
 // that match a bound of it: the column may have NULLs, which are not met. Not usable without a btree index on it in
 // ascending or descending order of the type, complete or of the rows where it IS NOT NULL.
 std::optional<Table> describe_table_by(Oid relation, const std::string& column);
+
+// What ANALYZE has found, of the table without those that inherit from it. Nothing, or 0: it has not been there.
+std::optional<double> correlation(Oid relation,
+                                  const std::string& column); // quoted; -1 to 1, to the order in the table
+double average_width(Oid relation);                           // bytes of all columns
 
 // The table itself, or all that inherits from it, by OID; partitioned parents, which hold no rows, left out.
 std::vector<Oid> family(Oid relation);

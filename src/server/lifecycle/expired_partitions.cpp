@@ -1,5 +1,7 @@
 #include "server/lifecycle/expired_partitions.h"
 
+#include <deque>
+
 #include "server/backfill/table.h"
 #include "server/engine/job_record.h"
 #include "server/engine/run.h"
@@ -73,33 +75,48 @@ class Removal {
              {to_text(rule_.id), to_text(partition), state, detail});
   }
 
-  // The first expired partition that has not been looked at in this run.
+  // The oldest expired partition that has not been looked at in this run.
   Step next() {
     if (extension_oid() == InvalidOid || read_state(job_.id) != core::JobState::running) return Step::stopped;
     const std::string objection = objection_of_rule(spec_.rule, job_.owner, spec_.cutoff);
     if (!objection.empty()) return Step::none; // the deletion of rows says so
     commit_without_waiting();                  // the detach, which comes later in the WAL, waits
-    for (const PartitionBounds& partition : partitions_of(job_.target, spec_.age_column)) {
-      if (partition.detaching || seen_.contains(partition.oid)) continue;
-      if (!is_expired(partition)) break; // nor are those that come after it
-      seen_.insert(partition.oid);
-      chosen_ = {partition, estimate(partition.oid)};
-      const std::string why = obstacle(partition.oid, InvalidOid);
-      record(chosen_, why.empty() ? "detaching" : "kept", why);
-      if (!why.empty()) return Step::left;
-      // With this one, which is recorded already.
-      if (const std::int64_t rows = removed_rows(); spec_.max_rows && rows > *spec_.max_rows) {
-        note(partition.oid, "kept", "beyond the maximum of a run");
-        if (!detached_.empty()) { // which may go still; then this one is looked at again
-          seen_.erase(partition.oid);
-          return Step::settle;
-        }
-        stop_and_ask(job_.id, spec_, rows);
-        return Step::stopped;
-      }
-      return Step::found;
+    if (!expired_) expired_ = expired_partitions();
+    while (!expired_->empty()) {
+      const Oid oid = expired_->front();
+      expired_->pop_front();
+      const std::optional<PartitionBounds> partition = partition_of(job_.target, spec_.age_column, oid);
+      if (partition && !partition->detaching && is_expired(*partition)) return look_at(*partition);
     }
     return Step::none;
+  }
+
+  // One that is attached later goes by its rows, or in the next run.
+  std::deque<Oid> expired_partitions() {
+    std::deque<Oid> found;
+    for (const PartitionBounds& partition : partitions_of(job_.target, spec_.age_column)) {
+      if (partition.detaching) continue;
+      if (!is_expired(partition)) break; // nor are those that come after it
+      found.push_back(partition.oid);
+    }
+    return found;
+  }
+
+  Step look_at(const PartitionBounds& partition) {
+    chosen_ = {partition, estimate(partition.oid)};
+    const std::string why = obstacle(partition.oid, InvalidOid);
+    record(chosen_, why.empty() ? "detaching" : "kept", why);
+    if (!why.empty()) return Step::left;
+    // With this one, which is recorded already.
+    const std::int64_t rows = removed_rows();
+    if (!spec_.max_rows || rows <= *spec_.max_rows) return Step::found;
+    note(partition.oid, "kept", "beyond the maximum of a run");
+    if (!detached_.empty()) { // which may stay still; then this one is looked at again
+      expired_->push_front(partition.oid);
+      return Step::settle;
+    }
+    stop_and_ask(job_.id, spec_, rows);
+    return Step::stopped;
   }
 
   bool is_expired(const PartitionBounds& partition) {
@@ -349,8 +366,8 @@ class Removal {
   const backfill::Spec& spec_;
   Rule rule_;
   Candidate chosen_;
-  std::vector<PartitionBounds> detached_; // and not dropped yet
-  std::set<Oid> seen_;
+  std::vector<PartitionBounds> detached_;  // and not dropped yet
+  std::optional<std::deque<Oid>> expired_; // not looked at yet; nothing: they have not been listed
   bool finishing_ = false;
 };
 

@@ -54,17 +54,19 @@ RawBounds read_bounds(Oid partition) {
   return bounds;
 }
 
-} // namespace
-
-std::vector<PartitionBounds> partitions_of(Oid table, const std::string& column) {
+// Of one partition, or of all.
+std::vector<PartitionBounds> read_partitions(Oid table, const std::string& column, std::optional<Oid> partition) {
+  std::vector<Value> parameters{to_text(table), column};
+  if (partition) parameters.emplace_back(to_text(*partition));
   const Rows found = ask_catalog(
       "SELECT i.inhrelid, quote_ident(n.nspname) || '.' || quote_ident(c.relname), format_type(a.atttypid, NULL), "
       "i.inhdetachpending"
       " FROM pg_partitioned_table p JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0]"
       " JOIN pg_inherits i ON i.inhparent = p.partrelid JOIN pg_class c ON c.oid = i.inhrelid"
       " JOIN pg_namespace n ON n.oid = c.relnamespace"
-      " WHERE p.partrelid = $1::oid AND p.partstrat = 'r' AND p.partnatts = 1 AND quote_ident(a.attname) = $2",
-      {to_text(table), column});
+      " WHERE p.partrelid = $1::oid AND p.partstrat = 'r' AND p.partnatts = 1 AND quote_ident(a.attname) = $2" +
+          std::string(partition ? " AND i.inhrelid = $3::oid" : ""),
+      parameters);
   std::vector<PartitionBounds> all;
   const int nest_level = enter_settings(canonical_text());
   for (std::size_t i = 0; i < found.size(); ++i) {
@@ -80,6 +82,19 @@ std::vector<PartitionBounds> partitions_of(Oid table, const std::string& column)
     all.push_back(one);
   }
   leave_settings(nest_level);
+  return all;
+}
+
+} // namespace
+
+std::optional<PartitionBounds> partition_of(Oid table, const std::string& column, Oid partition) {
+  std::vector<PartitionBounds> found = read_partitions(table, column, partition);
+  if (found.empty()) return std::nullopt;
+  return std::move(found.front());
+}
+
+std::vector<PartitionBounds> partitions_of(Oid table, const std::string& column) {
+  std::vector<PartitionBounds> all = read_partitions(table, column, std::nullopt);
   // Texts in ISO format of the same length order as the times do; the order is for people and for a run that is cut
   // short.
   std::sort(all.begin(), all.end(),

@@ -17,6 +17,9 @@ struct PartitionBounds {
 // RANGE of that column (quoted) alone.
 std::vector<PartitionBounds> partitions_of(Oid table, const std::string& column);
 
+// One of them, as it is now; nothing when it is none any more.
+std::optional<PartitionBounds> partition_of(Oid table, const std::string& column, Oid partition);
+
 // Rows of the default partition keep the others from being detached without a lock on the whole table.
 bool has_default_partition(Oid table);
 
