@@ -162,6 +162,7 @@ struct ArchivePipeline::State {
     const auto local = [&](const ChunkRange& piece) {
       Bytes bytes(piece.to - piece.from);
       bytes.resize(segment.read_at(piece.from, bytes));
+      require_not_recycled(segment, path); // else its content would be another server's
       return bytes;
     };
     require_same_pieces(streamed, file, reader.list_chunks(file, context), local, context);

@@ -15,4 +15,8 @@ class WalFileGone : public Error {
 // For reading. Throws WalFileGone, and what File::open() throws.
 File open_wal_file(const std::filesystem::path& path);
 
+// PostgreSQL recycles a segment by renaming its file, and writes into it afterwards: when the name still leads to the
+// file, all that was read of it is what the name says. Throws WalFileGone when it does not.
+void require_not_recycled(const File& file, const std::filesystem::path& path);
+
 } // namespace dbops::core

@@ -6,7 +6,6 @@
 #include "core/wal/wal_reader.h"
 
 #include <algorithm>
-#include <sys/stat.h>
 
 namespace dbops::core {
 
@@ -31,21 +30,14 @@ CallContext WalShipper::bounded(const CallContext& context) const {
   return {.stop = context.stop, .deadline = std::min(context.deadline.value_or(end), end)};
 }
 
-// PostgreSQL recycles a segment by renaming it: when the name still leads to the file that was read, then it was not
-// recycled before the reading ended.
 Bytes WalShipper::read(const Segment& segment, const ChunkRange& range) const {
   const std::filesystem::path path = setup_.directory / segment.name.name;
   const File file = open_wal_file(path);
   Bytes bytes(range.to - range.from);
   const bool whole = file.read_at(range.from, bytes) == bytes.size();
-  struct stat opened {
-  }, named{};
-  if (::fstat(file.descriptor(), &opened) != 0)
-    throw system_error(errno, "could not stat file \"" + path.string() + "\"");
-  if (::stat(path.c_str(), &named) != 0 || named.st_ino != opened.st_ino || named.st_dev != opened.st_dev)
-    throw WalFileGone("WAL segment " + segment.name.name + " was recycled while it was read");
+  require_not_recycled(file, path);
   if (!whole) throw Error(ErrorKind::io, "file \"" + path.string() + "\" is shorter than what was flushed to it");
-  if (range.from == 0) check_segment(bytes, opened.st_size, setup_.writer.system_identifier, segment.name.segment);
+  if (range.from == 0) check_segment(bytes, file.size(), setup_.writer.system_identifier, segment.name.segment);
   return bytes;
 }
 

@@ -26,10 +26,16 @@ void WalWriter::read_pieces(const File& file, std::uint64_t size, const std::fil
   for (std::uint64_t offset = 0; offset < size;) {
     const auto wanted = std::size_t(std::min<std::uint64_t>(buffer_.size(), size - offset));
     const std::size_t count = file.read_at(offset, std::span(buffer_).first(wanted));
-    if (count != wanted) throw Error(ErrorKind::io, "file \"" + path.string() + "\" became shorter while it was read");
+    if (count != wanted) {
+      require_not_recycled(file, path);
+      throw Error(ErrorKind::io, "file \"" + path.string() + "\" became shorter while it was read");
+    }
     sink(ByteView(buffer_).first(count));
     offset += count;
   }
+  // A file that was acknowledged without this store is recycled although it is on its way. What was sent of it never
+  // becomes an object: an upload is finished after this.
+  require_not_recycled(file, path);
 }
 
 File WalWriter::open_checked(const WalFileName& name, const std::filesystem::path& path) const {
