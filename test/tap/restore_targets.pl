@@ -8,6 +8,7 @@ use lib $FindBin::RealBin;
 use Archive;
 use Backup;
 use Dbops;
+use File::Basename qw(basename);
 use File::Temp ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -76,6 +77,44 @@ sub refused
 refused('an LSN before the backup', qr/no backup was complete at the recovery target.*reaches from/s, '--target-lsn', '0/100');
 refused('a timeline that is not there', qr/no backup lies on the history/, '--timeline', 7);
 refused('two targets', qr/./, '--target-immediate', '--target-xid', 5);
+
+# WAL that is missing: on a timeline, and exactly where one timeline goes over into the next.
+sub stored { my ($timeline) = @_; return sort glob "$store->{directory}/*/wal/$timeline/*/*"; }
+sub without
+{
+	my ($use, @paths) = @_;
+	mkdir "$directory/aside" or die;
+	rename $_, "$directory/aside/" . basename($_) or die "$_: $!" for @paths;
+	$use->();
+	rename "$directory/aside/" . basename($_), $_ or die "$_: $!" for @paths;
+	rmdir "$directory/aside" or die;
+	return;
+}
+$second->start;
+for my $n (23 .. 25)
+{
+	$second->safe_psql('postgres', "INSERT INTO step VALUES ($n); SELECT pg_switch_wal()");
+}
+my $end = Dbops::value($second, 'SELECT pg_current_wal_lsn()');
+$second->safe_psql('postgres', 'INSERT INTO step VALUES (26)');
+Archive::wait_durable($second);
+$second->stop;
+my @of_second = stored('00000002');
+my %names = map { m{/([0-9A-F]{24})} ? ($1 => 1) : () } @of_second;
+my ($at_switch, $behind) = sort keys %names;
+without(sub {
+	refused('the end of a timeline of which the beginning is missing', qr/WAL is missing between .* of timeline 2/);
+	refused('an LSN behind a hole at the switch', qr/WAL is missing between .* of timeline 2.*reaches from/s, '--target-lsn', $end);
+	my $verify = Backup::dbops('verify', '--gap-time', 0, Backup::store_options($store));
+	is($verify->{status}, 1, 'the hole at the switch is damage');
+	like($verify->{out}, qr/WAL: is missing from .* of timeline 2: recovery from backup $backup->{label}/, 'it is named');
+	reaches('before_the_hole', 1, '--timeline', 1, '--target-lsn', $at{lsn});
+}, grep { /$at_switch/ } @of_second);
+without(sub {
+	refused('an LSN behind a hole', qr/WAL is missing between .* of timeline 2.*reaches from/s, '--target-lsn', $end);
+}, grep { /$behind/ } @of_second);
+is(Backup::dbops('verify', '--gap-time', 0, Backup::store_options($store))->{status}, 0, 'nothing is missing');
+reaches('over_the_switch', 26);
 
 $node->stop;
 

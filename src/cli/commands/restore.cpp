@@ -148,7 +148,7 @@ const core::BackupHead& chosen(const RestoreCommand& command, const core::Backup
                                const std::vector<core::CatalogueEntry>& catalogue, const RecoveryTarget& target,
                                const core::CallContext& context) {
   const auto fits = [&](const core::BackupHead& head) {
-    return core::is_on_history(repository, head, target, context);
+    return core::recovery_path(repository, head, target, context).has_value();
   };
   if (command.backup.empty()) return core::choose_backup(catalogue, target, fits);
   for (const core::CatalogueEntry& entry : catalogue)

@@ -2,12 +2,15 @@
 
 #include "core/backup/expired_wal.h"
 #include "core/backup/recovery_window.h"
+#include "core/backup/wal_coverage.h"
 #include "core/base/error.h"
 #include "core/base/thread_pool.h"
 #include "core/wal/layout.h"
 
 #include <algorithm>
 #include <atomic>
+#include <map>
+#include <set>
 
 namespace dbops::core {
 
@@ -15,14 +18,57 @@ namespace {
 
 constexpr milliseconds look_again(1000);
 
+// What recovery from the last backup before each switch does not get over on its way to the new timeline.
+std::vector<WalGap> gaps_at_switches(const BackupRepository& repository, const std::vector<CatalogueEntry>& backups,
+                                     const std::vector<TimelineContents>& timelines, const CallContext& context) {
+  const auto contents_of = [&](TimelineId timeline) -> const TimelineContents& {
+    static const TimelineContents nothing;
+    const auto found = std::ranges::find(timelines, timeline, &TimelineContents::timeline);
+    return found == timelines.end() ? nothing : *found;
+  };
+  std::map<TimelineId, std::vector<TimelineSwitch>> histories;
+  std::set<TimelineId> passed; // others have branched off from it
+  for (const TimelineContents& timeline : timelines) {
+    if (!timeline.has_history) continue;
+    auto ancestors = read_history(repository, timeline.timeline, context);
+    if (!ancestors) continue;
+    for (const TimelineSwitch& left : *ancestors)
+      passed.insert(left.timeline);
+    histories.emplace(timeline.timeline, std::move(*ancestors));
+  }
+  std::vector<WalGap> gaps;
+  for (const auto& [timeline, ancestors] : histories) {
+    // The few bytes of one that ended in the segment in which it began may be in a copy alone that the next one made.
+    const TimelineContents& contents = contents_of(timeline);
+    if (passed.contains(timeline) && contents.ranges.empty() && contents.streamed.empty()) continue;
+    for (const TimelineSwitch& left : ancestors) {
+      const auto last = std::ranges::find_if(backups.rbegin(), backups.rend(), [&](const CatalogueEntry& entry) {
+        return entry.head && entry.head->timeline == left.timeline && entry.head->stop_lsn <= left.end;
+      });
+      if (last == backups.rend()) continue;
+      const auto path = recovery_path(*last->head, timeline, ancestors);
+      if (!path) continue;
+      if (const WalCoverage coverage = wal_coverage(*last->head, *path, contents_of); coverage.later_from != 0)
+        gaps.push_back({coverage.timeline, coverage.until, coverage.later_from, last->label});
+    }
+  }
+  return gaps;
+}
+
 std::vector<WalGap> gaps_now(const BackupRepository& repository, const std::vector<CatalogueEntry>& backups,
                              SegmentSize size, const CallContext& context) {
-  const std::vector<RecoveryWindow> windows = read_recovery_windows(repository, backups, size, context);
+  std::vector<TimelineContents> timelines;
+  for (const TimelineId timeline : list_timelines(repository.store, repository.system_identifier, context))
+    timelines.push_back(read_timeline(repository.store, repository.system_identifier, timeline, size, {}, context));
+  const std::vector<RecoveryWindow> windows = recovery_windows(backups, timelines);
+  const std::vector<WalGap> at_switches = gaps_at_switches(repository, backups, timelines, context);
   // After the lists: expiry notes first, and removes then.
   const Lsn expired = expired_wal(repository, context);
   std::vector<WalGap> gaps;
   for (const RecoveryWindow& window : windows)
     if (window.gap_until > expired) gaps.push_back({window.timeline, window.to, window.gap_until, window.last_backup});
+  for (const WalGap& gap : at_switches)
+    if (gap.to > expired && std::ranges::find(gaps, gap.from, &WalGap::from) == gaps.end()) gaps.push_back(gap);
   return gaps;
 }
 

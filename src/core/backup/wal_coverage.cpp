@@ -1,49 +1,134 @@
 #include "core/backup/wal_coverage.h"
 
 #include "core/base/error.h"
-#include "core/wal/catalogue.h"
 #include "core/wal/layout.h"
-#include "core/wal/timeline_history.h"
 
 #include <algorithm>
 #include <charconv>
+#include <limits>
+#include <map>
 
 namespace dbops::core {
 
 namespace {
 
 constexpr std::uint64_t largest_history = 1 << 20; // bytes
+constexpr Lsn endless = std::numeric_limits<Lsn>::max();
+
+// `at`, moved on over all WAL of the timeline that follows there without a gap.
+Lsn follow(const TimelineContents& contents, SegmentSize size, Lsn at) {
+  for (Lsn before = endless; before != at;) {
+    before = at;
+    const SegmentNumber segment = size.segment_of(at);
+    for (const SegmentRange& range : contents.ranges)
+      if (range.first <= segment && segment <= range.last) at = size.start_of(range.last + 1);
+    if (at != before) continue;
+    for (const StreamedTail& tail : contents.streamed)
+      if (tail.segment == segment)
+        for (const ChunkRange& piece : tail.pieces)
+          if (size.start_of(segment) + piece.from <= at) at = std::max(at, size.start_of(segment) + piece.to);
+  }
+  return at;
+}
+
+// The first WAL of the timeline behind `at`; 0: there is none.
+Lsn next_behind(const TimelineContents& contents, SegmentSize size, Lsn at) {
+  Lsn next = endless;
+  for (const SegmentRange& range : contents.ranges)
+    if (size.start_of(range.first) > at) next = std::min(next, size.start_of(range.first));
+  for (const StreamedTail& tail : contents.streamed)
+    for (const ChunkRange& piece : tail.pieces)
+      if (size.start_of(tail.segment) + piece.from > at)
+        next = std::min(next, size.start_of(tail.segment) + piece.from);
+  return next == endless ? 0 : next;
+}
+
+// The rest of the segment in which a leg ends: of it PostgreSQL makes a .partial, and the timelines that begin in that
+// segment have a copy of their own.
+bool has_rest(const RecoveryPath& path, std::size_t leg, SegmentSize size, Lsn at, const ContentsOf& contents_of) {
+  const SegmentNumber last = size.segment_of(path[leg].end);
+  if (at < size.start_of(last)) return false;
+  if (std::ranges::find(contents_of(path[leg].timeline).partials, last) !=
+      contents_of(path[leg].timeline).partials.end())
+    return true;
+  for (std::size_t next = leg + 1; next < path.size() && size.segment_of(path[next].begin) == last; ++next)
+    if (follow(contents_of(path[next].timeline), size, at) >= path[leg].end) return true;
+  return false;
+}
 
 } // namespace
 
-WalCoverage wal_coverage(const TimelineContents& contents, const BackupHead& head) {
+std::optional<RecoveryPath> recovery_path(const BackupHead& head, TimelineId wanted,
+                                          const std::vector<TimelineSwitch>& ancestors) {
+  RecoveryPath path;
+  Lsn begin = head.start_lsn;
+  if (wanted != head.timeline) {
+    auto left = std::ranges::find(ancestors, head.timeline, &TimelineSwitch::timeline);
+    if (left == ancestors.end() || left->end < head.stop_lsn) return {};
+    for (; left != ancestors.end(); ++left) {
+      path.push_back({left->timeline, begin, left->end});
+      begin = left->end;
+    }
+  }
+  path.push_back({wanted, begin, endless});
+  return path;
+}
+
+std::optional<std::vector<TimelineSwitch>> read_history(const BackupRepository& repository, TimelineId timeline,
+                                                        const CallContext& context) {
+  const auto file = parse_wal_file_name(hex_field(timeline, 8) + ".history");
+  const auto text = repository.get(wal_file_key(*file), ObjectKind::wal_history, largest_history, context);
+  if (!text) return {};
+  return parse_timeline_history(as_text(*text), timeline);
+}
+
+std::optional<RecoveryPath> recovery_path(const BackupRepository& repository, const BackupHead& head,
+                                          const RecoveryTarget& target, const CallContext& context) {
+  if (target.timeline == "current" || (target.timeline.empty() && target.kind == RecoveryTarget::Kind::immediate))
+    return recovery_path(head, head.timeline, {});
+  TimelineId wanted = head.timeline;
+  std::optional<std::vector<TimelineSwitch>> history;
+  if (target.timeline.empty() || target.timeline == "latest") {
+    // As PostgreSQL looks for it (findNewestTimeLine).
+    while (auto next = read_history(repository, wanted + 1, context)) {
+      ++wanted;
+      history = std::move(next);
+    }
+  } else {
+    const auto [end, error] =
+        std::from_chars(target.timeline.data(), target.timeline.data() + target.timeline.size(), wanted);
+    if (error != std::errc() || end != target.timeline.data() + target.timeline.size())
+      throw Error(ErrorKind::configuration, "\"" + target.timeline + "\" is no timeline",
+                  "latest, current or a number.");
+    if (wanted != head.timeline) history = read_history(repository, wanted, context);
+  }
+  return recovery_path(head, wanted, history.value_or(std::vector<TimelineSwitch>()));
+}
+
+WalCoverage wal_coverage(const BackupHead& head, const RecoveryPath& path, const ContentsOf& contents_of) {
   const SegmentSize size(head.wal_segment_size);
-  const SegmentNumber first = size.segment_of(head.start_lsn);
-  WalCoverage coverage{.until = head.start_lsn};
-  SegmentNumber next = first; // the first segment that is not known to be there
-  for (const SegmentRange& range : contents.ranges) {
-    if (range.first <= next && range.last >= next)
-      next = range.last + 1;
-    else if (range.first > next && coverage.later_from == 0)
-      coverage.later_from = size.start_of(range.first);
+  const Lsn first = size.start_of(size.segment_of(head.start_lsn)); // a segment is read from its start
+  WalCoverage coverage;
+  Lsn at = first;
+  for (std::size_t leg = 0; leg < path.size(); ++leg) {
+    const TimelineContents& contents = contents_of(path[leg].timeline);
+    coverage.timeline = path[leg].timeline;
+    at = std::min(follow(contents, size, at), path[leg].end);
+    if (at < path[leg].end && leg + 1 < path.size() && has_rest(path, leg, size, at, contents_of)) at = path[leg].end;
+    if (at == path[leg].end) continue;
+    coverage.later_from = next_behind(contents, size, at);
+    // What the next timeline branches off from was there once.
+    if (path[leg].end != endless && (coverage.later_from == 0 || coverage.later_from > path[leg].end))
+      coverage.later_from = path[leg].end;
+    break;
   }
-  if (next > first) coverage.until = size.start_of(next);
-  for (const StreamedTail& tail : contents.streamed) {
-    if (tail.segment == next)
-      coverage.until = size.start_of(next) + tail.covered;
-    else if (tail.segment > next && coverage.later_from == 0)
-      coverage.later_from = size.start_of(tail.segment);
-  }
+  coverage.until = std::max(at, head.start_lsn);
   return coverage;
 }
 
-WalCoverage wal_coverage(const BackupRepository& repository, const BackupHead& head, const CallContext& context) {
-  WalCoverage coverage = wal_coverage(read_timeline(repository.store, repository.system_identifier, head.timeline,
-                                                    SegmentSize(head.wal_segment_size), {}, context),
-                                      head);
-  for (const TimelineId timeline : list_timelines(repository.store, repository.system_identifier, context))
-    if (timeline > head.timeline) coverage.later_timelines.push_back(timeline);
-  return coverage;
+WalCoverage wal_coverage(const TimelineContents& contents, const BackupHead& head) {
+  return wal_coverage(head, {{head.timeline, head.start_lsn, endless}},
+                      [&](TimelineId) -> const TimelineContents& { return contents; });
 }
 
 void check_consistent(const WalCoverage& coverage, const BackupHead& head) {
@@ -56,55 +141,34 @@ void check_consistent(const WalCoverage& coverage, const BackupHead& head) {
 
 void check_wal_coverage(const BackupRepository& repository, const BackupHead& head, const RecoveryTarget& target,
                         const CallContext& context) {
-  const WalCoverage coverage = wal_coverage(repository, head, context);
+  const auto path = recovery_path(repository, head, target, context);
+  if (!path)
+    throw Error(ErrorKind::configuration, "timeline " + std::to_string(head.timeline) + " was left before backup " +
+                                              head.label + " was complete");
+  std::map<TimelineId, TimelineContents> timelines;
+  for (const TimelineLeg& leg : *path)
+    timelines.emplace(leg.timeline, read_timeline(repository.store, repository.system_identifier, leg.timeline,
+                                                  SegmentSize(head.wal_segment_size), {}, context));
+  const WalCoverage coverage =
+      wal_coverage(head, *path, [&](TimelineId timeline) -> const TimelineContents& { return timelines.at(timeline); });
   const std::string reachable = "With backup " + head.label + ", recovery reaches from LSN " +
                                 to_string(head.stop_lsn) + " to " + to_string(coverage.until) + ".";
   check_consistent(coverage, head);
   if (target.kind == RecoveryTarget::Kind::immediate) return;
+  const std::string where = " of timeline " + std::to_string(coverage.timeline);
   if (target.lsn) {
-    // What is on a later timeline is found by PostgreSQL, and by "dbops wal-get" if it is missing.
-    if (*target.lsn > coverage.until && (coverage.later_from != 0 || coverage.later_timelines.empty()))
+    if (*target.lsn > coverage.until)
       throw Error(ErrorKind::configuration,
-                  "WAL is missing between " + to_string(coverage.until) + " and the target " + to_string(*target.lsn),
+                  "WAL is missing between " + to_string(coverage.until) + where + " and the target " +
+                      to_string(*target.lsn),
                   reachable);
     return;
   }
   if (coverage.later_from != 0)
     throw Error(ErrorKind::configuration,
-                "WAL is missing between " + to_string(coverage.until) + " and " + to_string(coverage.later_from) +
-                    ", where the store has more of it",
+                "WAL is missing between " + to_string(coverage.until) + where + " and " +
+                    to_string(coverage.later_from) + ", where it goes on",
                 reachable + " Give --target-lsn within it, or use a later backup.");
-}
-
-bool is_on_history(const BackupRepository& repository, const BackupHead& head, const RecoveryTarget& target,
-                   const CallContext& context) {
-  if (target.timeline == "current") return true;
-  if (target.timeline.empty() && target.kind == RecoveryTarget::Kind::immediate) return true;
-  const auto history_of = [&](TimelineId timeline) {
-    const auto file = parse_wal_file_name(hex_field(timeline, 8) + ".history");
-    return repository.get(wal_file_key(*file), ObjectKind::wal_history, largest_history, context);
-  };
-  TimelineId wanted = head.timeline;
-  std::optional<Bytes> history;
-  if (target.timeline.empty() || target.timeline == "latest") {
-    // As PostgreSQL looks for it (findNewestTimeLine).
-    while (auto next = history_of(wanted + 1)) {
-      ++wanted;
-      history = std::move(next);
-    }
-  } else {
-    const auto [end, error] =
-        std::from_chars(target.timeline.data(), target.timeline.data() + target.timeline.size(), wanted);
-    if (error != std::errc() || end != target.timeline.data() + target.timeline.size())
-      throw Error(ErrorKind::configuration, "\"" + target.timeline + "\" is no timeline",
-                  "latest, current or a number.");
-    if (wanted != head.timeline) history = history_of(wanted);
-  }
-  if (wanted == head.timeline) return true;
-  if (!history) return false;
-  for (const TimelineSwitch& left : parse_timeline_history(as_text(*history), wanted))
-    if (left.timeline == head.timeline) return left.end >= head.stop_lsn;
-  return false;
 }
 
 } // namespace dbops::core

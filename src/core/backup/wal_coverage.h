@@ -3,36 +3,53 @@
 
 #include "core/backup/catalogue.h"
 #include "core/wal/catalogue.h"
+#include "core/wal/timeline_history.h"
 
+#include <functional>
 #include <optional>
 
 namespace dbops::core {
 
+// Part of a timeline that recovery goes along: to where the next one branches off.
+struct TimelineLeg {
+  TimelineId timeline = 0;
+  Lsn begin = 0, end = 0; // end of the last one: the greatest LSN
+};
+using RecoveryPath = std::vector<TimelineLeg>; // not empty
+
 struct WalCoverage {
-  Lsn until = 0;      // all WAL from the backup's start to here is there
-  Lsn later_from = 0; // first WAL behind a gap; 0: there is no gap
-  // Timelines that begin within what is covered, on which recovery to "latest" goes on.
-  std::vector<TimelineId> later_timelines = {};
+  Lsn until = 0;           // all WAL from the backup's start to here is there
+  Lsn later_from = 0;      // where there must be or is WAL behind a gap; 0: there is no gap
+  TimelineId timeline = 0; // on which `until` lies
 };
 
-// Of the backup's own timeline. Reads the list of its WAL.
-WalCoverage wal_coverage(const BackupRepository& repository, const BackupHead& head, const CallContext& context);
+// Of a timeline. Throws std::out_of_range for one that it does not know.
+using ContentsOf = std::function<const TimelineContents&(TimelineId)>;
 
-// The same of what was read of its timeline; later_timelines stays empty.
+// The way from the backup to the end of timeline `wanted` with these ancestors. Absent: the backup is not on it, or was
+// complete only after it was left.
+std::optional<RecoveryPath> recovery_path(const BackupHead& head, TimelineId wanted,
+                                          const std::vector<TimelineSwitch>& ancestors);
+// The one that the target's timeline names; reads history files. Throws what ObjectStore throws, Error(corrupt) for a
+// history file, and Error(configuration) for a timeline that is no number.
+std::optional<RecoveryPath> recovery_path(const BackupRepository& repository, const BackupHead& head,
+                                          const RecoveryTarget& target, const CallContext& context);
+
+// The ancestors of a timeline, oldest first. Absent: there is no history file.
+std::optional<std::vector<TimelineSwitch>> read_history(const BackupRepository& repository, TimelineId timeline,
+                                                        const CallContext& context);
+
+WalCoverage wal_coverage(const BackupHead& head, const RecoveryPath& path, const ContentsOf& contents_of);
+// On its own timeline alone.
 WalCoverage wal_coverage(const TimelineContents& contents, const BackupHead& head);
 
 // Throws Error(configuration) when WAL is missing between the backup's start and its stop.
 void check_consistent(const WalCoverage& coverage, const BackupHead& head);
 
 // Throws Error(configuration) when WAL is missing between the backup's start and the target, as far as can be told
-// before recovery: to its stop, to a target LSN, and for the other targets to the end of what is there. The message
-// says which range can be reached.
+// before recovery: to its stop, to a target LSN, and for the other targets to the end of what is there, over all
+// timelines on the way. The message says which range can be reached. Reads the lists of their WAL.
 void check_wal_coverage(const BackupRepository& repository, const BackupHead& head, const RecoveryTarget& target,
                         const CallContext& context);
-
-// Whether recovery from the backup can follow the target's timeline: another one may have left the backup's own before
-// the backup was complete. Throws what ObjectStore throws, and Error(corrupt) for a history file.
-bool is_on_history(const BackupRepository& repository, const BackupHead& head, const RecoveryTarget& target,
-                   const CallContext& context);
 
 } // namespace dbops::core

@@ -1,7 +1,6 @@
 #include "core/wal/catalogue.h"
 
 #include "core/base/bytes.h"
-#include "core/wal/restore_plan.h"
 
 #include <algorithm>
 #include <charconv>
@@ -27,6 +26,17 @@ std::optional<TimelineId> parse_timeline(std::string_view text) {
   return TimelineId(value);
 }
 
+std::vector<ChunkRange> united(std::vector<ChunkRange> chunks) {
+  std::ranges::sort(chunks, {}, &ChunkRange::from);
+  std::vector<ChunkRange> pieces;
+  for (const ChunkRange& chunk : chunks)
+    if (!pieces.empty() && chunk.from <= pieces.back().to)
+      pieces.back().to = std::max(pieces.back().to, chunk.to);
+    else
+      pieces.push_back(chunk);
+  return pieces;
+}
+
 // Takes the objects of a timeline in byte order, in which a segment comes right before its chunks.
 class TimelineReader {
  public:
@@ -42,13 +52,16 @@ class TimelineReader {
       take_chunk(id->number, *key.chunk, object);
     else if (key.file.kind == WalFileKind::segment)
       take_segment(id->number, object);
+    else if (key.file.kind == WalFileKind::partial)
+      contents_.partials.push_back(id->number);
   }
 
   // Ends the segment whose chunks are being collected.
   void flush() {
-    if (!chunks_.empty())
-      contents_.streamed.push_back(
-          {collecting_, plan_chunks(std::move(chunks_), std::uint32_t(size_.bytes())).covered, stored_});
+    if (auto pieces = united(std::move(chunks_)); !pieces.empty()) {
+      const std::uint32_t covered = pieces.front().from == 0 ? pieces.front().to : 0;
+      contents_.streamed.push_back({collecting_, covered, stored_, std::move(pieces)});
+    }
     chunks_.clear();
     stored_ = {};
   }

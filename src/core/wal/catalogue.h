@@ -21,13 +21,17 @@ struct StreamedTail {
   SegmentNumber segment = 0;
   std::uint32_t covered = 0; // contiguous bytes from its start
   WallTime stored = {};      // the last chunk, by the store's clock
+  // All that there is of it, ascending, without overlaps. The first one need not begin at 0: what lies before the
+  // timeline's beginning is the parent's.
+  std::vector<ChunkRange> pieces = {};
 };
 
 struct TimelineContents {
   TimelineId timeline = 0;
   bool has_history = false;
-  std::vector<SegmentRange> ranges = {};   // ascending; what lies between two is missing
-  std::vector<StreamedTail> streamed = {}; // segments of which there are only chunks, ascending
+  std::vector<SegmentRange> ranges = {};    // ascending; what lies between two is missing
+  std::vector<StreamedTail> streamed = {};  // segments of which there are only chunks, ascending
+  std::vector<SegmentNumber> partials = {}; // last segment of a timeline that ended by a promotion
   std::uint64_t objects = 0, bytes = 0;
 };
 
