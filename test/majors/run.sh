@@ -52,7 +52,9 @@ inside() {
   shift
   unshare --mount --pid --fork --kill-child -- bash -c '
     folder=$1; shift
-    mount -t proc proc "$folder/proc" && mount -t tmpfs -o mode=1777 tmpfs "$folder/dev/shm" || echo "no mounts: going on without"
+    mount -t proc proc "$folder/proc" && mount -t tmpfs -o mode=1777 tmpfs "$folder/dev/shm" &&
+      mount -t devpts -o newinstance,ptmxmode=0666 devpts "$folder/dev/pts" && mount --bind "$folder/dev/pts/ptmx" "$folder/dev/ptmx" ||
+      echo "no mounts: going on without"
     exec chroot "$folder" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive \
       ${http_proxy:+http_proxy="$http_proxy"} "$@"' bash "$folder" "$@" </dev/null
 }
@@ -64,7 +66,7 @@ complete_folder() { # complete_folder MAJOR FOLDER
   local wanted
   wanted=$(packages "$1")
   # shellcheck disable=SC2086
-  if chroot "$2" dpkg-query -W -f='${db:Status-Status}\n' $wanted 2>&1 | grep -qvx installed; then
+  if { chroot "$2" dpkg-query -W -f='${db:Status-Status}\n' $wanted 2>&1 || true; } | grep -qvx installed; then
     cp -L /etc/resolv.conf "$2/etc/resolv.conf" 2>/dev/null || true
     mkdir -p "$2/etc/postgresql-common/createcluster.d"
     echo "create_main_cluster = false" >"$2/etc/postgresql-common/createcluster.d/none.conf"

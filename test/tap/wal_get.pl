@@ -184,14 +184,7 @@ my @spool = ('--spool-dir', $place);
 sub spooled { my ($segment) = @_; return (glob "$place/dbops-*/*/$segment")[0]; }
 
 is_status(0, 'a first segment', get($segments[0], @spool));
-# Each request is another chance, as in a recovery: where no process could be had, or it had waited for work for too long.
-for my $try (1 .. 4)
-{
-	last if wait_for { spooled($segments[4]) };
-	diag "nothing was fetched ahead: " . join(' ', prefetchers(), glob("$place/dbops-*/*"), glob("$place/dbops-*/*/*"), `df -k "$place"`, `uptime`);
-	get($segments[0], @spool);
-}
-ok(!!spooled($segments[4]), 'those behind it are fetched ahead');
+ok(wait_for { spooled($segments[4]) }, 'those behind it are fetched ahead');
 is(scalar(prefetchers()), 1, 'by one process');
 rename $cluster, "$cluster.away";
 is_status(0, 'the next one needs no store', get($segments[1], @spool));
@@ -220,6 +213,17 @@ ok(wait_for { !spooled($segments[4]) }, 'what was passed is removed');
 }
 ok((wait_for { !prefetchers() } 60), 'the process ends by itself');
 is(join(' ', glob "$place/dbops-*/*"), '', 'and leaves nothing');
+
+# In a container whose shell was started from outside nobody there leads the session.
+SKIP:
+{
+	skip 'no process namespaces here', 1 if system('unshare -Urmpf --mount-proc true 2>/dev/null') != 0;
+	my $other = File::Temp::tempdir(CLEANUP => 1);
+	my $script = 'spool=$1 segment=$2; shift 2; "$@" || exit 8; for i in $(seq 600); do ls "$spool"/dbops-*/*/$segment 2>/dev/null && exit 0; sleep 0.1; done; exit 9';
+	IPC::Run::run([ qw(unshare -Urmpf --mount-proc sh -c), $script, 'sh', $other, $segments[4], $ENV{DBOPS_CLI}, 'wal-get', '--store', $store->{url},
+			'--system-identifier', $identifier, '--spool-dir', $other, $segments[0], "$place/got" ], '<', \undef, '>', \my $out, '2>', \my $err);
+	is($? >> 8, 0, 'in a container, too, segments are fetched ahead') or diag $err;
+}
 
 # --- recovery ----------------------------------------------------------------------------------------------------------
 

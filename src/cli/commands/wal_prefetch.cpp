@@ -125,13 +125,13 @@ void start_prefetch(const WalPrefetchCommand& command) {
                                      "--spool-dir=" + command.spool.base(),
                                      "--spool-size=" + std::to_string(command.spool.size),
                                      "--recovery=" + std::to_string(command.recovery),
-                                     "--recovery-started=" + command.recovery_started,
                                      command.key,
                                      command.segment,
                                      std::to_string(command.segment_size)};
   const auto add = [&](const char* option, const std::string& value) {
     if (!value.empty()) arguments.push_back(std::string(option) + "=" + value);
   };
+  add("--recovery-started", command.recovery_started); // none: the session began outside of this container
   add("--store", command.stores.store);
   add("--offsite-store", command.stores.offsite_store);
   add("--key-file", command.stores.key_file);

@@ -219,7 +219,8 @@ void warn_about(const CheckedInput& checked, const Request& request, Plan& plan)
     const Rows unindexed = ask_catalog(
         "SELECT c.conname, c.conrelid::regclass::text FROM pg_catalog.pg_constraint c WHERE c.contype = 'f'"
         " AND c.confrelid = $1::oid AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.conrelid"
-        " AND i.indisvalid AND i.indpred IS NULL AND i.indkey[0] = ANY (c.conkey))",
+        " AND i.indisvalid AND i.indpred IS NULL AND i.indkey[0] = ANY (c.conkey))"
+        " ORDER BY c.conrelid::regclass::text COLLATE \"C\", c.conname",
         {to_text(request.target)});
     // Read without their lock: a preview must not keep anybody from placing one.
     const Rows holds =
