@@ -26,6 +26,7 @@ CORE_SOURCES = \
 	src/core/backup/pins.cpp \
 	src/core/backup/recovery_window.cpp \
 	src/core/backup/region_map.cpp \
+	src/core/backup/relation_names.cpp \
 	src/core/backup/summary.cpp \
 	src/core/base/allocator.cpp \
 	src/core/base/bytes.cpp \
@@ -118,6 +119,7 @@ CORE_TOOL_SOURCES = \
 	src/core/backup/restore_run.cpp \
 	src/core/backup/restore_worker.cpp \
 	src/core/backup/retention.cpp \
+	src/core/backup/stored_file.cpp \
 	src/core/backup/verify.cpp \
 	src/core/backup/verify_checkpoint.cpp \
 	src/core/backup/verify_wal.cpp \

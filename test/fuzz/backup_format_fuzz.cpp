@@ -3,6 +3,7 @@
 #include "core/backup/evidence.h"
 #include "core/backup/manifest.h"
 #include "core/backup/region_map.h"
+#include "core/backup/relation_names.h"
 #include "core/backup/summary.h"
 #include "core/base/error.h"
 
@@ -53,6 +54,19 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     for (const SummaryEntry& entry : decode_summary(bytes))
       size_of_all += entry.name.size() + entry.content.size();
     if (size_of_all > bytes.size()) __builtin_trap();
+  });
+  survives([&] {
+    Bytes page(bytes.begin(), bytes.end());
+    page.resize(block_size);
+    const Bytes map = from_hex("17275900"
+                               "01000000"
+                               "eb040000"
+                               "eb040000"); // pg_class in "1259"
+    RelationNames names([&](const std::string& path, const std::function<void(ByteView)>& sink) {
+      sink(path.ends_with(".map") ? ByteView(map) : ByteView(page));
+      return true;
+    });
+    names.describe("base/5/16384");
   });
   survives([&] { decode_drill(as_text(bytes)); });
   survives([&] { decode_verification(as_text(bytes)); });

@@ -131,7 +131,7 @@ close $file;
 $node->start;
 my $corrupt = Backup::take($node, $store, status => 1, what => 'a backup of a corrupt server ends with 1');
 is($corrupt->{damaged_blocks}, 1, 'one page is wrong');
-like($corrupt->{messages}, qr/\Q$path\E", fork main, block 11/, 'it is named');
+like($corrupt->{messages}, qr/relation public\.account of database postgres, "\Q$path\E", fork main, block 11/, 'it is named');
 
 # --- damage in the store ------------------------------------------------------------------------------------------------
 my $verify = Backup::dbops('verify', '--deep', Backup::store_options($store));
@@ -145,7 +145,7 @@ close $file;
 is(Backup::dbops('verify', Backup::store_options($store))->{status}, 0, 'which is not seen by looking at sizes');
 $verify = Backup::dbops('verify', '--deep', Backup::store_options($store));
 is($verify->{status}, 1, 'but by reading');
-like($verify->{out}, qr/$first->{label}: ".*", fork \w+, block \d+/, 'what it means is named');
+like($verify->{out}, qr/$first->{label}: relation public\.account(_pkey)? of database postgres, ".*", fork \w+, block \d+/, 'what it means is named');
 Backup::restore('damaged', $store, status => 2, arguments => [ '-b', $first->{label} ]);
 my $mended = Backup::take($node, $store, status => 1, what => 'the next backup');
 cmp_ok($mended->{new_blocks}, '>', 0, 'stores again what was damaged');

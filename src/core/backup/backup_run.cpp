@@ -6,7 +6,9 @@
 #include "core/backup/damaged_packs.h"
 #include "core/backup/file_list_writer.h"
 #include "core/backup/file_walk.h"
+#include "core/backup/relation_names.h"
 #include "core/base/error.h"
+#include "core/base/file.h"
 #include "core/base/thread_pool.h"
 #include "core/wal/cluster_identity.h"
 
@@ -15,6 +17,7 @@
 #include <algorithm>
 #include <charconv>
 #include <condition_variable>
+#include <fcntl.h>
 #include <mutex>
 
 namespace dbops::core {
@@ -63,6 +66,23 @@ std::optional<std::uint32_t> tablespace_of(const FileEntry& entry) {
   return error == std::errc() && end == name.data() + name.size() ? std::optional(oid) : std::nullopt;
 }
 
+// False: it is not there, or cannot be read.
+bool read_in_pieces(const std::filesystem::path& path, const std::function<void(ByteView)>& sink) {
+  constexpr std::size_t piece = 1 << 20;
+  try {
+    const auto file = File::open_if_exists(path, O_RDONLY);
+    if (!file) return false;
+    Bytes buffer(piece);
+    for (std::uint64_t at = 0;; at += piece) {
+      const std::size_t length = file->read_at(at, buffer);
+      sink(ByteView(buffer).first(length));
+      if (length < piece) return true;
+    }
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 } // namespace
 
 struct BackupRun::State {
@@ -91,6 +111,7 @@ struct BackupRun::State {
   Throttle throttle;
   BackupShared shared;
   std::vector<Lane> lanes;
+  std::optional<RelationNames> names; // of the server
   std::optional<FileListWriter> files;
 
   std::mutex mutex;
@@ -278,7 +299,8 @@ void BackupRun::State::complete(Pending& file) {
   if (!entry.damaged.empty() && log)
     for (const std::uint32_t block : entry.damaged) {
       const auto relation = parse_relation_file(entry.path);
-      log({LogLevel::warning, "page checksum mismatch: \"" + entry.path + "\", " +
+      const std::string name = names->describe(entry.path);
+      log({LogLevel::warning, "page checksum mismatch: " + name + (name.empty() ? "\"" : ", \"") + entry.path + "\", " +
                                   (relation ? "fork " + std::string(to_string(relation->fork)) + ", " : std::string()) +
                                   "block " +
                                   std::to_string((relation ? relation->segment * relation_segment_pages : 0) + block)});
@@ -367,6 +389,9 @@ void BackupRun::State::copy(const BackupStart& start, const CallContext& context
       clock.sleep_for(hold_pause, stop.get_token());
   };
   make_lanes();
+  names.emplace([&root = start.data_directory](const std::string& path, const std::function<void(ByteView)>& sink) {
+    return read_in_pieces(root / path, sink);
+  });
   const Bytes control = read_control_file(start.data_directory);
   WalkOptions walk{.data_directory = start.data_directory,
                    .tablespace_version_directory = "PG_" + std::to_string(start.server_version / 10000) + "_" +

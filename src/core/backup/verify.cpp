@@ -6,7 +6,9 @@
 #include "core/backup/file_rules.h"
 #include "core/backup/pack_reader.h"
 #include "core/backup/region_map.h"
+#include "core/backup/relation_names.h"
 #include "core/backup/restore_run.h"
+#include "core/backup/stored_file.h"
 #include "core/backup/verify_checkpoint.h"
 #include "core/backup/verify_wal.h"
 #include "core/backup/wal_coverage.h"
@@ -272,14 +274,29 @@ class Verification {
     for (const BackupHead& head : heads_)
       guarded(head.label, [&] {
         FileListReader files(repository_, head.label, head.file_parts);
+        RelationNames names([&](const std::string& path, const std::function<void(ByteView)>& sink) {
+          return read_whole(head, path, sink);
+        });
         while (const auto entry = files.next(context_)) {
           stop_if_wanted();
-          name_damage(head, *entry);
+          name_damage(head, *entry, names);
         }
       });
   }
 
-  void name_damage(const BackupHead& head, const FileEntry& entry) {
+  // False: the backup does not have it, or its maps cannot be read.
+  bool read_whole(const BackupHead& head, const std::string& path, const std::function<void(ByteView)>& sink) {
+    try {
+      const auto file = find_stored_file(repository_, head, path, context_);
+      if (file) read_stored_file(*file, reader_, maps_, sink, context_);
+      return file.has_value();
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::corrupt && error.kind() != ErrorKind::not_found) throw;
+      return false;
+    }
+  }
+
+  void name_damage(const BackupHead& head, const FileEntry& entry, RelationNames& names) {
     std::string ranges;
     std::size_t count = 0;
     const auto relation = parse_relation_file(entry.path);
@@ -292,7 +309,8 @@ class Verification {
       }
     if (count == 0) return;
     if (count > most_ranges) ranges += " and more";
-    report(head.label, "\"" + entry.path + "\"" +
+    const std::string name = names.describe(entry.path);
+    report(head.label, name + (name.empty() ? "" : ", ") + "\"" + entry.path + "\"" +
                            (relation ? ", fork " + std::string(to_string(relation->fork)) : std::string()) +
                            ", block " + ranges);
   }

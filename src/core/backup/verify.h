@@ -26,7 +26,7 @@ constexpr const char* wal_damage = "WAL";
 
 struct Damage {
   std::string backup; // label, or wal_damage
-  std::string what;   // for people: file and blocks, or the object
+  std::string what;   // for people: relation, file, fork and blocks, or the object
 };
 
 struct VerifyResult {
