@@ -175,7 +175,7 @@ CREATE FUNCTION dbops.adopt_migrations(tool text DEFAULT NULL, project text DEFA
   RETURNS TABLE (script text, version text, description text, state text, note text)
   AS 'MODULE_PATHNAME', 'dbops_adopt_migrations' LANGUAGE C;
 COMMENT ON FUNCTION dbops.adopt_migrations(text, text, jsonb, regclass) IS
-  'Take over the history that flyway, liquibase, alembic or sqitch has written into an empty project: under that tool''s own lock, its tables stay as they are. Files as in dbops.validate_migrations, with raw_checksum (of all bytes) for histories of Flyway 3, are compared with the checksums that were applied. Returns each entry: verified, adopted (nothing to compare), no file, differs, skipped. Raises 55P03 when that tool is at work, 55000 when the project is not empty or a migration has failed.';
+  'Take over the history that flyway, liquibase, alembic or sqitch has written into an empty project: under that tool''s own lock, its tables stay as they are. Files as in dbops.validate_migrations, with raw_checksum (of all bytes) for histories of Flyway 3, are compared with the checksums that were applied; scripts of sqitch as script and sha1. Returns each entry: verified, adopted (nothing to compare), no file, differs, skipped. Raises 55P03 when that tool is at work, 55000 when the project is not empty or a migration has failed.';
 
 -- What the schema looked like when the migrations of a project were last applied.
 CREATE TABLE dbops.migration_schema (

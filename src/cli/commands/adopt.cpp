@@ -3,11 +3,13 @@
 #include "cli/exit_status.h"
 #include "cli/json.h"
 #include "cli/terminal.h"
+#include "core/crypto/hash.h"
 #include "core/migrate/checksum.h"
 
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <filesystem>
 
 namespace dbops::cli {
 
@@ -26,14 +28,32 @@ Json describe(const MigrationFiles& files) {
   return list;
 }
 
+// The scripts of a sqitch project, where there are some. It names them by SHA-1 of their bytes.
+Json describe_scripts(const std::vector<std::string>& directories) {
+  namespace fs = std::filesystem;
+  Json list = Json::array();
+  for (const std::string& directory : directories) {
+    std::error_code missing;
+    if (!fs::is_directory(fs::path(directory) / "deploy", missing)) continue;
+    for (const auto& entry : fs::recursive_directory_iterator(fs::path(directory) / "deploy"))
+      if (entry.is_regular_file() && entry.path().extension() == ".sql")
+        list.push_back({{"script", fs::relative(entry.path(), directory).generic_string()},
+                        {"sha1", core::sha1_hex(core::as_bytes(read_sql_file(entry.path().string())))}});
+  }
+  return list;
+}
+
 } // namespace
 
 int adopt(const MigrationCommand& command, const ConnectionSettings& settings) {
   Connection connection = Connector(settings).connect();
-  // Only Flyway's files can be compared; the others' need not be there.
+  // Flyway's and sqitch's files can be compared; the others' need not be there.
   Json files = Json::array();
   const bool compare = !command.from || *command.from == "flyway";
-  if (compare) files = describe(MigrationFiles(command.files));
+  if (compare)
+    files = describe(MigrationFiles(command.files));
+  else if (*command.from == "sqitch")
+    files = describe_scripts(command.files.directories);
   const Result result = connection.execute(
       "SELECT script, version, description, state, note FROM dbops.adopt_migrations($1::pg_catalog.text, "
       "$2::pg_catalog.text, $3::pg_catalog.jsonb, $4::pg_catalog.regclass)",

@@ -80,6 +80,14 @@ Digest hmac_sha256(ByteView key, ByteView bytes) {
   return mac.finish();
 }
 
+std::string sha1_hex(ByteView bytes) {
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+  unsigned int size = 0;
+  if (EVP_Digest(bytes.data(), bytes.size(), digest.data(), &size, EVP_sha1(), nullptr) != 1)
+    throw std::runtime_error("SHA-1 cannot be computed");
+  return to_hex(std::as_bytes(std::span(digest.data(), size)));
+}
+
 std::string to_base64(ByteView bytes) {
   std::string text((bytes.size() + 2) / 3 * 4 + 1, '\0');
   const int length = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text.data()), raw(bytes), int(bytes.size()));

@@ -1,4 +1,4 @@
-// SHA-256 and HMAC-SHA-256 (OpenSSL).
+// SHA-256, HMAC-SHA-256, SHA-1 (OpenSSL).
 #pragma once
 
 #include "core/base/bytes.h"
@@ -43,6 +43,9 @@ class HmacSha256 {
 
 Digest sha256(ByteView bytes);
 Digest hmac_sha256(ByteView key, ByteView bytes);
+
+// In hexadecimal digits. Only for names that other tools have given by it: it protects from nothing.
+std::string sha1_hex(ByteView bytes);
 
 // Base 64 with padding (RFC 4648), as HTTP checksum headers carry it.
 std::string to_base64(ByteView bytes);

@@ -258,7 +258,39 @@ std::vector<Adopted> read_alembic(const Source& source) {
   return rows;
 }
 
-std::vector<Adopted> read_sqitch(const Source& source) {
+// SHA-1 by the path of the script.
+using Scripts = std::map<std::string, std::string>;
+
+Scripts read_scripts(const std::string& text) {
+  const nlohmann::json files = nlohmann::json::parse(text);
+  Scripts read;
+  if (!files.is_array()) throw SqlError(ERRCODE_INVALID_PARAMETER_VALUE, "files must be an array");
+  for (const nlohmann::json& file : files)
+    if (file.is_object() && file.contains("script") && file["script"].is_string() && file.contains("sha1") &&
+        file["sha1"].is_string())
+      read.emplace(file["script"].get<std::string>(), file["sha1"].get<std::string>());
+  return read;
+}
+
+// A change that was reworked has its older scripts under change@tag.
+void compare(Adopted& row, const std::string& change, const std::string& hash, const Scripts& scripts) {
+  bool found = false;
+  for (auto script = scripts.lower_bound("deploy/" + change); script != scripts.end(); ++script) {
+    const std::string rest = script->first.substr(std::min(script->first.size(), change.size() + 7));
+    if (!script->first.starts_with("deploy/" + change)) break;
+    if (rest != ".sql" && !(rest.starts_with("@") && rest.ends_with(".sql"))) continue;
+    found = true;
+    if (script->second != hash) continue;
+    row.script = script->first;
+    row.state = "verified";
+    return;
+  }
+  row.state = found ? "differs" : "no file";
+  row.note =
+      found ? "the script is another one than was deployed (" + hash + ")" : "there is no such file: not compared";
+}
+
+std::vector<Adopted> read_sqitch(const Source& source, const Scripts& scripts) {
   if (!try_advisory_lock(75474063)) locked("sqitch");
   lock_table(source, "EXCLUSIVE", "sqitch");
   const Rows found =
@@ -275,6 +307,7 @@ std::vector<Adopted> read_sqitch(const Source& source) {
     row.imported_from = "sqitch " + found.text(i, 3) + (found.is_null(i, 4) ? "" : " script " + found.text(i, 4));
     row.state = "adopted";
     row.note = found.text(i, 2);
+    if (!scripts.empty() && !found.is_null(i, 4)) compare(row, found.text(i, 1), found.text(i, 4), scripts);
     rows.push_back(std::move(row));
   }
   return rows;
@@ -361,7 +394,7 @@ void adopt(FunctionCallInfo fcinfo) {
   const std::vector<Adopted> rows = *tool == "flyway"      ? read_flyway(source, read_files(*files))
                                     : *tool == "liquibase" ? read_liquibase(source)
                                     : *tool == "alembic"   ? read_alembic(source)
-                                                           : read_sqitch(source);
+                                                           : read_sqitch(source, read_scripts(*files));
   int rank = 0;
   for (const Adopted& row : rows) {
     record(project, ++rank, row);

@@ -1,0 +1,1 @@
+ALTER TABLE flipr.users ADD COLUMN IF NOT EXISTS name text;

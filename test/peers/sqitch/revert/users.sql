@@ -1,0 +1,1 @@
+ALTER TABLE flipr.users DROP COLUMN name;

@@ -1,0 +1,1 @@
+SELECT name FROM flipr.users WHERE false;

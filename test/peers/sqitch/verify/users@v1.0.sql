@@ -1,0 +1,1 @@
+SELECT id FROM flipr.users WHERE false;
