@@ -53,6 +53,30 @@ is("@status", join(' ', (0) x 20), 'twenty runners at once end well') or diag ma
 is($node->safe_psql('postgres', 'SELECT count(*), count(DISTINCT n) FROM counted'), '15|15', 'each migration took effect once');
 is(history('many'), join(', ', map { "$_ true" } 1 .. 15), 'in order');
 
+# --- twenty at once, some of them killed: clients, their sessions, the server ----------------------------------------------
+sub applied { return "SELECT count(*) >= $_[1] FROM dbops.migration_history WHERE project = '$_[0]'"; }
+my $killed = directory('killed', map { ("V${_}__x.sql" => "CREATE TABLE killed_$_ (x int);\nINSERT INTO counted VALUES (1000 + $_);\nSELECT pg_sleep(0.1);\n") } 1 .. 30);
+@runs = map { migrate('killed', $killed) } 1 .. 20;
+for my $victim (0 .. 5)
+{
+	ok(Dbops::wait_for($node, applied('killed', 2 * $victim + 1), 't'), 'they are at work');
+	if ($victim % 2) { $node->safe_psql('postgres', "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%apply_migration%' AND state = 'active' AND pid <> pg_backend_pid()"); }
+	else { $runs[$victim]{run}->kill_kill; }
+}
+ok(Dbops::wait_for($node, applied('killed', 15), 't'), 'they go on');
+$node->stop('immediate');
+finish($_) for @runs;
+$node->start;
+my $rest = $node->safe_psql('postgres', "SELECT 30 - count(*) FROM dbops.migration_history WHERE project = 'killed'");
+note "the server was killed with $rest migrations to go";
+is($node->safe_psql('postgres', 'SELECT (SELECT count(*) FROM counted WHERE n > 1000) - (SELECT count(*) FROM dbops.migration_history WHERE project = \'killed\')'), 0, 'what is recorded took effect, and nothing else');
+@runs = map { migrate('killed', $killed) } 1 .. 20;
+@status = map { (finish($_))[0] } @runs;
+is("@status", join(' ', (0) x 20), 'twenty new ones end well') or diag map { $_->{out} } @runs;
+is($node->safe_psql('postgres', 'SELECT count(*), count(DISTINCT n) FROM counted WHERE n > 1000'), '30|30', 'each migration took effect once');
+is(history('killed'), join(', ', map { "$_ true" } 1 .. 30), 'in order, each recorded once');
+is($node->safe_psql('postgres', "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"), 0, 'no lock is left');
+
 # --- a lock that is not to be had -------------------------------------------------------------------------------------------
 $node->safe_psql('postgres', 'CREATE TABLE busy (x int); INSERT INTO busy VALUES (1)');
 my $holder = $node->background_psql('postgres');
@@ -111,7 +135,7 @@ my $orphan = directory('orphan', 'V1__x.sql' => "CREATE INDEX CONCURRENTLY orpha
 ($writer, $run) = block_and_start('INSERT INTO orphan VALUES (1)', 'orphan', $orphan);
 $run->{run}->kill_kill;
 my $second = migrate('orphan', $orphan);
-sleep 1;
+ok(Dbops::wait_for($node, "SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE '%dbops.apply_migration%' AND pid <> pg_backend_pid()", 't'), 'the second runner is there');
 is($node->safe_psql('postgres', "SELECT count(*) FROM pg_index WHERE indrelid = 'orphan'::regclass"), 1, 'the second runner does not build beside the first');
 $writer->query_safe('COMMIT');
 is((finish($second))[0], 0, 'it goes on when the first has built') or diag $second->{out};
@@ -158,7 +182,7 @@ INI
 	for (1 .. 5)
 	{
 		my $pooled_run = { out => '' };
-		for my $try (1 .. 100) { last if -S "$socket/.s.PGSQL.$port"; sleep 0.1; }
+		for my $try (1 .. 600) { last if -S "$socket/.s.PGSQL.$port"; sleep 0.1; }
 		$pooled_run->{run} = start([ $ENV{DBOPS_CLI}, '--dbname', "host=$socket port=$port dbname=postgres user=$user", 'migrate', '--dir', $pooled, '--project', 'pooled' ],
 			'<', \undef, '>&', \$pooled_run->{out}, IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
 		push @pooled_runs, $pooled_run;

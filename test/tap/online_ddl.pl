@@ -3,7 +3,6 @@ use strict;
 use warnings;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(sleep);
 use Dbops;
 
 my $node = Dbops::node('online_ddl', conf => "max_worker_processes = 20\nmax_prepared_transactions = 5\nautovacuum = off\ndbops.max_workers = 8\n");
@@ -155,12 +154,20 @@ sql('UPDATE t SET dup = id');
 $job = succeeds(q{create_index('t', 'dup', name => 'leftover', is_unique => true)}, 'the same definition: built anew');
 like(statements($job), qr/^DROP INDEX CONCURRENTLY public.leftover\nCREATE/, 'after the leftover was dropped');
 
+# Only who is at it for longer than the lock_timeout (seconds) is waited for before a try, and named.
+sub grown_old
+{
+	my ($pid, $seconds) = @_;
+	ok(Dbops::wait_for($node, "SELECT clock_timestamp() - xact_start > interval '$seconds s' FROM pg_stat_activity WHERE pid = $pid", 't'), "the transaction is older than $seconds s");
+	return;
+}
+
 # --- somebody holds the table ----------------------------------------------------------------------------------------------------
 sql('CREATE TABLE held (x int, y int); INSERT INTO held SELECT i, i FROM generate_series(1, 100) i');
 my $holder = $node->background_psql('postgres');
 $holder->query_safe("SET application_name = 'reporter'; BEGIN; SELECT count(*) FROM held");
 my $holder_pid = $holder->query_safe('SELECT pg_backend_pid()');
-sleep 1.2;
+grown_old($holder_pid, 1);
 $job = job("set_not_null('held', 'x', lock_timeout => '1 s')");
 ok(Dbops::wait_for($node, "SELECT waiting_for ~ 'ACCESS EXCLUSIVE held up by process $holder_pid .*reporter' FROM dbops.progress WHERE job_id = $job", 't'), 'who holds the table is named');
 is(sql("SELECT count(*) FROM pg_locks WHERE relation = 'held'::regclass AND NOT granted"), 0, 'nobody queues behind the job');
@@ -168,7 +175,7 @@ is(sql('SELECT count(*) FROM held'), 100, 'the application goes on');
 $holder->query_safe('COMMIT');
 is(Dbops::wait_job($node, $job), 'succeeded', 'when it has ended, the job goes on');
 $holder->query_safe('BEGIN; SELECT count(*) FROM held');
-sleep 0.5;
+grown_old($holder_pid, 0.2);
 my $was = catalog();
 $job = job("add_check('held', 'x > 0', lock_timeout => '0.2 s', give_up_after => '1 s')");
 is(Dbops::wait_job($node, $job), 'failed', 'give_up_after');
@@ -177,7 +184,7 @@ is(catalog(), $was, 'and has changed nothing');
 $holder->query_safe('COMMIT');
 # A prepared transaction, which has no process.
 sql("BEGIN; SELECT count(*) FROM held; PREPARE TRANSACTION 'forgotten'");
-sleep 0.5;
+ok(Dbops::wait_for($node, "SELECT clock_timestamp() - prepared > interval '0.2 s' FROM pg_prepared_xacts", 't'), 'it is older than the lock_timeout');
 $job = job("add_check('held', 'x > 0', lock_timeout => '0.2 s')");
 ok(Dbops::wait_for($node, "SELECT waiting_for ~ 'prepared transaction ''forgotten''' FROM dbops.progress WHERE job_id = $job", 't'), 'a prepared transaction is named');
 sql("COMMIT PREPARED 'forgotten'");
@@ -267,7 +274,7 @@ sql('DROP FUNCTION array_length(text[], integer)');
 
 # The table is exchanged for another while the job waits for its lock.
 $holder->query_safe('BEGIN; SELECT count(*) FROM swap');
-sleep 0.5;
+grown_old($holder_pid, 0.2);
 $job = job("add_check('swap', 'x > 0', name => 'positive', lock_timeout => '0.2 s')");
 ok(Dbops::wait_for($node, "SELECT waiting_for ~ 'ACCESS EXCLUSIVE held up by' FROM dbops.progress WHERE job_id = $job", 't'), 'a job waits for its table');
 $holder->query_safe('ALTER TABLE swap RENAME TO swap_old; ALTER TABLE swap_new RENAME TO swap; COMMIT');
@@ -275,7 +282,7 @@ is(Dbops::wait_job($node, $job), 'succeeded', 'it goes on');
 is(sql("SELECT string_agg(conrelid::regclass::text, ' ') FROM pg_constraint WHERE conname = 'positive'"), 'swap_old', 'with the table that was meant');
 # A constraint of the same name that is not the same.
 $holder->query_safe('BEGIN; SELECT count(*) FROM swap_old');
-sleep 0.5;
+grown_old($holder_pid, 0.2);
 $job = job("add_check('swap_old', 'x > -1', name => 'taken', lock_timeout => '0.2 s')");
 ok(Dbops::wait_for($node, "SELECT waiting_for ~ 'ACCESS EXCLUSIVE held up by' FROM dbops.progress WHERE job_id = $job", 't'), 'a job waits again');
 $holder->query_safe('ALTER TABLE swap_old ADD CONSTRAINT taken CHECK (x < 1000000); COMMIT');
@@ -287,7 +294,7 @@ sql('CREATE TABLE many (k int) PARTITION BY LIST (k)');
 sql("CREATE TABLE many_$_ PARTITION OF many FOR VALUES IN ($_)") for 1 .. 3;
 my @readers = map { my $reader = $node->background_psql('postgres'); $reader->query_safe("BEGIN; SELECT count(*) FROM many_$_"); $reader } 1 .. 3;
 $job = job("add_check('many', 'k > 0', name => 'positive_k', lock_timeout => '1 s')");
-sleep 1.5;
+ok(Dbops::wait_for($node, "SELECT waiting_for ~ 'ACCESS EXCLUSIVE held up by process' FROM dbops.progress WHERE job_id = $job", 't'), 'partitions that are read are waited for');
 is(sql("SELECT count(*) FROM dbops.ddl_steps WHERE job_id = $job AND state = 'done'"), 0, 'while they are read, nothing is done');
 is(sql('SET lock_timeout = 0; SELECT count(*) FROM many'), 0, 'and the application goes on');
 for my $reader (@readers) { $reader->query_safe('COMMIT'); $reader->quit; }
