@@ -18,6 +18,7 @@ CREATE TABLE t (id integer PRIMARY KEY, customer integer, at timestamptz DEFAULT
 INSERT INTO t SELECT i, i % 10 FROM generate_series(1, 1000) i;
 
 -- What is refused changes nothing
+SELECT refused('SELECT dbops.hold(0::oid::regclass, NULL, ''x'')');
 SELECT refused('SELECT dbops.hold(NULL, NULL, ''x'')');
 SELECT refused('SELECT dbops.hold(''t'')');
 SELECT refused('SELECT dbops.hold(''t'', NULL, ''  '')');

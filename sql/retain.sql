@@ -24,6 +24,7 @@ INSERT INTO events VALUES (0, NULL, NULL, NULL, 'never'), (-1, 'infinity', 'infi
 
 -- What is refused changes nothing
 SELECT refused('SELECT dbops.retain(NULL, ''at'', ''1 day'', ''@daily'')');
+SELECT refused('SELECT dbops.retain(0::oid::regclass, ''at'', ''1 day'', ''@daily'')');
 SELECT refused('SELECT dbops.retain(''events'', NULL, ''1 day'', ''@daily'')');
 SELECT refused('SELECT dbops.retain(''events'', ''at'', NULL, ''@daily'')');
 SELECT refused('SELECT dbops.retain(''events'', ''at'', ''1 day'', NULL)');

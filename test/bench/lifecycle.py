@@ -86,8 +86,7 @@ class Bench:
         """Seconds from the start of the rule's run to its end; without the pauses between batches that are the default."""
         rule = self.server.sql(f"SELECT rule FROM dbops.retain({call}, max_share => NULL, nice_ratio => 0)")
         start = time.time()
-        job = self.server.sql(f"SELECT dbops.run_retention({rule})")
-        self.server.sql(f"CALL dbops.wait({job})")
+        self.server.sql(f"SELECT dbops.run_retention({rule}) AS job \\gset\nCALL dbops.wait(:job);")
         end = time.time()
         self.server.sql(f"SELECT dbops.unretain({rule})")
         return start, end

@@ -19,6 +19,19 @@ ok(Dbops::wait_for($node, 'SELECT count(*) FROM log', 5), 'then the others run')
 is(sql("SELECT string_agg(what, ' ' ORDER BY n) FROM log"), '1000 7 5 0 -3', 'the highest priority first');
 sql("SELECT dbops.unschedule(name) FROM dbops.schedules");
 
+# --- many that are due at once: each is found without reading the others -----------------------------------------------------------
+my $read = "SELECT sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0)) FROM pg_stat_all_tables WHERE relid IN ('dbops.job'::regclass, 'dbops.schedule'::regclass)";
+sql(q{SELECT dbops.schedule('first of all', '@yearly', $$SELECT pg_sleep(2)$$); SELECT dbops.run_now('first of all')});
+ok(Dbops::wait_for($node, "SELECT state FROM dbops.schedules WHERE name = 'first of all'", 'running'), 'the only slot is taken again');
+sql(q{TRUNCATE log; SELECT count(dbops.schedule('m ' || i, '@yearly', 'INSERT INTO log (what) VALUES (' || i || ')')) FROM generate_series(1, 600) i});
+sql("SELECT count(dbops.run_now(name)) FROM dbops.schedules WHERE name LIKE 'm %'");
+my $before = sql($read);
+ok(Dbops::wait_for($node, 'SELECT count(*) FROM log', 600, 180), 'all run');
+is(sql('SELECT count(DISTINCT what) FROM log'), 600, 'each of them');
+my $rows = sql($read) - $before;
+cmp_ok($rows, '<', 600 * 100, "rows of schedules that were read for that: $rows");
+sql("SELECT count(dbops.unschedule(name)) FROM dbops.schedules");
+
 # --- a long backfill gives its slot back between two batches --------------------------------------------------------------------
 sql('CREATE TABLE big (id int PRIMARY KEY, n int NOT NULL DEFAULT 0); INSERT INTO big SELECT i FROM generate_series(1, 4000) i');
 my $job = Dbops::backfill($node, q{target => 'big', assignments => 'n = n + 1', max_rows_per_second => 200});

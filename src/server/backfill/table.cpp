@@ -371,6 +371,7 @@ void require_suitable(Oid relation) {
     Oid schema;
   };
   const Facts facts = call_pg([relation] {
+    if (get_rel_relkind(relation) == '\0') return Facts{'\0', '\0', false, InvalidOid}; // others would raise
     const Oid schema = get_rel_namespace(relation);
     const bool system = IsCatalogRelationOid(relation) || IsCatalogNamespace(schema) || IsToastNamespace(schema) ||
                         schema == get_namespace_oid("information_schema", true);
