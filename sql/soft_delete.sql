@@ -125,6 +125,48 @@ SELECT id FROM "odd child_live" ORDER BY 1;
 SELECT refused('INSERT INTO "odd child" VALUES (4, ''it''''s'', ''2024-02-29'')');
 SELECT dbops.undelete(:deletion);
 
+-- Enabling again changes nothing that is not named: not by what a remedy says, nor does a paused purge go on
+CREATE TABLE slow (id integer PRIMARY KEY, code text UNIQUE);
+CREATE TABLE slow_stone (id integer PRIMARY KEY, slow integer CONSTRAINT slow_stone_slow REFERENCES slow ON DELETE CASCADE);
+CREATE VIEW slow_rules AS SELECT r.target, r.mode, r.grace, r.unique_keys, r.purge_schedule, s.schedule, s.state
+  FROM dbops.soft_delete_status r LEFT JOIN dbops.schedules s ON s.name = r.purge_schedule WHERE r.target LIKE 'slow%';
+SELECT dbops.soft_delete_enable('slow', grace => '365 days', unique_keys => 'keep', purge_schedule => NULL);
+SELECT dbops.soft_delete_enable('slow_stone', mode => 'tombstone', grace => '90 days', purge_schedule => '@weekly');
+SELECT dbops.pause(job_id) FROM dbops.schedules WHERE name = 'purge soft.slow_stone';
+SELECT * FROM slow_rules ORDER BY 1;
+ALTER TABLE slow ADD COLUMN name text UNIQUE;
+CREATE TABLE slow_child (id integer PRIMARY KEY, slow integer CONSTRAINT slow_child_slow REFERENCES slow);
+DROP TRIGGER dbops_soft_delete_truncate ON slow;
+DROP TRIGGER dbops_soft_delete_truncate ON slow_stone;
+SELECT problem, remedy FROM dbops.soft_delete_problems WHERE target LIKE 'slow%' ORDER BY 1, 2;
+SELECT remedy FROM dbops.soft_delete_problems WHERE target LIKE 'slow%' ORDER BY 1 \gexec
+SELECT count(*) FROM dbops.soft_delete_problems WHERE target LIKE 'slow%';
+SELECT * FROM slow_rules ORDER BY 1;
+-- What is named changes, and that alone
+SELECT dbops.soft_delete_enable('slow', grace => '400 days');
+SELECT dbops.soft_delete_enable('slow_stone', purge_schedule => '@daily');
+SELECT * FROM slow_rules ORDER BY 1;
+SELECT dbops.soft_delete_enable('slow', unique_keys => 'partial', purge_schedule => '@monthly');
+SELECT dbops.soft_delete_enable('slow_stone', purge_schedule => NULL);
+SELECT * FROM slow_rules ORDER BY 1;
+SELECT partial_keys FROM dbops.soft_delete_status WHERE target = 'slow';
+DROP VIEW slow_rules;
+DROP TABLE slow_child;
+SELECT dbops.soft_delete_disable('slow_stone'), dbops.soft_delete_disable('slow');
+DROP TABLE slow_stone, slow;
+
+-- A row that its owner has made live again stays when its deletion is purged
+CREATE TABLE again (id integer PRIMARY KEY);
+SELECT dbops.soft_delete_enable('again', purge_schedule => NULL);
+INSERT INTO again VALUES (1), (2);
+SELECT dbops.soft_delete('again', 1) > 0 AND dbops.soft_delete('again', 2) > 0 AS deleted;
+UPDATE again SET deleted_at = NULL WHERE id = 1;
+CALL dbops.purge('again', older_than => '0', nice_ratio => 0);
+SELECT id FROM again_live;
+SELECT id FROM again;
+SELECT state FROM dbops.soft_deletions WHERE target = 'again';
+SELECT dbops.soft_delete_disable('again');
+
 -- Unique keys that stay complete, and why
 CREATE TABLE kept (id integer PRIMARY KEY, a integer UNIQUE, b integer UNIQUE DEFERRABLE, c int4range, EXCLUDE USING gist (c WITH &&));
 CREATE TABLE kept_child (a integer REFERENCES kept (a));

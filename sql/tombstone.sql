@@ -112,5 +112,42 @@ SELECT image FROM dbops.deleted_row WHERE target = 'parts'::regclass;
 SELECT dbops.undelete(max(deletion_id)) FROM dbops.soft_deletions;
 SELECT tableoid::regclass, * FROM parts;
 SELECT refused('TRUNCATE parts_1');
+
+-- What a transaction deletes of several tables is kept for the longest of their grace periods
+CREATE TABLE cart (id integer PRIMARY KEY);
+CREATE TABLE customers (id integer PRIMARY KEY);
+SELECT dbops.soft_delete_enable('cart', mode => 'tombstone', grace => '1 day', purge_schedule => NULL),
+  dbops.soft_delete_enable('customers', mode => 'tombstone', grace => '90 days', purge_schedule => NULL);
+INSERT INTO cart VALUES (1);
+INSERT INTO customers VALUES (1);
+BEGIN;
+DELETE FROM cart;
+DELETE FROM customers;
+COMMIT;
+SELECT max(deletion_id) AS deletion FROM dbops.soft_deletions \gset
+SELECT target, rows, purge_after - deleted_at AS grace FROM dbops.soft_deletions WHERE deletion_id = :deletion;
+UPDATE dbops.soft_deletion SET deleted_at = deleted_at - interval '2 days' WHERE deletion_id = :deletion;
+CALL dbops.purge('cart');
+SELECT state, rows FROM dbops.soft_deletions WHERE deletion_id = :deletion;
+-- ... and longer where one of them was to be kept without soft delete
+SELECT dbops.soft_delete_disable('customers', deleted_rows => 'keep');
+CALL dbops.purge('cart');
+SELECT state, rows FROM dbops.soft_deletions WHERE deletion_id = :deletion;
+SELECT dbops.soft_delete_enable('customers', mode => 'tombstone', grace => '90 days', purge_schedule => NULL);
+SELECT dbops.undelete(:deletion);
+SELECT (SELECT count(*) FROM cart), (SELECT count(*) FROM customers);
+-- The same for what dbops.soft_delete takes along
+CREATE TABLE orphans (id integer PRIMARY KEY, cart integer REFERENCES cart ON DELETE CASCADE);
+SELECT dbops.soft_delete_enable('orphans', mode => 'tombstone', grace => '60 days', purge_schedule => NULL);
+INSERT INTO orphans VALUES (1, 1);
+SELECT dbops.soft_delete('cart', 1) AS deletion \gset
+SELECT purge_after - deleted_at AS grace FROM dbops.soft_deletions WHERE deletion_id = :deletion;
+UPDATE dbops.soft_deletion SET deleted_at = deleted_at - interval '2 days' WHERE deletion_id = :deletion;
+CALL dbops.purge('cart');
+UPDATE dbops.soft_deletion SET deleted_at = deleted_at - interval '59 days' WHERE deletion_id = :deletion;
+SELECT state, rows FROM dbops.soft_deletions WHERE deletion_id = :deletion;
+CALL dbops.purge('cart');
+SELECT state, rows FROM dbops.soft_deletions WHERE deletion_id = :deletion;
+SELECT count(*) FROM dbops.deleted_row WHERE deletion_id = :deletion;
 SET client_min_messages = warning;
 DROP SCHEMA stone CASCADE;

@@ -7,6 +7,7 @@ CREATE TABLE dbops.soft_delete_rule (
   mode text NOT NULL CHECK (mode IN ('column', 'tombstone')),
   state text NOT NULL CHECK (state IN ('building', 'enabled', 'disabling')),
   grace interval NOT NULL,
+  unique_keys text NOT NULL DEFAULT 'partial' CHECK (unique_keys IN ('partial', 'keep')),
   live_view regclass,
   indexes jsonb NOT NULL DEFAULT '[]',     -- unique indexes that were made partial: name, as they were, how they are built
   purge_schedule text,                     -- name of the schedule that purges, see dbops.schedules
@@ -108,22 +109,22 @@ COMMENT ON FUNCTION dbops.undelete(bigint) IS
 
 CREATE FUNCTION dbops.soft_delete_enable(
   target regclass,
-  mode text DEFAULT 'column',
-  grace interval DEFAULT '30 days',
-  unique_keys text DEFAULT 'partial',
-  purge_schedule text DEFAULT '@hourly',
+  mode text DEFAULT NULL,
+  grace interval DEFAULT NULL,
+  unique_keys text DEFAULT NULL,
+  purge_schedule text DEFAULT '',
   lock_timeout interval DEFAULT '2 s',
   concurrently boolean DEFAULT NULL) RETURNS bigint
   AS 'MODULE_PATHNAME', 'dbops_soft_delete_enable' LANGUAGE C;
 COMMENT ON FUNCTION dbops.soft_delete_enable(regclass, text, interval, text, text, interval, boolean) IS
-  'Give a table soft delete: mode column (deleted_at, partial unique keys, a view of live rows) or tombstone (rows leave the table and are kept). Called again, it mends what has changed since. Returns the job that builds the indexes of a table above 8 MB, else NULL. Takes ACCESS EXCLUSIVE for a moment, under lock_timeout (55P03). For the owner.';
+  'Give a table soft delete: mode column (deleted_at, partial unique keys, a view of live rows) or tombstone (rows leave the table and are kept). What is not given is as it is: at first column, 30 days, partial unique keys and a purge @hourly; a purge_schedule of NULL is none. Called again, it mends what has changed since. Returns the job that builds the indexes of a table above 8 MB, else NULL. Takes ACCESS EXCLUSIVE for a moment, under lock_timeout (55P03). For the owner.';
 
 CREATE FUNCTION dbops.soft_delete_preview(
   target regclass,
-  mode text DEFAULT 'column',
-  grace interval DEFAULT '30 days',
-  unique_keys text DEFAULT 'partial',
-  purge_schedule text DEFAULT '@hourly',
+  mode text DEFAULT NULL,
+  grace interval DEFAULT NULL,
+  unique_keys text DEFAULT NULL,
+  purge_schedule text DEFAULT '',
   lock_timeout interval DEFAULT '2 s',
   concurrently boolean DEFAULT NULL) RETURNS text
   AS 'MODULE_PATHNAME', 'dbops_soft_delete_preview' LANGUAGE C;
@@ -173,7 +174,8 @@ CREATE VIEW dbops.soft_deletions WITH (security_barrier) AS
          (SELECT jsonb_object_agg(k::text, n) FROM unnest(d.tables, d.counts) c(k, n)) AS tables,
          d.detached,
          CASE WHEN d.state = 'deleted' THEN d.deleted_at + (SELECT max(r.grace) FROM dbops.soft_delete_rule r
-           WHERE r.target = d.target OR r.target = ANY (d.tables)) END AS purge_after,
+           WHERE r.target = d.target OR r.target = ANY (d.tables)
+              OR EXISTS (SELECT FROM dbops.deleted_row t WHERE t.deletion_id = d.deletion_id AND t.target = r.target)) END AS purge_after,
          d.ended_at, d.ended_by
   FROM dbops.soft_deletion d
   WHERE dbops.may_see(dbops.owner_of(d.target)) OR dbops.may_see(d.actor);
@@ -181,7 +183,7 @@ COMMENT ON VIEW dbops.soft_deletions IS
   'One row a deletion: what, when, by whom, how many rows in which tables, until when it can be undeleted, what became of it.';
 
 CREATE VIEW dbops.soft_delete_status WITH (security_barrier) AS
-  SELECT r.target::text AS target, r.mode, r.state, r.grace, r.live_view::text AS live_view, r.job_id,
+  SELECT r.target::text AS target, r.mode, r.state, r.grace, r.unique_keys, r.live_view::text AS live_view, r.job_id,
          (SELECT array_agg(i ->> 'name' ORDER BY i ->> 'name') FROM jsonb_array_elements(r.indexes) i) AS partial_keys,
          (SELECT count(*) FROM dbops.soft_deletion d WHERE d.target = r.target AND d.state = 'deleted') AS deletions,
          (SELECT min(d.deleted_at) FROM dbops.soft_deletion d WHERE d.target = r.target AND d.state = 'deleted') AS oldest,
@@ -197,7 +199,7 @@ COMMENT ON VIEW dbops.soft_delete_status IS
 
 CREATE VIEW dbops.soft_delete_problems WITH (security_barrier) AS
   WITH rule AS MATERIALIZED (
-    SELECT r.target, r.mode, r.state, r.live_view FROM dbops.soft_delete_rule r
+    SELECT r.target, r.mode, r.state, r.live_view, r.unique_keys FROM dbops.soft_delete_rule r
     WHERE dbops.may_see(dbops.owner_of(r.target)) AND EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = r.target)),
   member AS (SELECT r.target, f AS relid FROM rule r, dbops.family(r.target) f),
   foreign_key AS (
@@ -224,7 +226,7 @@ CREATE VIEW dbops.soft_delete_problems WITH (security_barrier) AS
               THEN 'foreign keys refer to it: mode tombstone would free the key'
               ELSE format('SELECT dbops.soft_delete_enable(%L)', r.target::text) END
   FROM rule r JOIN pg_catalog.pg_index i ON i.indrelid = r.target
-  WHERE r.mode = 'column' AND r.state = 'enabled' AND i.indisunique AND NOT i.indisprimary
+  WHERE r.mode = 'column' AND r.state = 'enabled' AND r.unique_keys = 'partial' AND i.indisunique AND NOT i.indisprimary
     AND coalesce(pg_get_expr(i.indpred, i.indrelid), '') !~ 'deleted_at IS NULL'
   UNION ALL
   SELECT r.target::text, 'column not in the view', format('%s lacks %s', r.live_view, string_agg(quote_ident(a.attname), ', ')),

@@ -22,12 +22,14 @@ using nlohmann::json;
 // Above this an index is not built while writers wait: 8 MB are read within some 50 ms.
 constexpr std::int64_t big_table_bytes = 8 << 20;
 
+// What is not given is as it is; and the default of a table that had no soft delete.
 struct Request {
   Oid target = InvalidOid;
-  std::string mode;
+  std::optional<std::string> mode;
   std::optional<std::string> grace; // as interval's text
-  std::string unique_keys;
-  std::optional<std::string> purge_schedule;
+  std::optional<std::string> unique_keys;
+  std::optional<std::string> purge_schedule; // nothing: none is wanted
+  bool purge_schedule_given = false;
   double lock_timeout = 0;
   std::optional<bool> concurrently;
 };
@@ -116,18 +118,21 @@ Request read_request(FunctionCallInfo fcinfo) {
   Arguments in(fcinfo);
   Request request;
   request.target = in.relation();
-  request.mode = in.string().value_or("");
+  request.mode = in.string();
   const auto grace = in.seconds();
-  if (!grace || !(*grace >= 0 && *grace <= 36'500 * 86'400.0)) bad_argument("grace must be between 0 and 36500 days");
-  request.grace = call_pg([fcinfo] { return DatumGetCString(DirectFunctionCall1(interval_out, PG_GETARG_DATUM(2))); });
-  request.unique_keys = in.string().value_or("");
+  if (grace && !(*grace >= 0 && *grace <= 36'500 * 86'400.0)) bad_argument("grace must be between 0 and 36500 days");
+  if (grace)
+    request.grace =
+        call_pg([fcinfo] { return DatumGetCString(DirectFunctionCall1(interval_out, PG_GETARG_DATUM(2))); });
+  request.unique_keys = in.string();
   request.purge_schedule = in.string();
+  request.purge_schedule_given = request.purge_schedule != "";
   request.lock_timeout = lock_timeout_argument(in.seconds());
   if (!PG_ARGISNULL(6)) request.concurrently = PG_GETARG_BOOL(6);
-  if (request.mode != "column" && request.mode != "tombstone")
-    bad_argument("mode \"" + request.mode + "\" is not known", "column or tombstone.");
-  if (request.unique_keys != "partial" && request.unique_keys != "keep")
-    bad_argument("unique_keys \"" + request.unique_keys + "\" is not known", "partial or keep.");
+  if (request.mode && request.mode != "column" && request.mode != "tombstone")
+    bad_argument("mode \"" + *request.mode + "\" is not known", "column or tombstone.");
+  if (request.unique_keys && request.unique_keys != "partial" && request.unique_keys != "keep")
+    bad_argument("unique_keys \"" + *request.unique_keys + "\" is not known", "partial or keep.");
   return request;
 }
 
@@ -158,6 +163,12 @@ void finish_enabling(const Rule& rule) {
   set_state(rule, "enabled");
 }
 
+bool wants_partial_keys(const Rule& rule) {
+  return bookkeep("SELECT unique_keys = 'partial' FROM dbops.soft_delete_rule WHERE target = $1::oid",
+                  {to_text(rule.table)})
+      .boolean(0, 0);
+}
+
 std::int64_t enable_column(const Request& request, const Rule& rule) {
   const bool concurrently = build_concurrently(request);
   add_columns(rule);
@@ -165,7 +176,7 @@ std::int64_t enable_column(const Request& request, const Rule& rule) {
   guard_foreign_keys(rule);
   make_live_view(rule);
   json indexes = indexes_of(rule.table);
-  if (request.unique_keys == "partial")
+  if (wants_partial_keys(rule))
     for (json& index : plan_unique_indexes(rule.table))
       indexes.push_back(index);
   store_indexes(rule, indexes);
@@ -179,6 +190,17 @@ std::int64_t enable_column(const Request& request, const Rule& rule) {
   return 0;
 }
 
+// A schedule that is there stays as it is, paused ones too, unless another one is asked for; nor is one made where
+// somebody wanted none.
+void put_on_schedule(const Rule& rule, const Request& request, bool is_new) {
+  if (!request.purge_schedule_given) {
+    if (is_new) make_purge_schedule(rule, "@hourly");
+    return;
+  }
+  drop_purge_schedule(rule);
+  if (request.purge_schedule) make_purge_schedule(rule, *request.purge_schedule);
+}
+
 // The job that builds, or 0.
 std::int64_t enable(const Request& request) {
   require_suitable(request.target);
@@ -187,19 +209,20 @@ std::int64_t enable(const Request& request) {
     throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                    "soft delete of " + label(request.target) + " is " + known->state,
                    "Its job builds indexes; see dbops.soft_delete_status.");
-  if (known && (known->mode == Mode::column) != (request.mode == "column"))
+  if (known && request.mode && (known->mode == Mode::column) != (request.mode == "column"))
     throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                    "soft delete of " + label(request.target) + " is of another mode",
                    "dbops.soft_delete_disable() first.");
   bookkeep("DELETE FROM dbops.soft_delete_rule r WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = r.target)");
   bookkeep(
-      "INSERT INTO dbops.soft_delete_rule (target, mode, state, grace, created_by) VALUES ($1::oid, $2, 'building',"
-      " $3::interval, $4) ON CONFLICT (target) DO UPDATE SET grace = excluded.grace",
-      {to_text(request.target), request.mode, request.grace, role_name(GetUserId())});
+      "INSERT INTO dbops.soft_delete_rule AS r (target, mode, state, grace, created_by, unique_keys) VALUES ($1::oid,"
+      " coalesce($2, 'column'), 'building', coalesce($3::interval, '30 days'), $4, coalesce($5, 'partial'))"
+      " ON CONFLICT (target) DO UPDATE SET grace = coalesce($3::interval, r.grace),"
+      " unique_keys = coalesce($5, r.unique_keys)",
+      {to_text(request.target), request.mode, request.grace, role_name(GetUserId()), request.unique_keys});
   const Rule rule = *find_rule(request.target);
   refuse_truncate(rule);
-  drop_purge_schedule(rule);
-  if (request.purge_schedule) make_purge_schedule(rule, *request.purge_schedule);
+  put_on_schedule(rule, request, !known);
   if (rule.mode == Mode::column) return enable_column(request, rule);
   make_tombstone_trigger(rule);
   set_state(rule, "enabled");

@@ -40,14 +40,23 @@ Rule require_purgeable(Oid target) {
   return rule;
 }
 
-// The longest grace period among the tables of a deletion counts. One that somebody is undeleting is left to him.
+// The longest grace period among the tables of a deletion counts; what a DELETE has taken along is in deleted_row
+// alone. One that somebody is undeleting is left to him. Tombstones of a table whose soft delete was disabled were to
+// be kept.
 std::int64_t mark_due(const Rule& rule, const Request& request) {
   const Rows marked = bookkeep(
       "UPDATE dbops.soft_deletion SET state = 'purging', open = false WHERE deletion_id IN (SELECT d.deletion_id"
       " FROM dbops.soft_deletion d WHERE d.target = $1::oid AND d.state = 'deleted'"
+      // Most are not due: this is asked first, and costs nothing.
+      " AND d.deleted_at < clock_timestamp() - coalesce($2::interval, (SELECT r.grace FROM dbops.soft_delete_rule r"
+      "   WHERE r.target = $1::oid))"
       " AND d.deleted_at < clock_timestamp() - coalesce($2::interval, (SELECT max(r.grace) FROM dbops.soft_delete_rule "
       "r"
-      "   WHERE r.target = d.target OR r.target = ANY (d.tables)))"
+      "   WHERE r.target = d.target OR r.target = ANY (d.tables) OR EXISTS (SELECT FROM dbops.deleted_row t"
+      "     WHERE t.deletion_id = d.deletion_id AND t.target = r.target)))"
+      " AND (SELECT true FROM dbops.deleted_row t JOIN pg_class c ON c.oid = t.target WHERE t.deletion_id = "
+      "d.deletion_id"
+      "   AND NOT EXISTS (SELECT FROM dbops.soft_delete_rule r WHERE r.target = t.target) LIMIT 1) IS NULL"
       " ORDER BY d.deleted_at LIMIT $3::bigint FOR UPDATE SKIP LOCKED)",
       {to_text(rule.table), request.older_than, to_text(deletions_at_once)});
   return static_cast<std::int64_t>(marked.processed);
@@ -67,12 +76,14 @@ std::vector<Rule> tables_to_purge(const Rule& root) {
   return rules;
 }
 
-// Rows of the deletions that are being purged, with nothing that would have to be asked of another table.
+// Rows of the deletions that are being purged, with nothing that would have to be asked of another table. A row that
+// its owner has made live by an UPDATE of deleted_at has its deletion_id still.
 std::string purged_rows(const std::string& alias) {
   const Rows ids = bookkeep("SELECT min(deletion_id), max(deletion_id) FROM dbops.purging");
   if (ids.is_null(0, 0)) return "false";
   return alias + ".deletion_id OPERATOR(pg_catalog.>=) " + ids.text(0, 0) + " AND " + alias +
-         ".deletion_id OPERATOR(pg_catalog.<=) " + ids.text(0, 1) + " AND dbops.is_purging(" + alias + ".deletion_id)";
+         ".deletion_id OPERATOR(pg_catalog.<=) " + ids.text(0, 1) + " AND " + alias +
+         ".deleted_at IS NOT NULL AND dbops.is_purging(" + alias + ".deletion_id)";
 }
 
 // A row that is referred to stays: by a live row, by one that is held, or by one of a deletion whose time has not come.
@@ -158,12 +169,10 @@ std::int64_t rows_of_job(std::int64_t job) {
       .integer(0, 0);
 }
 
-std::vector<Rule> with_rows(Session& session, const std::vector<Rule>& tables) {
-  return session.transaction([&tables] {
-    std::vector<Rule> left;
-    std::copy_if(tables.begin(), tables.end(), std::back_inserter(left), any_left);
-    return left;
-  });
+std::vector<Rule> with_rows(const std::vector<Rule>& tables) {
+  std::vector<Rule> left;
+  std::copy_if(tables.begin(), tables.end(), std::back_inserter(left), any_left);
+  return left;
 }
 
 // All tables once; how many rows went.
@@ -202,7 +211,8 @@ std::int64_t delete_tombstones(Session& session, const Rule& root) {
   const Rows tables = session.transaction([&root] {
     return bookkeep(
         "SELECT DISTINCT r.target::oid FROM dbops.deleted_row r JOIN dbops.soft_deletion d USING (deletion_id)"
-        " WHERE d.target = $1::oid AND d.state = 'purging'",
+        " WHERE d.target = $1::oid AND d.state = 'purging' AND (EXISTS (SELECT FROM dbops.soft_delete_rule s WHERE"
+        " s.target = r.target) OR NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = r.target))",
         {to_text(root.table)});
   });
   std::int64_t rows = 0;
@@ -214,23 +224,30 @@ std::int64_t delete_tombstones(Session& session, const Rule& root) {
   return rows;
 }
 
-// Deletions of which nothing is left; returns how many keep rows. `tables`: those that have rows left.
-std::int64_t mark_purged(const Rule& root, const std::vector<Rule>& tables) {
+// Deletions of which nothing is left; returns how many keep rows. Which ones is settled before their tables are looked
+// at: those that another session marks meanwhile are left to it.
+std::int64_t mark_purged(const Rule& root) {
+  const Rows ids = bookkeep("SELECT array_agg(deletion_id)::text FROM dbops.soft_deletion WHERE state = 'purging'"
+                            " AND target = $1::oid",
+                            {to_text(root.table)});
+  const std::string marked = ids.is_null(0, 0) ? "{}" : ids.text(0, 0);
+  const std::vector<Rule> tables = with_rows(tables_to_purge(root));
   std::string left = "SELECT r.deletion_id FROM dbops.deleted_row r JOIN dbops.purging USING (deletion_id)";
   for (const Rule& rule : tables)
     left += " UNION SELECT t.deletion_id FROM " + rule.name + " AS t WHERE t.deletion_id IS NOT NULL AND " +
             purged_rows("t");
   run_as_extension("UPDATE dbops.soft_deletion SET state = 'purged', ended_at = clock_timestamp(), ended_by = $2"
-                   " WHERE state = 'purging' AND target = $1::oid AND NOT deletion_id IN (" +
+                   " WHERE state = 'purging' AND deletion_id = ANY ($1::bigint[]) AND NOT deletion_id IN (" +
                        left + ")",
-                   {to_text(root.table), role_name(GetUserId())});
+                   {marked, role_name(GetUserId())});
   if (guc::history_retention_days >= 0)
     bookkeep("DELETE FROM dbops.soft_deletion WHERE deletion_id IN (SELECT deletion_id FROM dbops.soft_deletion"
              " WHERE state IN ('purged', 'undeleted') AND ended_at < clock_timestamp() - $1::integer * interval '1 day'"
              " LIMIT $2::bigint)",
              {to_text(guc::history_retention_days), to_text(deletions_at_once)});
-  return bookkeep("SELECT count(*) FROM dbops.soft_deletion WHERE state = 'purging' AND target = $1::oid",
-                  {to_text(root.table)})
+  return bookkeep(
+             "SELECT count(*) FROM dbops.soft_deletion WHERE state = 'purging' AND deletion_id = ANY ($1::bigint[])",
+             {marked})
       .integer(0, 0);
 }
 
@@ -263,15 +280,14 @@ void purge(Session& session, const Request& request) {
   const std::vector<Rule> tables = session.transaction([&root] { return tables_to_purge(root); });
   // Again while something goes: rows of one table may refer to one another.
   std::int64_t rows = 0;
-  std::vector<Rule> left = with_rows(session, tables);
-  while (!left.empty()) {
+  const auto look = [&] { return session.transaction([&tables] { return with_rows(tables); }); };
+  for (std::vector<Rule> left = look(); !left.empty(); left = look()) {
     const std::int64_t gone = delete_rows(session, left, request);
     rows += gone;
-    left = with_rows(session, tables);
     if (gone == 0) break;
   }
   const std::int64_t tombstones = delete_tombstones(session, root);
-  const std::int64_t kept = session.transaction([&] { return mark_purged(root, left); });
+  const std::int64_t kept = session.transaction([&] { return mark_purged(root); });
   call_pg([rows, tombstones, kept] {
     ereport(NOTICE, (errmsg("dbops: " INT64_FORMAT " rows purged", rows + tombstones)));
     if (kept > 0)
