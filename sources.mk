@@ -31,6 +31,7 @@ CORE_SOURCES = \
 	src/core/base/allocator.cpp \
 	src/core/base/bytes.cpp \
 	src/core/base/clock.cpp \
+	src/core/base/crc32c.cpp \
 	src/core/base/error.cpp \
 	src/core/base/file.cpp \
 	src/core/base/log.cpp \
@@ -99,6 +100,7 @@ CORE_SOURCES = \
 	src/core/wal/ranged_object.cpp \
 	src/core/wal/ready_files.cpp \
 	src/core/wal/repository.cpp \
+	src/core/wal/record_walk.cpp \
 	src/core/wal/restore_plan.cpp \
 	src/core/wal/segment.cpp \
 	src/core/wal/stored_files.cpp \

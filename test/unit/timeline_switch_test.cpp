@@ -45,10 +45,10 @@ class TimelineSwitchTest : public testing::Test {
   }
   // Content differs by timeline behind the switches: what each timeline wrote itself.
   Bytes content(TimelineId timeline, SegmentNumber number = 3) {
-    Bytes bytes = make_segment({1, number}, size_, 1);
+    Bytes bytes = make_records({1, number}, size_, ends_, 1);
     for (const auto& [begun, offset] : switches_) {
       if (begun > timeline) continue;
-      const Bytes own = make_segment({begun, number}, size_, 100 * begun);
+      const Bytes own = make_records({begun, number}, size_, ends_, 100 * begun);
       std::copy(own.begin() + std::ptrdiff_t(offset), own.end(), bytes.begin() + std::ptrdiff_t(offset));
     }
     return bytes;
@@ -80,6 +80,7 @@ class TimelineSwitchTest : public testing::Test {
   }
 
   const SegmentSize size_{1 << 20};
+  const std::vector<std::size_t> ends_{20000, 40000, 50000, 65536, 90000}; // where timelines may begin
   TemporaryDirectory directory_;
   FakeClock clock_;
   SeededRandom random_;
@@ -192,6 +193,46 @@ TEST_F(TimelineSwitchTest, AnOldTimelineEndsWithItsPartialSegment) {
   put_chunk(1, 30000, 60000);
   EXPECT_EQ(fetch(name(1)), WalFetchResult::padded);
   EXPECT_EQ(got_, beginning(1, 60000)) << "the old primary went on";
+}
+
+// Two standbys were promoted one after the other, the first with less of the old timeline: its part ends before the
+// switch of the second one, and what follows in it is no WAL of that timeline.
+TEST_F(TimelineSwitchTest, AnotherServersPartialSegmentIsNotUsedUpToALaterSwitch) {
+  for (const std::uint32_t end : {50000U, 65536U, 90000U}) { // with more records on the same page, at its end, later
+    const auto partial = *parse_wal_file_name(name(1).segment + ".partial");
+    store_.remove(cluster_prefix(test_system_identifier) + wal_file_key(partial), {});
+    history_.clear();
+    store_.remove(cluster_prefix(test_system_identifier) + "wal/00000003.history", {});
+    Bytes first = content(1); // received up to 45000, within a record; a recycled file behind that
+    const Bytes recycled = make_records({1, 2}, size_, ends_, 7);
+    std::copy(recycled.begin() + 45000, recycled.end(), first.begin() + 45000);
+    put_file(partial, first);
+    history_ = "1\t" + to_string(size_.start_of(3) + end) + "\tpromoted\n";
+    put_file(*parse_wal_file_name("00000003.history"), as_bytes(history_));
+    EXPECT_EQ(fetch(name(3)), WalFetchResult::gap) << end;
+    EXPECT_EQ(fetch(name(1)), WalFetchResult::gap) << end;
+  }
+}
+
+TEST_F(TimelineSwitchTest, WhatWasStreamedUpToTheSwitchIsTakenBeforeAPartialSegment) {
+  branch(2, 50000);
+  put_file(*parse_wal_file_name(name(1).segment + ".partial"), make_records({1, 3}, size_, ends_, 7));
+  put_chunk(1, 0, 50000);
+  EXPECT_EQ(fetch(name(2)), WalFetchResult::padded);
+  EXPECT_EQ(got_, beginning(1, 50000));
+}
+
+TEST_F(TimelineSwitchTest, OfSeveralPartialSegmentsTheOneThatLeadsToTheSwitch) {
+  const auto partial = *parse_wal_file_name(name(1).segment + ".partial");
+  put_chunk(1, 0, 30000);
+  put_file(partial, beginning(1, 40000));
+  put_file(partial, make_records({1, 3}, size_, ends_, 7)); // whole, but not what was streamed
+  put_file(partial, beginning(1, 90000));
+  branch(2, 90000);
+  EXPECT_EQ(fetch(name(2)), WalFetchResult::padded);
+  EXPECT_EQ(got_, beginning(1, 90000));
+  EXPECT_EQ(fetch(name(1)), WalFetchResult::padded);
+  EXPECT_EQ(got_, beginning(1, 90000));
 }
 
 } // namespace

@@ -4,7 +4,6 @@
 #include "core/base/error.h"
 #include "core/base/file.h"
 
-#include <array>
 #include <cstring>
 
 namespace dbops::core {
@@ -23,25 +22,7 @@ std::uint32_t native32(ByteView bytes, std::size_t offset) noexcept {
   return value;
 }
 
-constexpr std::array<std::uint32_t, 256> crc_table = [] {
-  std::array<std::uint32_t, 256> table{};
-  for (std::uint32_t i = 0; i < 256; ++i) {
-    std::uint32_t value = i;
-    for (int bit = 0; bit < 8; ++bit)
-      value = (value & 1) != 0 ? value >> 1 ^ 0x82F63B78U : value >> 1;
-    table[i] = value;
-  }
-  return table;
-}();
-
 } // namespace
-
-std::uint32_t crc32c(ByteView bytes) noexcept {
-  std::uint32_t crc = 0xffffffffU;
-  for (const std::byte byte : bytes)
-    crc = crc >> 8 ^ crc_table[(crc ^ std::to_integer<std::uint32_t>(byte)) & 0xff];
-  return crc ^ 0xffffffffU;
-}
 
 bool is_whole_control_file(ByteView control_file) noexcept {
   if (control_file.size() != file_size) return false;

@@ -2,13 +2,11 @@
 #pragma once
 
 #include "core/base/bytes.h"
+#include "core/base/crc32c.h"
 
 #include <filesystem>
 
 namespace dbops::core {
-
-// CRC-32C, as PostgreSQL computes it.
-std::uint32_t crc32c(ByteView bytes) noexcept;
 
 // Whether its checksum is right. The place of the checksum differs between majors, so it is looked for.
 bool is_whole_control_file(ByteView control_file) noexcept;

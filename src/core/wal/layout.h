@@ -18,8 +18,8 @@ std::string wal_file_key(const WalFileName& file);
 // "wal/00000001/00000000/000000010000000000000001/": of the chunks of a segment.
 std::string chunk_prefix(const WalFileName& segment);
 // "wal/00000001/00000000/000000010000000000000001.partial.<16 hexadecimal digits>": of a segment, or a .partial, of
-// which only the beginning is WAL. No reader looks for it: what a timeline needs of its parent's last segment it has
-// itself.
+// which only the beginning is WAL. A reader uses one up to a point that its records lead to, when nothing else has the
+// segment up to there.
 std::string remnant_key(const WalFileName& segment, ByteView digest);
 // "wal/00000001/": of everything of a timeline but its history.
 std::string timeline_prefix(TimelineId timeline);

@@ -3,6 +3,7 @@
 #include "core/base/error.h"
 #include "core/wal/catalogue.h"
 #include "core/wal/page_header.h"
+#include "core/wal/record_walk.h"
 #include "core/wal/repository.h"
 
 #include <algorithm>
@@ -202,11 +203,11 @@ std::optional<WalReader::Inherited> WalReader::inherited(const WalFileName& segm
 }
 
 // False: there is no such object. True: it has `limit` bytes at least, and these were handed on.
-bool WalReader::fetch_limited(const WalFileName& file, std::uint32_t limit, const ByteSink& sink,
+bool WalReader::fetch_limited(const std::string& name, ObjectKind kind, std::uint32_t limit, const ByteSink& sink,
                               const CallContext& context) {
   std::uint64_t sent = 0;
-  const bool found = fetch_whole(
-      file,
+  const bool found = fetch_object(
+      name, kind, max_file_size,
       [&](ByteView piece) {
         const auto wanted = piece.first(std::size_t(std::min<std::uint64_t>(piece.size(), limit - sent)));
         if (!wanted.empty()) sink(wanted);
@@ -214,9 +215,63 @@ bool WalReader::fetch_limited(const WalFileName& file, std::uint32_t limit, cons
       },
       context);
   if (found && sent < limit)
-    throw Error(ErrorKind::corrupt,
-                "object \"" + wal_file_key(file) + "\" of " + store_.describe() + " is shorter than a segment");
+    throw Error(ErrorKind::corrupt, "object \"" + name + "\" of " + store_.describe() + " is shorter than a segment");
   return found;
+}
+
+// What servers that were promoted within the segment had of it: each its own part, and the first one has the short
+// name.
+std::vector<std::string> WalReader::list_partials(const WalFileName& segment, const CallContext& context) {
+  const std::string root = cluster_prefix(system_identifier_);
+  ListRequest request;
+  request.prefix = root + wal_file_key(*parse_wal_file_name(segment.segment + ".partial"));
+  std::vector<std::string> names;
+  do {
+    ListPage page = store_.list(request, context);
+    for (const ObjectInfo& object : page.objects)
+      names.push_back(object.key.substr(root.size()));
+    request.continuation = std::move(page.continuation);
+  } while (!request.continuation.empty());
+  return names;
+}
+
+// Whether the object has the WAL of the segment up to `limit`: it is what was streamed as far as that goes, and its
+// records lead to that point.
+bool WalReader::is_part(const std::string& name, const WalFileName& segment, std::uint32_t limit,
+                        const CallContext& context) {
+  const RestorePlan streamed = plan_chunks(list_chunks(segment, context), limit);
+  auto piece = streamed.pieces.begin();
+  Bytes known; // of the piece, from `known_at` on
+  std::uint64_t at = 0, known_at = 0;
+  bool same = true;
+  RecordWalk walk(limit);
+  const bool found = fetch_object(
+      name, ObjectKind::wal_partial, max_file_size,
+      [&](ByteView bytes) {
+        walk.take(bytes);
+        while (same && !bytes.empty() && at < streamed.covered) {
+          if (at == known_at + known.size()) {
+            const Bytes chunk = fetch_chunk(segment, piece->chunk, context);
+            known.assign(chunk.begin() + std::ptrdiff_t(piece->skip), chunk.end());
+            known_at = at;
+            ++piece;
+          }
+          const ByteView wanted = ByteView(known).subspan(std::size_t(at - known_at));
+          const std::size_t length = std::min({bytes.size(), wanted.size(), std::size_t(streamed.covered - at)});
+          same = std::ranges::equal(bytes.first(length), wanted.first(length));
+          bytes = bytes.subspan(length);
+          at += length;
+        }
+      },
+      context);
+  return found && same && walk.reached();
+}
+
+std::optional<std::string> WalReader::find_partial(const WalFileName& segment, std::uint32_t limit,
+                                                   const CallContext& context) {
+  for (std::string& name : list_partials(segment, context))
+    if (is_part(name, segment, limit, context)) return std::move(name);
+  return {};
 }
 
 WalReader::Beginning WalReader::find_beginning(const WalFileName& segment, std::uint32_t limit,
@@ -255,12 +310,13 @@ std::uint64_t WalReader::send_beginning(const WalFileName& segment, const Beginn
 // Hands on the first `limit` bytes of a segment, or as many as there are, and returns how many.
 std::uint64_t WalReader::send_start(const WalFileName& segment, std::uint32_t limit, const ByteSink& sink,
                                     const CallContext& context) {
-  if (limit == 0 || fetch_limited(segment, limit, sink, context)) return limit;
-  // What a server that was promoted had of the old timeline: all up to the switch, and that is the limit here.
-  if (const auto partial = parse_wal_file_name(segment.segment + ".partial");
-      fetch_limited(*partial, limit, sink, context))
-    return limit;
-  return send_beginning(segment, find_beginning(segment, limit, context), sink, context);
+  if (limit == 0 || fetch_limited(wal_file_key(segment), ObjectKind::wal_segment, limit, sink, context)) return limit;
+  const Beginning beginning = find_beginning(segment, limit, context);
+  if (beginning.plan.covered < limit || beginning.inherited)
+    if (const auto partial = find_partial(segment, limit, context);
+        partial && fetch_limited(*partial, ObjectKind::wal_partial, limit, sink, context))
+      return limit;
+  return send_beginning(segment, beginning, sink, context);
 }
 
 WalFetch WalReader::fetch_tail(const WalFileName& segment, const ByteSink& sink, const CallContext& context,
@@ -288,8 +344,9 @@ WalFetch WalReader::fetch_tail(const WalFileName& segment, const ByteSink& sink,
 // or has not come to it yet.
 WalFetch WalReader::fetch_partial(const WalFileName& segment, std::uint64_t reach, SegmentSize size,
                                   const ByteSink& sink, const CallContext& context) {
-  const auto partial = parse_wal_file_name(segment.segment + ".partial");
-  if (reach >= size.bytes() || !fetch_limited(*partial, std::uint32_t(reach), sink, context))
+  if (reach >= size.bytes()) return {WalFetchResult::gap};
+  const auto partial = find_partial(segment, std::uint32_t(reach), context);
+  if (!partial || !fetch_limited(*partial, ObjectKind::wal_partial, std::uint32_t(reach), sink, context))
     return {WalFetchResult::gap};
   pad(size.bytes() - reach, sink);
   return {WalFetchResult::padded, reach};

@@ -92,7 +92,11 @@ class WalReader {
   Bytes fetch_chunk(const WalFileName& segment, const ChunkRange& chunk, const CallContext& context);
   std::optional<SegmentSize> size_of(const WalFileName& segment, const CallContext& context);
   std::optional<Inherited> inherited(const WalFileName& segment, const CallContext& context);
-  bool fetch_limited(const WalFileName& file, std::uint32_t limit, const ByteSink& sink, const CallContext& context);
+  bool fetch_limited(const std::string& name, ObjectKind kind, std::uint32_t limit, const ByteSink& sink,
+                     const CallContext& context);
+  std::vector<std::string> list_partials(const WalFileName& segment, const CallContext& context);
+  bool is_part(const std::string& name, const WalFileName& segment, std::uint32_t limit, const CallContext& context);
+  std::optional<std::string> find_partial(const WalFileName& segment, std::uint32_t limit, const CallContext& context);
   Beginning find_beginning(const WalFileName& segment, std::uint32_t limit, const CallContext& context);
   std::uint64_t send_beginning(const WalFileName& segment, const Beginning& beginning, const ByteSink& sink,
                                const CallContext& context);
