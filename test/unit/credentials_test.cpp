@@ -133,6 +133,11 @@ class Instance : public CredentialChain {
   Instance()
       : server_([this](const std::string& request) {
           if (broken_) return LoopbackServer::answer(500, "oops");
+          if (token_status_ != 200 && request.starts_with("PUT ")) return LoopbackServer::answer(token_status_, "");
+          if (cut_short_ > 0) {
+            --cut_short_;
+            return std::string("HTTP/1.1 200 X\r\nConnection: close\r\nContent-Length: 100\r\n\r\n");
+          }
           if (request.starts_with("PUT /latest/api/token ") &&
               request.find("X-aws-ec2-metadata-token-ttl-seconds: ") != std::string::npos)
             return LoopbackServer::answer(200, "session");
@@ -147,12 +152,25 @@ class Instance : public CredentialChain {
     environment_ = {{"AWS_EC2_METADATA_SERVICE_ENDPOINT", server_.url()}};
   }
   std::atomic<bool> broken_ = false;
+  std::atomic<int> token_status_ = 200, cut_short_ = 0;
   std::atomic<int> issued_ = 0;
   LoopbackServer server_;
 };
 
 TEST_F(Instance, RoleByVersionTwo) {
   EXPECT_EQ(chain().get({}).access_key_id, "key1");
+}
+
+// Credentials that are there in a moment must not look like a permission that is missing.
+TEST_F(Instance, AServiceThatStumblesIsAskedAgain) {
+  CredentialsChain credentials = chain();
+  for (const int status : {503, 500, 429}) {
+    token_status_ = status;
+    EXPECT_THROW(credentials.get({}), TransientError) << status;
+  }
+  token_status_ = 200;
+  cut_short_ = 2;
+  EXPECT_EQ(credentials.get({}).access_key_id, "key1");
 }
 
 TEST_F(Instance, RenewedFiveMinutesBeforeTheyExpire) {

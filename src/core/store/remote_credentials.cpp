@@ -15,6 +15,7 @@ namespace {
 constexpr std::uint64_t max_token_size = 64 << 10;
 constexpr milliseconds metadata_timeout(5000), sts_timeout(20000);
 constexpr const char* metadata_token_seconds = "21600";
+constexpr int token_attempts = 3; // of instance metadata; elsewhere each may cost its whole time
 
 std::string trimmed(std::string_view text) {
   constexpr std::string_view blank = " \t\r\n";
@@ -120,17 +121,20 @@ std::optional<ExpiringCredentials> InstanceCredentials::fetch(const CallContext&
   request.url = base + "/latest/api/token";
   request.headers = {{"X-aws-ec2-metadata-token-ttl-seconds", metadata_token_seconds}};
   request.timeout = metadata_timeout;
-  HttpResponse response;
-  try {
-    response = http_.perform(request, context);
-  } catch (const TransientError&) {
-    return {}; // not on such an instance
+  std::optional<HttpResponse> token;
+  for (int attempt = 0; attempt < token_attempts && !token; ++attempt) {
+    try {
+      token = http_.perform(request, context);
+    } catch (const TransientError&) { // it may have stumbled, or this is no such instance
+    }
   }
-  if (response.status != 200) return {};
+  if (!token) return {};
+  if (token->status >= 500 || token->status == 429) refused(name(), token->status);
+  if (token->status != 200) return {}; // not on such an instance
   request.method = "GET";
-  request.headers = {{"X-aws-ec2-metadata-token", trimmed(as_text(response.body))}};
+  request.headers = {{"X-aws-ec2-metadata-token", trimmed(as_text(token->body))}};
   request.url = base + "/latest/meta-data/iam/security-credentials/";
-  response = http_.perform(request, context);
+  HttpResponse response = http_.perform(request, context);
   if (response.status == 404) // the instance has no role
     return {};
   if (response.status != 200) refused(name(), response.status);
