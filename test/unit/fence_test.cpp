@@ -296,21 +296,22 @@ TEST(OffsiteBacklog, AFileOfBeforeSaysAllThatItSaid) {
 
 // dbops.offsite_store is empty for a while: files are acknowledged with the first repository alone.
 TEST(OffsiteBacklog, IsNotKnownAfterATimeWithoutTheStore) {
+  const WalFileName next = *parse_wal_file_name("000000010000000000000006");
   constexpr auto archiver = OffsiteBacklogFile::Asker::archiver, other = OffsiteBacklogFile::Asker::other;
   TemporaryDirectory place;
   OffsiteBacklogFile file(place.path());
-  EXPECT_FALSE(file.forget_server()) << "there was none";
+  EXPECT_FALSE(file.forget_server(next)) << "there was none";
   EXPECT_TRUE(file.require_check("file:///b", "a 1", archiver));
   file.add("file:///b", *parse_wal_file_name("000000010000000000000005"));
   const auto seen = file.read("file:///b");
-  EXPECT_TRUE(file.forget_server());
-  EXPECT_FALSE(file.forget_server());
+  EXPECT_TRUE(file.forget_server(next));
+  EXPECT_FALSE(file.forget_server(next));
   EXPECT_FALSE(file.clear(*seen)) << "that was before";
   EXPECT_EQ(file.read("file:///b")->after, seen->after);
   EXPECT_TRUE(file.read("file:///b")->check) << "whoever sees it first";
   EXPECT_TRUE(file.clear(*file.read("file:///b")));
   EXPECT_FALSE(file.require_check("file:///b", "a 1", other)) << "the one that acknowledges has not said so";
-  EXPECT_TRUE(file.forget_server()) << "the store is compared, and still there is none";
+  EXPECT_TRUE(file.forget_server(next)) << "the store is compared, and still there is none";
   EXPECT_TRUE(file.clear(*file.read("file:///b")));
   EXPECT_TRUE(file.require_check("file:///b", "a 1", archiver));
   EXPECT_TRUE(file.read("file:///b")->check);
@@ -329,19 +330,21 @@ TEST(OffsiteBacklog, OnlyTheArchiverSaysThatTheStoreIsKnown) {
   EXPECT_TRUE(file.read("file:///b")->check);
 }
 
-TEST(OffsiteBacklog, WithoutSpaceOnlyAnEmptyRecordCanBeForgotten) {
+TEST(OffsiteBacklog, WithoutSpaceNothingIsForgottenThatIsComparedAnyway) {
+  const WalFileName next = *parse_wal_file_name("000000010000000000000006");
   constexpr auto archiver = OffsiteBacklogFile::Asker::archiver;
   TemporaryDirectory place;
   OffsiteBacklogFile file(place.path());
   EXPECT_TRUE(file.require_check("file:///b", "a 1", archiver));
   file.add("file:///b", *parse_wal_file_name("000000010000000000000005"));
   std::filesystem::create_directory(place.path() / "dbops.offsite_backlog.tmp"); // no new file can be written
-  EXPECT_THROW(file.forget_server(), Error);
+  EXPECT_THROW(file.forget_server(*parse_wal_file_name("000000010000000000000004")), Error);
+  EXPECT_FALSE(file.forget_server(next)) << "all behind what was let go is compared anyway";
   EXPECT_TRUE(file.read("file:///b")->after);
   std::filesystem::remove(place.path() / "dbops.offsite_backlog.tmp");
   EXPECT_TRUE(file.clear(*file.read("file:///b")));
   std::filesystem::create_directory(place.path() / "dbops.offsite_backlog.tmp");
-  EXPECT_TRUE(file.forget_server());
+  EXPECT_TRUE(file.forget_server(next));
   EXPECT_FALSE(std::filesystem::exists(place.path() / "dbops.offsite_backlog"));
 }
 
@@ -384,6 +387,38 @@ TEST(StoredFiles, AreRangesOfSegments) {
   EXPECT_EQ(stored.end_of_run(0), 1U);
 }
 
+TEST(RepositoryCopier, WhatIsDamagedIsNotCopied) {
+  FakeClock clock;
+  SeededRandom random;
+  TemporaryDirectory wal;
+  MemoryStore from(clock), to(clock);
+  const SegmentSize size(1 << 20);
+  const KeyRing keys = KeyRing::parse("2026 = " + std::string(64, 'a') + "\n"),
+                others = KeyRing::parse("2020 = " + std::string(64, 'b') + "\n");
+  WalWriter writer(from, clock, random,
+                   {.system_identifier = test_system_identifier, .origin = "here", .encoding = {.keys = &keys}});
+  const WalFileName name = *parse_wal_file_name(segment_name({1, 1}, size));
+  write_file(wal.path() / name.name, make_segment({1, 1}, size));
+  writer.put_file(name, wal.path() / name.name, {});
+  const std::string key = cluster_prefix(test_system_identifier) + wal_file_key(name);
+  const Bytes good = *from.get(key, {}, {});
+  Bytes damaged = good;
+  damaged[damaged.size() / 2] ^= std::byte(1);
+  from.overwrite(key, damaged);
+  try {
+    RepositoryCopier(from, to, test_system_identifier, &keys).copy("", 2, {});
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::unavailable);
+    EXPECT_NE(std::string(error.what()).find(key), std::string::npos) << error.what();
+  }
+  EXPECT_FALSE(to.head(key, {}));
+  from.overwrite(key, good);
+  EXPECT_EQ(RepositoryCopier(from, to, test_system_identifier, &others).copy("", 2, {}).copied, 1U)
+      << "of a key that is not here any more: as it is";
+  EXPECT_EQ(to.get(key, {}, {}), good);
+}
+
 TEST(RepositoryCopier, CopiesWhatIsMissingAndNothingElse) {
   FakeClock clock;
   SeededRandom random;
@@ -401,7 +436,7 @@ TEST(RepositoryCopier, CopiesWhatIsMissingAndNothingElse) {
   const std::string fourth =
       cluster_prefix(test_system_identifier) + "wal/00000001/00000000/000000010000000000000004.zst";
   to.put_if_absent(fourth, *from.get(fourth, {}, {}), {});
-  RepositoryCopier copier(from, to, test_system_identifier);
+  RepositoryCopier copier(from, to, test_system_identifier, nullptr);
   std::string position = "wal/00000001/00000000/000000010000000000000003";
   std::uint64_t copied = 0;
   for (bool complete = false; !complete;) {
@@ -418,10 +453,10 @@ TEST(RepositoryCopier, CopiesWhatIsMissingAndNothingElse) {
     EXPECT_EQ(to.get(key, {}, {}), from.get(key, {}, {}));
   }
   EXPECT_EQ(copier.beginning({}, {}), "wal/00000001/00000000/000000010000000000000003");
-  EXPECT_EQ(RepositoryCopier(to, from, test_system_identifier).beginning({}, {}),
+  EXPECT_EQ(RepositoryCopier(to, from, test_system_identifier, nullptr).beginning({}, {}),
             "wal/00000001/00000000/000000010000000000000001");
   MemoryStore empty(clock);
-  EXPECT_EQ(RepositoryCopier(from, empty, test_system_identifier).beginning({}, {}), "");
+  EXPECT_EQ(RepositoryCopier(from, empty, test_system_identifier, nullptr).beginning({}, {}), "");
   EXPECT_EQ(copier.beginning("wal/00000001/00000000/000000010000000000000004", {}),
             "wal/00000001/00000000/000000010000000000000003");
   EXPECT_EQ(copier.beginning("wal/00000001/00000000/000000010000000000000003", {}), "")

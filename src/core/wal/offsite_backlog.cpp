@@ -19,8 +19,9 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::uint64_t max_backlog_file = 16384; // bytes
-constexpr std::size_t copied_at_once = 4 << 20;   // bytes of an object
+constexpr std::uint64_t max_backlog_file = 16384;   // bytes
+constexpr std::uint64_t largest_wal_file = 1 << 30; // bytes
+constexpr std::size_t copied_at_once = 4 << 20;     // bytes of an object
 constexpr std::string_view store_field = "store = ", server_field = "server = ", after_field = "after = ",
                            check_field = "check = ", own_field = "own from = ", revision_field = "revision = ";
 constexpr std::string_view no_server = "none"; // as the server: whoever asks next is a stranger to the store
@@ -43,6 +44,32 @@ std::string position_before(const WalFileName& file) {
   const std::string directory = key.substr(0, key.rfind('/') + 1);
   return directory + (file.kind == WalFileKind::history ? file.timeline : file.segment);
 }
+
+// Decodes an object while it is copied.
+class Verification {
+ public:
+  explicit Verification(const KeyRing* keys) : decoder_(std::in_place, keys, largest_wal_file, [](ByteView) {}) {}
+  void write(ByteView piece) {
+    attempt([&] { decoder_->write(piece); });
+  }
+  void finish() {
+    attempt([&] { decoder_->finish(); });
+  }
+
+ private:
+  // What was written with a key that is gone from here is copied as it is.
+  template <class Work>
+  void attempt(const Work& work) {
+    if (!decoder_) return;
+    try {
+      work();
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::key_missing) throw;
+      decoder_.reset();
+    }
+  }
+  std::optional<ObjectDecoder> decoder_;
+};
 
 } // namespace
 
@@ -135,7 +162,7 @@ bool OffsiteBacklogFile::require_check(const std::string& store, const std::stri
   return true;
 }
 
-bool OffsiteBacklogFile::forget_server() {
+bool OffsiteBacklogFile::forget_server(const WalFileName& next) {
   const auto forgets = [](const std::optional<Record>& record) {
     return record && (record->server != no_server || !record->check);
   };
@@ -149,8 +176,9 @@ bool OffsiteBacklogFile::forget_server() {
   try {
     write(*record);
   } catch (const Error&) {
-    // Without space: no record says as much, unless files were let go.
-    if (record->after) throw;
+    // Without space: no record says as much. When files were let go, all behind the first of them is compared anyway.
+    if (record->after && position_before(next) < *record->after) throw;
+    if (record->after) return false;
     if (::unlink(path_.c_str()) != 0) throw;
     sync_directory(directory_);
   }
@@ -194,8 +222,9 @@ std::string first_own_position(const fs::path& archive_status, const SegmentId& 
   return first;
 }
 
-RepositoryCopier::RepositoryCopier(ObjectStore& from, ObjectStore& to, std::uint64_t system_identifier)
-    : from_(from), to_(to), root_(cluster_prefix(system_identifier)) {}
+RepositoryCopier::RepositoryCopier(ObjectStore& from, ObjectStore& to, std::uint64_t system_identifier,
+                                   const KeyRing* keys)
+    : from_(from), to_(to), root_(cluster_prefix(system_identifier)), keys_(keys) {}
 
 // Keys of the second repository between the two, the last one included.
 std::vector<std::string> RepositoryCopier::present(const std::string& after, const std::string& last,
@@ -243,11 +272,21 @@ Bytes RepositoryCopier::read(const ObjectInfo& object, const ByteRange& range, c
 void RepositoryCopier::copy_object(const ObjectInfo& object, const CallContext& context) {
   Digest ours{};
   const auto upload = to_.begin_upload(object.key, 0, context);
-  for (std::uint64_t offset = 0; offset < object.size; offset += copied_at_once) {
-    const Bytes piece = read(
-        object, {.offset = offset, .length = std::min<std::uint64_t>(copied_at_once, object.size - offset)}, context);
-    if (offset == 0) ours = parse_object_header(piece).digest;
-    upload->write(piece);
+  Verification verification(keys_);
+  try {
+    for (std::uint64_t offset = 0; offset < object.size; offset += copied_at_once) {
+      const Bytes piece = read(
+          object, {.offset = offset, .length = std::min<std::uint64_t>(copied_at_once, object.size - offset)}, context);
+      if (offset == 0) ours = parse_object_header(piece).digest;
+      verification.write(piece);
+      upload->write(piece);
+    }
+    verification.finish();
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::corrupt) throw;
+    throw Error(ErrorKind::unavailable,
+                "object \"" + object.key + "\" of " + from_.describe() + " is not copied: " + error.what(),
+                "It is damaged there. Restore it from elsewhere, or remove it and take a base backup.");
   }
   if (upload->finish({}) == PutResult::created) return;
   const auto start = to_.get(object.key, {.offset = 0, .length = max_object_header_size}, context);

@@ -4,6 +4,7 @@
 
 #include "core/store/object_store.h"
 #include "core/wal/layout.h"
+#include "core/wal/object_format.h"
 
 #include <filesystem>
 #include <functional>
@@ -36,8 +37,9 @@ class OffsiteBacklogFile {
   bool require_check(const std::string& store, const std::string& server, Asker asker,
                      const std::function<std::string()>& own_from = {});
   // Durable when it returns: files are acknowledged without any second repository. When there is one again, it is
-  // compared. False: that has been written down before, or there is nothing to forget.
-  bool forget_server();
+  // compared. False: that has been written down before, there is nothing to forget, or it need not be written.
+  // next: the file that is acknowledged then.
+  bool forget_server(const WalFileName& next);
   // Absent: that repository lacks nothing. A file about another repository counts as none.
   [[nodiscard]] std::optional<OffsiteBacklog> read(const std::string& store) const;
   // Durable when it returns: only then may the file be recycled.
@@ -69,10 +71,11 @@ class OffsiteBacklogFile {
 std::string first_own_position(const std::filesystem::path& archive_status, const SegmentId& current, SegmentSize size);
 
 // Copies the WAL objects of a cluster that one repository has and another lacks, as they are: both are of one format.
-// Chunks are left out.
+// Chunks are left out. Each is verified by its digest on its way, unless it needs a key that is not there.
 class RepositoryCopier {
  public:
-  RepositoryCopier(ObjectStore& from, ObjectStore& to, std::uint64_t system_identifier);
+  // keys may be null. What is given must outlive the copier.
+  RepositoryCopier(ObjectStore& from, ObjectStore& to, std::uint64_t system_identifier, const KeyRing* keys);
 
   struct Step {
     std::string position; // everything up to here is there now
@@ -86,7 +89,8 @@ class RepositoryCopier {
   [[nodiscard]] std::string beginning(const std::string& own_from, const CallContext& context) const;
 
   // Looks at one page of at most 1000 objects behind `position` and copies at most `limit` of them.
-  // Throws Error(conflict) when the other repository has another content under a name, and what ObjectStore throws.
+  // Throws Error(conflict) when the other repository has another content under a name, Error(unavailable) when an
+  // object is damaged in the first one, and what ObjectStore throws.
   Step copy(const std::string& position, std::size_t limit, const CallContext& context);
 
  private:
@@ -97,6 +101,7 @@ class RepositoryCopier {
 
   ObjectStore &from_, &to_;
   std::string root_;
+  const KeyRing* keys_;
 };
 
 } // namespace dbops::core

@@ -142,7 +142,7 @@ void Archiver::enter(int repository, const std::string& url) {
 
 // Settings that changed take effect with the next file. What was under way is stopped, and made again: uploads may be
 // repeated. False: it is not known yet what they are.
-bool Archiver::reload() {
+bool Archiver::reload(const core::WalFileName& next) {
   std::optional<Settings> now = watch_.read(event_);
   if (!now) {
     complain(primary, failed(no_answer()));
@@ -161,17 +161,17 @@ bool Archiver::reload() {
     if (!upload.pipeline && !upload.url.empty() && !upload.opening.running())
       upload.opening.start(upload.url, settings_, cluster_, event_);
   locate();
-  remember_offsite();
+  remember_offsite(next);
   return true;
 }
 
 // Files are acknowledged with the offsite store of now, or without any: what that means for the gaps in it is written
 // down before. A data directory without space holds up no upload: see verdict().
-void Archiver::remember_offsite() {
+void Archiver::remember_offsite(const core::WalFileName& next) {
   remembered_ = false;
   try {
     if (settings_.offsite_store.empty())
-      backlog_file_.forget_server();
+      backlog_file_.forget_server(next);
     else if (!in_recovery_ && archive_shared() != nullptr)
       check_offsite(cluster_, settings_.offsite_store, timeline_, core::OffsiteBacklogFile::Asker::archiver);
     remembered_ = true;
@@ -241,8 +241,10 @@ core::SegmentStanding Archiver::standing(const core::WalFileName& file) const {
 // standby (archive_mode = always) has its primary's; a promoted server has its ancestors' histories, their segments
 // before the switch, and the unfinished one as .partial.
 std::optional<core::Fencing> Archiver::fencing_of(const core::WalFileName& file) const {
-  if (file.kind == WalFileKind::history || file.kind == WalFileKind::partial) return core::Fencing::content;
+  if (file.kind == WalFileKind::partial) return core::Fencing::content;
+  // Its history is what makes others follow a timeline.
   if (!in_recovery_ && timeline_of(file) == timeline_) return core::Fencing::owner;
+  if (file.kind == WalFileKind::history) return core::Fencing::content;
   const SegmentStanding own = standing(file);
   if (file.kind == WalFileKind::backup) {
     const bool ancestral = own == SegmentStanding::whole || own == SegmentStanding::remnant;
@@ -510,7 +512,7 @@ bool Archiver::archive(const std::string& name) {
     log_line(true, "\"" + name + "\" is not a file that dbops knows how to archive");
     return false;
   }
-  if (!reload() || !wait_until_written(*file) || shutdown_time_is_over()) return false;
+  if (!reload(*file) || !wait_until_written(*file) || shutdown_time_is_over()) return false;
   for (Upload& upload : uploads_)
     revive(upload, *file);
   const core::SteadyTime begin = thread_clock().steady_now();

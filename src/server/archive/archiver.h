@@ -48,8 +48,8 @@ class Archiver {
     std::uint64_t published_retries = 0;
   };
 
-  bool reload();
-  void remember_offsite();
+  bool reload(const core::WalFileName& next);
+  void remember_offsite(const core::WalFileName& next);
   void locate();
   [[nodiscard]] core::OwnPosition position_at(core::TimelineId timeline, core::Lsn written);
   [[nodiscard]] core::SegmentStanding standing(const core::WalFileName& file) const;

@@ -52,7 +52,7 @@ CatchUp::Result CatchUp::run(const Settings& settings, const Cluster& cluster, c
     // One that is not mounted has nothing that could be lacking elsewhere.
     from.fence->require_repository(context);
     to.fence->require_repository(context);
-    core::RepositoryCopier copier(*from.store, *to.store, cluster.system_identifier);
+    core::RepositoryCopier copier(*from.store, *to.store, cluster.system_identifier, from.keys.get());
     if (backlog.check && !find_beginning(result.backlog, copier, cluster, context)) return result;
     result.step = copier.copy(result.backlog.after.value(), objects_in_a_step, context);
   } catch (...) {
