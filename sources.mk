@@ -91,6 +91,7 @@ CORE_SOURCES = \
 	src/core/wal/instance.cpp \
 	src/core/wal/known_repositories.cpp \
 	src/core/wal/layout.cpp \
+	src/core/wal/lineage.cpp \
 	src/core/wal/object_decoder.cpp \
 	src/core/wal/object_encoder.cpp \
 	src/core/wal/object_format.cpp \

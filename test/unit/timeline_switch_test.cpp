@@ -1,4 +1,5 @@
 // The segment in which a timeline begins: WAL of its parent up to the switch, and not a byte further.
+#include "core/wal/lineage.h"
 #include "core/wal/timeline_history.h"
 #include "core/wal/wal_reader.h"
 #include "core/wal/wal_writer.h"
@@ -77,6 +78,14 @@ class TimelineSwitchTest : public testing::Test {
         .fetch(
             file, [this](ByteView piece) { append(got_, piece); }, {}, at_hole)
         .result;
+  }
+
+  std::optional<LineageGap> gap_before(TimelineId timeline, std::uint32_t offset) {
+    WalReader reader(store_, test_system_identifier, nullptr, size_);
+    const auto contents = [&](TimelineId id) {
+      return read_timeline(store_, test_system_identifier, id, size_, {}, {});
+    };
+    return gap_before_switch(reader, contents(timeline), contents(timeline - 1), size_.start_of(3) + offset, size_, {});
   }
 
   const SegmentSize size_{1 << 20};
@@ -233,6 +242,43 @@ TEST_F(TimelineSwitchTest, OfSeveralPartialSegmentsTheOneThatLeadsToTheSwitch) {
   EXPECT_EQ(got_, beginning(1, 90000));
   EXPECT_EQ(fetch(name(1)), WalFetchResult::padded);
   EXPECT_EQ(got_, beginning(1, 90000));
+}
+
+// The primary's archive was out, and what its standby had received of that was recycled there.
+TEST_F(TimelineSwitchTest, WalThatIsMissingBeforeASwitchIsFound) {
+  branch(2, 50000);
+  put_file(name(1, 1), content(1, 1));
+  put_file(*parse_wal_file_name(name(1).segment + ".partial"), content(1));
+  auto gap = gap_before(2, 50000);
+  ASSERT_TRUE(gap);
+  EXPECT_EQ(gap->timeline, 1U);
+  EXPECT_EQ(gap->from, size_.start_of(2));
+  EXPECT_EQ(gap->to, size_.start_of(3) + 50000);
+  put_file(name(2), content(2));
+  EXPECT_TRUE(gap_before(2, 50000)) << "segment 2";
+  put_file(name(1, 2), content(1, 2));
+  EXPECT_FALSE(gap_before(2, 50000));
+}
+
+TEST_F(TimelineSwitchTest, TheParentsLastSegmentMustReachTheSwitch) {
+  branch(2, 50000);
+  EXPECT_FALSE(gap_before(2, 50000)) << "nothing of the parent is there: it has expired";
+  put_file(name(1, 2), content(1, 2));
+  EXPECT_TRUE(gap_before(2, 50000));
+  put_chunk(1, 0, 30000);
+  const auto gap = gap_before(2, 50000);
+  ASSERT_TRUE(gap);
+  EXPECT_EQ(gap->from, size_.start_of(3) + 30000);
+  put_chunk(2, 0, 60000);
+  EXPECT_FALSE(gap_before(2, 50000)) << "timeline 2 has it itself";
+  store_.remove(cluster_prefix(test_system_identifier) + chunk_key(name(2), {0, 60000}), {});
+  put_file(*parse_wal_file_name(name(1).segment + ".partial"), beginning(1, 40000));
+  EXPECT_TRUE(gap_before(2, 50000)) << "that is another server's";
+  put_file(*parse_wal_file_name(name(1).segment + ".partial"), content(1));
+  EXPECT_FALSE(gap_before(2, 50000));
+  EXPECT_TRUE(gap_before(2, 50008)) << "no record ends there";
+  put_file(name(2, 5), content(2, 5));
+  EXPECT_FALSE(gap_before(2, 50008)) << "the beginning of timeline 2 has expired";
 }
 
 } // namespace

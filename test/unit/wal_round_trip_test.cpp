@@ -221,6 +221,17 @@ TEST_P(WalRoundTrip, AHoleIsNoEndWhenItIsOld) {
   EXPECT_EQ(fetch_to_end(file_name(7)), WalFetchResult::padded) << "no hole";
 }
 
+// All objects of a store that was copied are of the same moment.
+TEST_P(WalRoundTrip, AHoleIsNoEndWhenItIsOldAndTheStoreYoung) {
+  put_chunk(4, 0, 8192);
+  put_segment(5);
+  clock_.advance(std::chrono::minutes(4));
+  put_segment(6);
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(directory_.path() / "store"))
+    if (entry.is_regular_file()) last_write_time(entry, std::filesystem::file_time_type::clock::now());
+  EXPECT_EQ(fetch_to_end(file_name(4)), WalFetchResult::gap);
+}
+
 TEST_P(WalRoundTrip, AHoleIsNoEndWhenAnotherTimelineGoesOnBehindIt) {
   const auto at = [](std::uint64_t lsn) { return "1\t" + to_string(lsn) + "\tno recovery target specified\n"; };
   put_chunk(4, 0, 8192);

@@ -8,9 +8,11 @@
 #include "core/text/table.h"
 #include "core/wal/catalogue.h"
 #include "core/wal/cluster_identity.h"
+#include "core/wal/lineage.h"
 
 #include <fmt/format.h>
 
+#include <cstdio>
 #include <filesystem>
 
 namespace dbops::cli {
@@ -49,7 +51,9 @@ struct Stretch {
 
 // All of a timeline in its order, with what is missing between. The last streamed segment may end anywhere; an earlier
 // one must be there in full.
-std::vector<Stretch> stretches(const TimelineContents& contents, SegmentSize size) {
+// lost: what is missing before a switch to a later timeline.
+std::vector<Stretch> stretches(const TimelineContents& contents, const std::vector<core::LineageGap>& lost,
+                               SegmentSize size) {
   std::vector<Stretch> there;
   for (const core::SegmentRange& range : contents.ranges)
     there.push_back({Kind::archived, range.first, range.last, size.start_of(range.last + 1)});
@@ -66,6 +70,14 @@ std::vector<Stretch> stretches(const TimelineContents& contents, SegmentSize siz
     }
     all.push_back(stretch);
   }
+  for (const core::LineageGap& gap : lost) {
+    if (gap.timeline != contents.timeline) continue;
+    const SegmentNumber first = size.segment_of(gap.from), last = size.segment_of(gap.to - 1);
+    if (gap.from > size.start_of(first) && !all.empty() && all.back().last == first) all.back().kind = Kind::incomplete;
+    const SegmentNumber missing = gap.from > size.start_of(first) ? first + 1 : first;
+    if (missing <= last) all.push_back({Kind::missing, missing, last, gap.to});
+  }
+  std::ranges::stable_sort(all, {}, &Stretch::first);
   return all;
 }
 
@@ -108,18 +120,57 @@ struct StoreContents {
   SegmentSize size;
   std::vector<TimelineContents> timelines;
   std::vector<core::ObjectInfo> garbage;
+  std::vector<core::LineageGap> lost; // before a switch, of each timeline the farthest
 };
 
-StoreContents read_store(core::ObjectStore& store, const WalListCommand& command) {
+std::vector<Stretch> stretches(const TimelineContents& contents, const StoreContents& store) {
+  return stretches(contents, store.lost, store.size);
+}
+
+void add_lost(std::vector<core::LineageGap>& lost, const core::LineageGap& gap) {
+  const auto known = std::ranges::find(lost, gap.timeline, &core::LineageGap::timeline);
+  if (known == lost.end())
+    lost.push_back(gap);
+  else if (known->to < gap.to)
+    *known = gap;
+}
+
+// What is missing between a timeline and the one it began from.
+void find_lost_before(const TimelineContents& timeline, core::WalReader& reader, StoreContents& contents) {
+  const auto ancestors = reader.history_of(timeline.timeline, {});
+  if (!ancestors || ancestors->empty()) return;
+  const auto parent = std::ranges::find(contents.timelines, ancestors->back().timeline, &TimelineContents::timeline);
+  if (parent == contents.timelines.end()) return;
+  if (const auto gap = core::gap_before_switch(reader, timeline, *parent, ancestors->back().end, contents.size, {}))
+    add_lost(contents.lost, *gap);
+}
+
+void find_lost(core::ObjectStore& store, const core::KeyRing* keys, StoreContents& contents) {
+  core::WalReader reader(store, contents.identifier, keys, contents.size);
+  for (const TimelineContents& timeline : contents.timelines) {
+    if (!timeline.has_history) continue;
+    try {
+      find_lost_before(timeline, reader, contents);
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::key_missing) throw;
+      fmt::print(stderr, "dbops wal-list: the switch to timeline {} is not checked: {}\n", timeline.timeline,
+                 error.what());
+    }
+  }
+}
+
+StoreContents read_store(core::ObjectStore& store, const core::KeyRing* keys, const WalListCommand& command) {
   Cluster cluster = cluster_of(store, command.stores);
   if (!cluster.size) cluster.size = core::stored_segment_size(store, cluster.identifier, {});
   // Of a store with nothing but pieces; a size that is not right then makes other ranges of them, and loses none.
-  StoreContents contents{store.describe(), cluster.identifier, cluster.size.value_or(SegmentSize(16 << 20)), {}, {}};
+  StoreContents contents{
+      store.describe(), cluster.identifier, cluster.size.value_or(SegmentSize(16 << 20)), {}, {}, {}};
   std::function<void(const core::ObjectInfo&)> redundant;
   if (command.garbage) redundant = [&](const core::ObjectInfo& object) { contents.garbage.push_back(object); };
   for (const core::TimelineId timeline : core::list_timelines(store, cluster.identifier, {}))
     contents.timelines.push_back(
         core::read_timeline(store, cluster.identifier, timeline, contents.size, redundant, {}));
+  if (!command.garbage) find_lost(store, keys, contents);
   return contents;
 }
 
@@ -127,7 +178,7 @@ Json as_json(const StoreContents& store) {
   Json timelines = Json::array();
   for (const TimelineContents& contents : store.timelines) {
     Json parts = Json::array();
-    for (const Stretch& part : stretches(contents, store.size))
+    for (const Stretch& part : stretches(contents, store))
       parts.push_back({{"state", name_of(part.kind)},
                        {"first_segment", segment_name({contents.timeline, part.first}, store.size)},
                        {"last_segment", segment_name({contents.timeline, part.last}, store.size)},
@@ -159,7 +210,7 @@ void print_table(const StoreContents& store, const Terminal& terminal) {
                      {"size", Align::right}});
   for (const TimelineContents& contents : store.timelines) {
     bool first = true;
-    std::vector<Stretch> parts = stretches(contents, store.size);
+    std::vector<Stretch> parts = stretches(contents, store);
     for (const Stretch& part : parts) {
       const bool bad = part.kind == Kind::missing || part.kind == Kind::incomplete;
       table.add_row({{first ? std::to_string(contents.timeline) : "", core::Style::strong},
@@ -210,9 +261,9 @@ int run(const WalListCommand& command) {
   std::vector<Json> json;
   int status = exit_success;
   for (const auto& store : stores.all()) {
-    const StoreContents contents = read_store(*store, command);
+    const StoreContents contents = read_store(*store, stores.keys(), command);
     for (const TimelineContents& timeline : contents.timelines)
-      if (!command.garbage && !is_whole(stretches(timeline, contents.size))) status = exit_job;
+      if (!command.garbage && !is_whole(stretches(timeline, contents))) status = exit_job;
     if (command.json)
       json.push_back(command.garbage ? garbage_as_json(contents) : as_json(contents));
     else if (command.garbage)

@@ -150,6 +150,7 @@ bool WalReader::is_overtaken(const WalFileName& segment, std::uint64_t segment_s
   ListRequest request = behind(segment);
   std::size_t whole = 0;
   std::optional<WallTime> first, last;
+  std::string first_key, last_key;
   do {
     ListPage page = store_.list(request, context);
     for (const ObjectInfo& object : page.objects) {
@@ -157,12 +158,24 @@ bool WalReader::is_overtaken(const WalFileName& segment, std::uint64_t segment_s
       if (!key || (!key->chunk && key->file.kind == WalFileKind::backup)) continue;
       first = std::min(first.value_or(object.modified), object.modified);
       last = std::max(last.value_or(object.modified), object.modified);
+      if (first_key.empty()) first_key = object.key;
+      last_key = object.key;
       whole += key->file.kind == WalFileKind::segment && !key->chunk ? 1 : 0;
       if (whole > segments_in_flight || *last - *first > patience) return false;
     }
     request.continuation = std::move(page.continuation);
   } while (!request.continuation.empty());
-  return true;
+  // A store that was copied or replicated tells when the copies were made; the objects say when they were written.
+  const auto began = first_key.empty() ? std::nullopt : created_at(first_key, context);
+  const auto ended = last_key.empty() ? std::nullopt : created_at(last_key, context);
+  return !began || !ended || std::chrono::abs(*ended - *began) <= patience;
+}
+
+// By the clock of the server that wrote it. Absent: there is no such object any more.
+std::optional<WallTime> WalReader::created_at(const std::string& key, const CallContext& context) {
+  const auto start = store_.get(key, {.offset = 0, .length = max_object_header_size}, context);
+  if (!start) return {};
+  return parse_object_header(*start).created;
 }
 
 bool WalReader::fetch_whole(const WalFileName& file, const ByteSink& sink, const CallContext& context) {
@@ -317,6 +330,11 @@ std::uint64_t WalReader::send_start(const WalFileName& segment, std::uint32_t li
         partial && fetch_limited(*partial, ObjectKind::wal_partial, limit, sink, context))
       return limit;
   return send_beginning(segment, beginning, sink, context);
+}
+
+bool WalReader::has_start(const WalFileName& segment, std::uint32_t limit, const CallContext& context) {
+  return send_start(
+             segment, limit, [](ByteView) {}, context) == limit;
 }
 
 WalFetch WalReader::fetch_tail(const WalFileName& segment, const ByteSink& sink, const CallContext& context,

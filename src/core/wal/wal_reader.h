@@ -67,6 +67,12 @@ class WalReader {
   // Whether there is WAL of the same timeline behind the segment.
   bool has_later_wal(const WalFileName& segment, const CallContext& context);
 
+  // Whether the first `limit` bytes of the segment can be had, from whatever holds them. Reads them.
+  bool has_start(const WalFileName& segment, std::uint32_t limit, const CallContext& context);
+
+  // The ancestors of a timeline, as its history says. Absent: the store does not have that.
+  std::optional<std::vector<TimelineSwitch>> history_of(TimelineId timeline, const CallContext& context);
+
   // For messages; without secrets.
   [[nodiscard]] std::string describe() const { return store_.describe(); }
 
@@ -106,8 +112,8 @@ class WalReader {
   WalFetch fetch_partial(const WalFileName& segment, std::uint64_t reach, SegmentSize size, const ByteSink& sink,
                          const CallContext& context);
   Reach reach_of(TimelineId timeline, const CallContext& context);
+  std::optional<WallTime> created_at(const std::string& key, const CallContext& context);
   bool is_overtaken(const WalFileName& segment, std::uint64_t segment_size, const CallContext& context);
-  std::optional<std::vector<TimelineSwitch>> history_of(TimelineId timeline, const CallContext& context);
   ListRequest behind(const WalFileName& segment) const;
   void require_repository(const CallContext& context);
 
