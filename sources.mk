@@ -259,6 +259,7 @@ SERVER_SOURCES = \
 	src/server/lint/script.cpp \
 	src/server/lint/statements.cpp \
 	src/server/trace/clones.cpp \
+	src/server/trace/reach.cpp \
 	src/server/trace/trace.cpp
 
 CLI_SOURCES = \

@@ -17,6 +17,8 @@ sql(q{CREATE TABLE parent (id int PRIMARY KEY);
       ALTER TABLE t ADD CONSTRAINT open CHECK (a < 1000) NOT VALID;
       CREATE VIEW v AS SELECT a FROM t;
       INSERT INTO parent VALUES (1); INSERT INTO t SELECT i, i, 'x', 1 FROM generate_series(1, 100) i;
+      CREATE TABLE root (id int PRIMARY KEY); CREATE TABLE below (id int PRIMARY KEY REFERENCES root); CREATE TABLE farther (id int REFERENCES below, x int);
+      CREATE UNIQUE INDEX ON farther (x); CREATE TABLE farthest (x int REFERENCES farther (x)) PARTITION BY LIST (x); CREATE TABLE farthest_1 PARTITION OF farthest FOR VALUES IN (1); CREATE SCHEMA apart; CREATE TABLE apart.a (id int PRIMARY KEY); CREATE TABLE apart.b (x int);
       CREATE TABLE p (k int) PARTITION BY LIST (k); CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1)});
 my $files = q{SELECT string_agg(relname || relfilenode, ' ' ORDER BY oid) FROM pg_class WHERE relnamespace = 'public'::regnamespace};
 my $was = sql($files);
@@ -42,6 +44,13 @@ for (
 	[ 'ALTER TABLE t RENAME COLUMN b TO c2', 'public.t ACCESS EXCLUSIVE copy' ],
 	[ 'CREATE INDEX CONCURRENTLY ON t (b)', 'public.t SHARE UPDATE EXCLUSIVE R documentation' ],
 	[ 'DROP INDEX CONCURRENTLY t_a', 'public.t SHARE UPDATE EXCLUSIVE documentation' ],
+	[ 'TRUNCATE root CASCADE', 'public.below ACCESS EXCLUSIVE copy, public.below_pkey ACCESS EXCLUSIVE copy, public.farther ACCESS EXCLUSIVE documentation, public.farther_x_idx ACCESS EXCLUSIVE documentation,'
+		  . ' public.farthest ACCESS EXCLUSIVE documentation, public.farthest_1 ACCESS EXCLUSIVE documentation, public.root ACCESS EXCLUSIVE copy, public.root_pkey ACCESS EXCLUSIVE copy' ],
+	[ 'REINDEX SCHEMA apart', 'apart.a SHARE R documentation, apart.a_pkey ACCESS EXCLUSIVE W documentation, apart.b SHARE R documentation' ],
+	[ 'REINDEX (CONCURRENTLY) SCHEMA apart', 'apart.a SHARE UPDATE EXCLUSIVE R documentation, apart.b SHARE UPDATE EXCLUSIVE R documentation' ],
+	[ 'REINDEX DATABASE postgres', qr/apart\.a_pkey ACCESS EXCLUSIVE W documentation, .*public\.t SHARE R documentation/ ],
+	[ 'REINDEX TABLE p', 'public.p1 SHARE R documentation' ],
+	[ 'REINDEX INDEX CONCURRENTLY t_a', 'public.t SHARE UPDATE EXCLUSIVE R documentation' ],
 	[ 'UPDATE t SET a = 1', qr/^(public.\w+ ROW EXCLUSIVE analysis(, )?)+$/ ],
 	[ 'SELECT * FROM t FOR UPDATE', qr/public.t ROW SHARE analysis/ ],
 	[ 'ALTER TABLE p ADD COLUMN x int', 'public.p ACCESS EXCLUSIVE run, public.p1 ACCESS EXCLUSIVE run' ],

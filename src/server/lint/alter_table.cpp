@@ -306,7 +306,16 @@ void column_type_style(Script& script, const ColumnDef* column) {
                "serial leaves privileges and ownership of its sequence to you; GENERATED ALWAYS AS IDENTITY does not");
 }
 
+// Prepared statements, which drivers make of themselves, are planned for the columns that they had (plancache.c).
+void cached_plans(const Alter& alter, const char* whose) {
+  alter.script.about(alter.table, "cached-plan", Severity::notice,
+                     std::string("prepared statements with ") + whose +
+                         " fail once in sessions that are open (0A000, cached plan must not change result type); "
+                         "explicit lists of other columns do not");
+}
+
 void add_column(const Alter& alter, AlterTableCmd* command) {
+  cached_plans(alter, "SELECT *");
   auto* column = reinterpret_cast<ColumnDef*>(command->def);
   const ColumnParts parts = parts_of(column);
   const std::string name = quoted(column->colname);
@@ -383,6 +392,7 @@ void set_not_null(const Alter& alter, const AlterTableCmd* command) {
 }
 
 void change_type(const Alter& alter, AlterTableCmd* command) {
+  cached_plans(alter, "the column");
   const std::string name = quoted(command->name);
   if (Catalog::has_checks_on(alter.table.oid, command->name))
     alter.script

@@ -1,6 +1,7 @@
 // The rules for all statements but ALTER TABLE.
 #include <algorithm>
 #include <cctype>
+#include <set>
 
 #include "server/lint/script.h"
 #include "server/migration/script.h"
@@ -216,7 +217,23 @@ void locks_parent(Script& script, const Constraint* constraint) {
   script.locked(script.catalog.table(constraint->pktable), "SHARE ROW EXCLUSIVE", "the foreign key");
 }
 
+// SET a = 1, a = 2; a column twice in a table or an INSERT.
+void duplicate_column(Script& script, List* list) {
+  std::set<std::string> names;
+  ListCell* cell = nullptr;
+  foreach (cell, list) {
+    auto* node = static_cast<Node*>(lfirst(cell));
+    const char* name = IsA(node, ResTarget) && reinterpret_cast<ResTarget*>(node)->indirection == NIL
+                           ? reinterpret_cast<ResTarget*>(node)->name
+                       : IsA(node, ColumnDef) ? reinterpret_cast<ColumnDef*>(node)->colname
+                                              : nullptr;
+    if (name != nullptr && !names.insert(name).second)
+      script.say("duplicate-column", Severity::error, "fails: column " + quote_name(name) + " is there twice");
+  }
+}
+
 void create_table(Script& script, CreateStmt* statement) {
+  duplicate_column(script, statement->tableElts);
   ListCell* cell = nullptr;
   foreach (cell, statement->tableElts) {
     auto* element = static_cast<Node*>(lfirst(cell));
@@ -460,7 +477,10 @@ void look_at_statement(Script& script, Node* statement) {
   case T_AlterObjectSchemaStmt:
     return on_table(script, reinterpret_cast<AlterObjectSchemaStmt*>(statement)->relation, "set-schema",
                     access_exclusive, "programs that use the old name fail");
+  case T_InsertStmt:
+    return duplicate_column(script, reinterpret_cast<InsertStmt*>(statement)->cols);
   case T_UpdateStmt:
+    duplicate_column(script, reinterpret_cast<UpdateStmt*>(statement)->targetList);
     return dml(script, reinterpret_cast<UpdateStmt*>(statement)->relation,
                reinterpret_cast<UpdateStmt*>(statement)->whereClause, "UPDATE");
   case T_DeleteStmt:

@@ -12,6 +12,7 @@
 #include "server/migration/history.h"
 #include "server/migration/script.h"
 #include "server/trace/clones.h"
+#include "server/trace/reach.h"
 
 extern "C" {
 #include "catalog/namespace.h"
@@ -161,6 +162,7 @@ class Tracer {
   bool on_copies(Node* node, const std::string& text);
   void for_real(Node* node, const std::string& text);
   void outside(Node* node);
+  void documented(const std::vector<Reached>& reached);
   void dependents(Node* node, Oid table);
   void report(const States& before, const std::vector<std::pair<Oid, std::string>>& locks_before, bool copies);
   void put(const Row& row, const Value& error = std::nullopt);
@@ -231,6 +233,7 @@ void Tracer::report(const States& before, const std::vector<std::pair<Oid, std::
   for (const auto& [relation, state] : states()) {
     const auto was = before.find(relation);
     if (was == before.end() || !relevant(relation)) continue;
+    if (tag_ == "TRUNCATE TABLE") continue; // nothing is written, and an empty copy read
     if (state.file != was->second.file) rows[relation].rewrites = true;
     if (state.reads != was->second.reads) rows[relation].reads = true;
   }
@@ -271,7 +274,23 @@ bool Tracer::on_copies(Node* node, const std::string& text) {
     CommandCounterIncrement();
   });
   report(before, locks, true);
+  // Copies are made of the neighbours alone; who refers to those is emptied as well.
+  if (IsA(node, TruncateStmt) && reinterpret_cast<TruncateStmt*>(node)->behavior == DROP_CASCADE) {
+    std::vector<Reached> reached = reached_by_cascade(tables);
+    std::erase_if(reached, [this](const Reached& one) { return clones_.has(one.relation); });
+    found_by_ = "documentation";
+    documented(reached);
+  }
   return true;
+}
+
+void Tracer::documented(const std::vector<Reached>& reached) {
+  for (const Reached& one : reached) {
+    Row row{qualified_name(one.relation), one.lock, one.rewrites, one.reads, 0};
+    if (one.rewrites || one.reads)
+      row.bytes = bookkeep("SELECT dbops.relation_bytes($1::oid)", {to_text(one.relation)}).integer(0, 0);
+    put(row);
+  }
 }
 
 void Tracer::dependents(Node* node, Oid table) {
@@ -308,6 +327,7 @@ void Tracer::for_real(Node* node, const std::string& text) {
 // Cannot be made in a transaction, and so not be rolled back: what PostgreSQL's documentation says.
 void Tracer::outside(Node* node) {
   found_by_ = "documentation";
+  if (IsA(node, ReindexStmt)) return documented(reached_by_reindex(reinterpret_cast<ReindexStmt*>(node)));
   Row row;
   row.lock = "SHARE UPDATE EXCLUSIVE";
   const auto table = [](RangeVar* name) {
@@ -317,8 +337,6 @@ void Tracer::outside(Node* node) {
   Oid relation = InvalidOid;
   if (IsA(node, IndexStmt))
     relation = table(reinterpret_cast<IndexStmt*>(node)->relation);
-  else if (IsA(node, ReindexStmt))
-    relation = table(reinterpret_cast<ReindexStmt*>(node)->relation);
   else if (IsA(node, AlterTableStmt))
     relation = table(reinterpret_cast<AlterTableStmt*>(node)->relation);
   else if (IsA(node, DropStmt))
@@ -335,7 +353,7 @@ void Tracer::outside(Node* node) {
     if (!found.empty()) relation = static_cast<Oid>(found.integer(0, 0));
   }
   row.object = OidIsValid(relation) ? qualified_name(relation) : "";
-  row.reads = IsA(node, IndexStmt) || IsA(node, ReindexStmt);
+  row.reads = IsA(node, IndexStmt);
   if (row.reads && OidIsValid(relation))
     row.bytes = bookkeep("SELECT dbops.relation_bytes($1::oid)", {to_text(relation)}).integer(0, 0);
   put(row);
@@ -355,7 +373,8 @@ void Tracer::trace(const migrate::Statement& statement) {
   tag_ = call_pg([node] { return GetCommandTagName(CreateCommandTag(node)); });
   if (statement.data) throw SqlError(ERRCODE_FEATURE_NOT_SUPPORTED, "COPY FROM STDIN cannot be traced");
   if (IsA(node, TransactionStmt)) return;
-  if (migration::needs_top_level(node))
+  if (migration::needs_top_level(node) ||
+      (IsA(node, ReindexStmt) && is_partitioned(reinterpret_cast<ReindexStmt*>(node))))
     outside(node);
   else if (!on_copies(node, text))
     for_real(node, text);
