@@ -28,6 +28,13 @@ bool begins_with(S3Client& client, const std::string& key, ByteView start, const
   return std::ranges::equal(there.first(std::min(there.size(), wanted.size())), wanted);
 }
 
+bool is_taken(S3Client& client, const std::string& key, const CallContext& context) {
+  S3Call call{.method = "GET", .key = key};
+  call.headers.push_back({"Range", "bytes=0-0"});
+  const S3Verdict verdict = client.call(call, context).verdict;
+  return verdict == S3Verdict::success || verdict == S3Verdict::beyond_end; // of an empty one
+}
+
 S3PartUpload::S3PartUpload(S3Client& client, std::string key, bool conditional, CallContext context)
     : client_(client), key_(std::move(key)), conditional_(conditional), context_(std::move(context)),
       threads_(parts_at_once) {
@@ -106,7 +113,7 @@ std::string S3PartUpload::part_list() const {
 }
 
 bool S3PartUpload::is_there() {
-  return client_.call({.method = "HEAD", .key = key_}, context_).verdict == S3Verdict::success;
+  return is_taken(client_, key_, context_);
 }
 
 bool S3PartUpload::is_ours() {

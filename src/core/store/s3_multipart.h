@@ -57,6 +57,10 @@ class S3PartUpload {
   bool ended_ = false;
 };
 
+// Whether there is such an object, by a GET of one byte: that nothing is there may be put over, so it takes the store's
+// own word (NoSuchKey), which an answer to a HEAD has no body for. Anybody's 404 without it counts as a failure.
+bool is_taken(S3Client& client, const std::string& key, const CallContext& context);
+
 // Whether the object begins with `start`: what a store that can overwrite must be asked after a put.
 bool begins_with(S3Client& client, const std::string& key, ByteView start, const CallContext& context);
 

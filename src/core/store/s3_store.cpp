@@ -80,10 +80,7 @@ ConditionalPut S3Store::conditional_put(const CallContext& context) {
 }
 
 PutResult S3Store::put_whole(const std::string& full_key, ByteView body, bool conditional, const CallContext& context) {
-  if (!conditional) {
-    const S3Call look{.method = "HEAD", .key = full_key};
-    if (client_.call(look, context).verdict == S3Verdict::success) return PutResult::exists;
-  }
+  if (!conditional && is_taken(client_, full_key, context)) return PutResult::exists;
   const S3Answer answer = client_.call(put_call(full_key, body, conditional), context);
   if (answer.verdict == S3Verdict::exists) return PutResult::exists;
   if (answer.verdict != S3Verdict::success)
@@ -126,7 +123,7 @@ class S3Store::Upload final : public ObjectUpload {
   [[nodiscard]] bool is_conditional() { return store_.conditional_put(context_) == ConditionalPut::honoured; }
 
   void begin_parts() {
-    exists_ = store_.client_.call({.method = "HEAD", .key = key_}, context_).verdict == S3Verdict::success;
+    exists_ = is_taken(store_.client_, key_, context_);
     if (!exists_) parts_.emplace(store_.client_, key_, is_conditional(), context_);
   }
 
