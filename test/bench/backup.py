@@ -18,9 +18,11 @@ import platform
 import shutil
 import signal
 import statistics
+import struct
 import subprocess
 import time
 
+import zstandard
 from archive import LEVEL, S3, report
 from server import Load, Server, percentile
 
@@ -183,6 +185,20 @@ class Bench:
         self.touched += 1
         self.server.sql(TOUCH.format(round=self.touched) + "; CHECKPOINT")
 
+    def changed_pages(self, since):
+        """Bytes of all pages with a later LSN, compressed as one stream at the level of the tools."""
+        high, low = (int(half, 16) for half in since.split("/"))
+        compressor, size = zstandard.ZstdCompressor(level=LEVEL).compressobj(), 0
+        for path in sorted(pathlib.Path(self.server.data).glob("base/*/*")):
+            if not path.name.split(".")[0].isdigit():
+                continue
+            with path.open("rb") as file:
+                for chunk in iter(lambda file=file: file.read(1 << 20), b""):
+                    for at in range(0, len(chunk), 8192):
+                        if struct.unpack_from("=II", chunk, at) > (high, low):
+                            size += len(compressor.compress(chunk[at : at + 8192]))
+        return size + len(compressor.flush())
+
     def note(self, tool, what, figure):
         self.figures.setdefault((tool.name, what), []).append(figure)
 
@@ -199,8 +215,11 @@ class Bench:
             tool = kind(self)
             tool.use()
             self.note(tool, "full", tool.full())
+            since = self.server.sql("SELECT pg_current_wal_insert_lsn()")
             self.touch()
+            changed = self.changed_pages(since)
             self.note(tool, "incremental", tool.incremental())
+            self.figures[tool.name, "incremental"][-1]["changed"] = changed
             if "restore" in self.arguments.cases:
                 data = self.server.home / "restored"
                 self.note(tool, "restore", tool.restore("restore", data, 1, False))
@@ -230,6 +249,8 @@ class Bench:
         self.ratio("whole backup, seconds", "full", "seconds", None, "pg_basebackup")
         self.ratio("incremental, seconds", "incremental", "seconds", 0.7)
         self.ratio("incremental, new bytes", "incremental", "bytes", 1)
+        report("incremental, new bytes to compressed changed pages, dbops",
+               self.median("dbops", "incremental", "bytes") / self.median("dbops", "incremental", "changed"), at_most=1.5)
         if "restore" in self.arguments.cases:
             self.ratio("restore, seconds", "restore", "seconds", 0.7)
             self.ratio("delta restore, seconds", "delta", "seconds", None)

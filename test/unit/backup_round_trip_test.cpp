@@ -551,6 +551,50 @@ TEST_P(BackupRoundTrip, ObjectsThatAreCutShortOrSwappedAreNoticed) {
   EXPECT_TRUE(contents(root_.path() / "good") == expected());
 }
 
+// The server's credentials may create and read; those that expiry uses may remove as well.
+TEST_P(BackupRoundTrip, OnlyExpiryNeedsToRemove) {
+  const BackupRepository where = repository();
+  store_.set_hook([](MemoryStore::Operation operation, const std::string&, bool) {
+    if (operation == MemoryStore::Operation::remove) throw Error(ErrorKind::access_denied, "403");
+  });
+  const BackupHead first = backup();
+  change("base/5/16384", 3, 5);
+  const BackupHead middle = backup();
+  change("base/5/16384", 3, 6);
+  const BackupHead last = backup();
+  const auto is_whole = [&] {
+    VerifyProgress progress;
+    for (const Damage& damage : verify(where, {.deep = true}, progress, {}, {}).damage)
+      EXPECT_NE(damage.what.find("WAL is missing"), std::string::npos) << damage.what;
+    EXPECT_EQ(CatalogueCache().all(where, 2, {}).backups.size(), list_backup_labels(where, {}).size());
+  };
+  is_whole();
+  pin(where, Pinnable::backup, first.label, "why", {}, {});
+  EXPECT_EQ(release_pins(where, Pinnable::backup, first.label, {}), 1U);
+  put_drill(where, {.at = clock_.wall, .backup = last.label, .succeeded = true, .recovered_to = "0/1"}, {});
+  restore(middle, root_.path() / "middle");
+  const auto before = keys("backup/");
+  EXPECT_EQ(expire(where, {.last = 1}, true, {}, {}).backups, 2U) << "a dry run";
+  EXPECT_THROW(expire(where, {.last = 1}, false, {}, {}), Error);
+  EXPECT_EQ(keys("backup/"), before);
+  is_whole();
+  store_.set_hook({});
+  EXPECT_EQ(expire(where, {.last = 1}, false, {}, {}).backups, 2U);
+  is_whole();
+  restore(last, root_.path() / "last");
+  EXPECT_TRUE(contents(root_.path() / "last") == expected());
+}
+
+// A restore that ended before it had said so in the directory.
+TEST_P(BackupRoundTrip, ADirectoryWithAnUnfinishedMarkerIsEmpty) {
+  const BackupHead head = backup();
+  const fs::path to = root_.path() / "to";
+  fs::create_directories(to);
+  write_file(to / "dbops.restore.dbops", as_bytes("rest"));
+  restore(head, to);
+  EXPECT_TRUE(contents(to) == expected());
+}
+
 TEST_P(BackupRoundTrip, LabelsAscendWhenTheClockIsSetBack) {
   const BackupHead first = backup();
   clock_.advance(-std::chrono::hours(72));

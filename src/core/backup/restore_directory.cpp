@@ -18,7 +18,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::string_view tablespaces = "pg_tblspc/";
+constexpr std::string_view tablespaces = "pg_tblspc/", temporary_suffix = ".dbops";
 
 // The OID of the tablespace that a path is in, or whose link it is.
 std::optional<std::uint32_t> tablespace_of(std::string_view path) {
@@ -53,6 +53,13 @@ void remove_tree(const fs::path& path) {
   std::error_code error;
   fs::remove_all(path, error);
   if (error) throw system_error(error.value(), "could not remove \"" + path.string() + "\"");
+}
+
+// Empty, but for what a restore leaves that ended before it had written its marker.
+bool is_unused(const fs::path& directory) {
+  const std::string unfinished = std::string(restore_marker) + std::string(temporary_suffix);
+  return std::ranges::all_of(fs::directory_iterator(directory),
+                             [&](const fs::directory_entry& entry) { return entry.path().filename() == unfinished; });
 }
 
 std::vector<std::string> sorted_names(const fs::path& directory) {
@@ -134,7 +141,7 @@ void RestoreDirectory::check_directory(const fs::path& directory, bool data) con
   if (error) throw system_error(error.value(), "could not look at \"" + directory.string() + "\"");
   if (status.type() != fs::file_type::directory)
     throw Error(ErrorKind::configuration, "\"" + directory.string() + "\" is not a directory");
-  if (fs::is_empty(directory) || reuses_files_) return;
+  if (is_unused(directory) || reuses_files_) return;
   throw Error(ErrorKind::configuration, "directory \"" + directory.string() + "\" is not empty",
               data ? "Use another one, or --delta, which replaces what is in it."
                    : "Give the tablespace another place with --tablespace, or use --delta.");
@@ -145,7 +152,7 @@ void RestoreDirectory::check() {
   check_no_server();
   const bool interrupted = fs::exists(data / restore_marker);
   reuses_files_ = options_.delta || interrupted;
-  if (options_.delta && !interrupted && fs::exists(data) && !fs::is_empty(data) && !fs::exists(data / "PG_VERSION"))
+  if (options_.delta && !interrupted && fs::exists(data) && !is_unused(data) && !fs::exists(data / "PG_VERSION"))
     throw Error(ErrorKind::configuration,
                 "directory \"" + data.string() + "\" is not empty, and is no data directory of PostgreSQL",
                 "--delta replaces what is in a data directory.");
@@ -189,7 +196,7 @@ void RestoreDirectory::check_space() const {
 void RestoreDirectory::write_durably(const fs::path& name, ByteView content) const {
   const fs::path path = options_.data_directory / name;
   fs::path temporary = path;
-  temporary += ".dbops";
+  temporary += temporary_suffix;
   File file = File::open(temporary, O_WRONLY | O_CREAT | O_TRUNC, 0600);
   file.write(content);
   file.sync();

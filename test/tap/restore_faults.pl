@@ -1,0 +1,141 @@
+# A restore that is killed, or whose disk is full or broken, at each kind of step: what it leaves never starts unless it is whole, and the
+# same command goes on. Damage in the store as well.
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+use Archive;
+use Backup;
+use Dbops;
+use Errno ();
+use File::Path ();
+use File::Temp ();
+use IPC::Run ();
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $directory = File::Temp::tempdir(CLEANUP => 1);
+my $place = File::Temp::tempdir(CLEANUP => 1);
+my $store = Archive::store('file');
+my $node = Archive::primary('origin', $store, init => ['--wal-segsize=1']);
+$node->safe_psql('postgres', "CREATE TABLESPACE elsewhere LOCATION '$place'");
+$node->safe_psql('postgres', q{
+	CREATE TABLE account TABLESPACE elsewhere AS SELECT g AS id, repeat(md5(g::text), 10) AS note FROM generate_series(1, 5000) g;
+	CHECKPOINT;
+});
+my $backup = Backup::take($node, $store);
+Archive::wait_durable($node);
+my ($space) = map { $_->{oid} } map { @{ $_->{tablespaces} } } @{ JSON::PP::decode_json(Backup::dbops('list', '--json', Backup::store_options($store))->{out}) };
+$node->stop;
+
+my $where = "$directory/try";
+my $faults = Dbops::fault_library('failing_files');
+
+# One thread, so that the steps come in one order.
+sub restore
+{
+	my (%environment) = @_;
+	local @ENV{ keys %environment } = values %environment;
+	local $ENV{LD_PRELOAD} = $faults if %environment;
+	return Backup::dbops('restore', '-j', 1, '-D', "$where/data", '--tablespace', "$space=$where/space", Backup::store_options($store));
+}
+
+# Everything below, but for what a restore that goes on removes.
+sub state_of
+{
+	my $out = '';
+	IPC::Run::run([ 'sh', '-c', q{cd "$1" && find . -type f ! -name 'dbops.restore*' ! -name '*.dbops' -exec sha256sum {} + | sort -k2 && find . ! -name 'dbops.restore*' ! -name '*.dbops' -printf '%p %y %m\n' | sort},
+		'sh', $where ], '>', \$out);
+	return $out;
+}
+
+mkdir $where or die;
+is(restore(FAIL_BELOW => $where, FAIL_COUNT => "$directory/count")->{status}, 0, 'a restore without a fault');
+my $whole = state_of();
+File::Path::remove_tree($where);
+my $steps = slurp_file("$directory/count") + 0;
+cmp_ok($steps, '>', 500, 'it is of many steps');
+
+# What is left must not start, unless it is the whole.
+my $starts = 0;
+sub cannot_start
+{
+	my ($what) = @_;
+	if (-e "$where/data/global/pg_control")
+	{
+		return is(state_of(), $whole, "$what: there is pg_control, and all else");
+	}
+	return pass("$what: there is no pg_control") if $starts++ % 8 != 0 || !-d "$where/data";
+	return isnt(system("pg_ctl -s -w -t 20 -D $where/data -l $directory/log start >/dev/null 2>&1"), 0, "$what: no server starts");
+}
+
+# How it ends, at a step; and then the same command goes on.
+sub fault
+{
+	my ($step, $what, @how) = @_;
+	mkdir $where or die;
+	my $run = restore(FAIL_BELOW => $where, FAIL_AT => $step, @how);
+	ok(@how ? $run->{status} == 2 : $run->{signal} == 9, "$what: it fails") or diag "$run->{status} $run->{signal} $run->{err}";
+	cannot_start($what);
+	if (-e "$where/data/global/pg_control" && !-e "$where/data/dbops.restore")
+	{
+		# What was left to do is that its last word is durable.
+		is(restore()->{status}, 2, "$what: it had ended, and is not done again");
+	}
+	else
+	{
+		$run = restore();
+		is($run->{status}, 0, "$what: the same command goes on") or diag $run->{err};
+	}
+	is(state_of(), $whole, "$what: and gets to the whole");
+	File::Path::remove_tree($where);
+	return;
+}
+my @middle = map { int($steps * $_ / 3) } 1, 2;
+for my $step (0, 2, 5, @middle, map { $steps - $_ } 18, 14, 12, 10, 8, 6, 4, 2, 1)
+{
+	fault($step, "killed at step $step of $steps");
+}
+for my $step (1, $middle[1], map { $steps - $_ } 12, 6)
+{
+	fault($step, "a disk that is full from step $step on", FAIL_ERRNO => Errno::ENOSPC);
+}
+fault($steps - 8, 'a disk that is broken at the end', FAIL_ERRNO => Errno::EIO);
+
+# --- damage in the store ------------------------------------------------------------------------------------------------
+sub damaged
+{
+	my ($path) = @_;
+	my $content = slurp_file($path);
+	my $what = $path =~ s{.*/(pack|backup)/[^/]+/}{$1 }r;
+	mkdir $where or die;
+	chmod 0600, $path;
+	open my $file, '+<:raw', $path or die "$path: $!";
+	seek $file, int((-s $path) / 2), 0;
+	print $file 'DAMAGE';
+	close $file;
+	my $run = restore();
+	is($run->{status}, 2, "damage in $what: it fails");
+	cannot_start("damage in $what");
+	open $file, '>:raw', $path or die;
+	print $file $content;
+	close $file;
+	$run = restore();
+	is($run->{status}, 0, "damage in $what: mended, the same command goes on") or diag $run->{err};
+	is(state_of(), $whole, "damage in $what: and gets to the whole");
+	File::Path::remove_tree($where);
+	return;
+}
+damaged($_) for (Backup::objects($store, 'pack'))[0], grep { m{/files/|/packs/} } Backup::objects($store, 'backup');
+
+# --- and it is what it should be ----------------------------------------------------------------------------------------
+$node->start;
+my $dump = Archive::dump_of($node);
+$node->stop;
+my $copy = Backup::restored('copy', $store, arguments => [ '--tablespace', "$space=$directory/copy" ]);
+Archive::is_same_content($copy, $dump =~ s/\Q$place\E/$directory\/copy/r, 'the whole equals the source');
+$copy->stop;
+
+done_testing();
