@@ -153,6 +153,7 @@ SERVER_SOURCES = \
 	src/server/archive/checks.cpp \
 	src/server/archive/commit_time.cpp \
 	src/server/archive/functions.cpp \
+	src/server/archive/lineage_watch.cpp \
 	src/server/archive/opening.cpp \
 	src/server/archive/settings.cpp \
 	src/server/archive/shared.cpp \

@@ -281,5 +281,36 @@ TEST_F(TimelineSwitchTest, TheParentsLastSegmentMustReachTheSwitch) {
   EXPECT_FALSE(gap_before(2, 50008)) << "the beginning of timeline 2 has expired";
 }
 
+TEST_F(TimelineSwitchTest, AGapMattersUntilABaseBackupBehindIt) {
+  const auto gap = [&] {
+    WalReader reader(store_, test_system_identifier, nullptr, size_);
+    const auto contents = [&](TimelineId id) {
+      return read_timeline(store_, test_system_identifier, id, size_, {}, {});
+    };
+    return gap_without_backup(reader, contents(2), contents(1), size_.start_of(3) + 50000, size_, {});
+  };
+  const auto label = [&](TimelineId timeline, SegmentNumber number) {
+    put_file(*parse_wal_file_name(name(timeline, number).segment + ".00000028.backup"), as_bytes("label"));
+  };
+  branch(2, 50000);
+  put_file(name(1, 0), content(1, 0));
+  label(1, 0);
+  EXPECT_TRUE(gap()) << "at the switch";
+  put_file(name(1, 2), content(1, 2));
+  put_chunk(1, 0, 60000);
+  ASSERT_TRUE(gap());
+  EXPECT_EQ(gap()->from, size_.start_of(1));
+  EXPECT_EQ(gap()->to, size_.start_of(2));
+  label(1, 1);
+  EXPECT_TRUE(gap()) << "it began before the end of the gap";
+  label(1, 2);
+  EXPECT_FALSE(gap());
+  store_.remove(
+      cluster_prefix(test_system_identifier) + "wal/00000001/00000000/" + name(1, 2).segment + ".00000028.backup", {});
+  EXPECT_TRUE(gap());
+  label(2, 3);
+  EXPECT_FALSE(gap());
+}
+
 } // namespace
 } // namespace dbops::core

@@ -54,6 +54,8 @@ class TimelineReader {
       take_segment(id->number, object);
     else if (key.file.kind == WalFileKind::partial)
       contents_.partials.push_back(id->number);
+    else if (key.file.kind == WalFileKind::backup)
+      contents_.last_label = id->number;
   }
 
   // Ends the segment whose chunks are being collected.

@@ -39,6 +39,29 @@ bool has_beginning(const TimelineContents& contents, SegmentNumber first) {
          std::ranges::any_of(contents.streamed, is_first, &StreamedTail::segment);
 }
 
+// The last one between two parts that are there.
+std::optional<LineageGap> gap_inside(const TimelineContents& contents, Lsn limit, SegmentSize size) {
+  std::optional<LineageGap> gap;
+  Lsn end = 0;
+  auto streamed = contents.streamed.begin();
+  const auto take = [&](Lsn first, Lsn last) {
+    if (first >= limit) return;
+    if (end != 0 && end < first) gap = LineageGap{.timeline = contents.timeline, .from = end, .to = first};
+    end = std::max(end, last);
+  };
+  const auto take_streamed_before = [&](SegmentNumber segment) {
+    for (; streamed != contents.streamed.end() && streamed->segment < segment; ++streamed)
+      if (streamed->covered > 0)
+        take(size.start_of(streamed->segment), size.start_of(streamed->segment) + streamed->covered);
+  };
+  for (const SegmentRange& range : contents.ranges) {
+    take_streamed_before(range.first);
+    take(size.start_of(range.first), size.start_of(range.last + 1));
+  }
+  take_streamed_before(~SegmentNumber(0));
+  return gap;
+}
+
 } // namespace
 
 std::optional<LineageGap> gap_before_switch(WalReader& reader, const TimelineContents& contents,
@@ -54,6 +77,17 @@ std::optional<LineageGap> gap_before_switch(WalReader& reader, const TimelineCon
   const auto name = parse_wal_file_name(segment_name({parent.timeline, first}, size));
   return reader.has_start(*name, std::uint32_t(begin - size.start_of(first)), context) ? std::nullopt
                                                                                        : std::optional(gap);
+}
+
+std::optional<LineageGap> gap_without_backup(WalReader& reader, const TimelineContents& contents,
+                                             const TimelineContents& parent, Lsn begin, SegmentSize size,
+                                             const CallContext& context) {
+  auto gap = gap_before_switch(reader, contents, parent, begin, size, context);
+  if (!gap) gap = gap_inside(parent, begin, size);
+  if (!gap || contents.last_label) return {};
+  // One in the segment in which the gap ends may have begun before that end.
+  if (parent.last_label && size.start_of(*parent.last_label) >= gap->to) return {};
+  return gap;
 }
 
 } // namespace dbops::core

@@ -20,4 +20,10 @@ std::optional<LineageGap> gap_before_switch(WalReader& reader, const TimelineCon
                                             const TimelineContents& parent, Lsn begin, SegmentSize size,
                                             const CallContext& context);
 
+// The last gap in the parent's WAL up to the switch, that at the switch included, as long as no base backup was begun
+// behind it, on either timeline: from there on, all can be restored.
+std::optional<LineageGap> gap_without_backup(WalReader& reader, const TimelineContents& contents,
+                                             const TimelineContents& parent, Lsn begin, SegmentSize size,
+                                             const CallContext& context);
+
 } // namespace dbops::core

@@ -234,7 +234,11 @@ class Run {
           return fetch(url, settings, cluster, segment, {.stop = stop, .deadline = deadline});
         });
     if (result.failure) {
-      add(name, false, Severity::error, failure_text(*result.failure), result.failure->hint);
+      add(name, false, Severity::error, failure_text(*result.failure),
+          result.failure->hint.empty()
+              ? "The segment was acknowledged, but could not be read: see that get is permitted, "
+                "and that the object is not damaged."
+              : result.failure->hint);
       return;
     }
     const bool whole = result.found && result.size == cluster_.segment_size;
@@ -286,7 +290,12 @@ class Run {
       with_archive_shared([&](ArchiveShared& memory) { status = memory.repository[i]; });
       if (status.archiver_failing || status.streamer_failing)
         add(std::string(repository_name(i)) + " store errors", false, Severity::error, status.last_error,
-            status.last_hint);
+            status.last_hint[0] != '\0' ? status.last_hint : "Look at the server's log; mend what the message names.");
+      if (status.gap_to != 0)
+        add(std::string(repository_name(i)) + " store lineage", false, Severity::error,
+            "WAL from " + core::to_string(status.gap_from) + " to " + core::to_string(status.gap_to) +
+                " is not there, and this timeline goes on from behind it",
+            lineage_gap_hint);
     }
   }
 

@@ -70,6 +70,7 @@ void enter_store(RepositoryStatus& status, std::uint64_t store) {
   status.store = store;
   status.timeline = 0;
   status.archived = status.streamed_from = status.streamed_to = status.durable = 0;
+  status.gap_from = status.gap_to = 0;
   status.caught_up = 0;
   status.archiver_failing = status.streamer_failing = status.diverged = false;
 }
@@ -78,6 +79,7 @@ void enter_timeline(RepositoryStatus& status, std::uint32_t timeline) {
   if (status.timeline == timeline) return;
   status.timeline = timeline;
   status.archived = status.streamed_from = status.streamed_to = status.durable = 0;
+  status.gap_from = status.gap_to = 0;
 }
 
 void note_archived(RepositoryStatus& status, std::uint64_t store, std::uint32_t timeline, std::uint64_t upto) {

@@ -16,6 +16,9 @@ inline constexpr int primary = 0;
 inline constexpr int offsite = 1;
 inline constexpr int repositories = 2;
 const char* repository_name(int repository) noexcept; // 'primary', 'offsite'
+// Of RepositoryStatus::gap_from.
+inline constexpr const char* lineage_gap_hint =
+    "Take a base backup now: from older ones nothing behind the gap can be restored out of this store.";
 
 struct RepositoryStatus {
   std::uint64_t store; // which one the positions are of: a hash of its URL
@@ -24,6 +27,7 @@ struct RepositoryStatus {
   std::uint64_t archived;                   // everything before is there as whole segments
   std::uint64_t streamed_from, streamed_to; // this is there in chunks
   std::uint64_t durable;                    // everything before is there; never moves back on one timeline
+  std::uint64_t gap_from, gap_to;           // WAL before the timeline's beginning that is not there; gap_to 0: none
   TimestampTz caught_up;                    // when the flush position was last seen to be durable
 
   // Counters since `ArchiveShared::reset`.

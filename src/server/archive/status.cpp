@@ -60,6 +60,7 @@ const char* state_of(const RepositoryStatus& status, const ServerPosition& posit
   if (status.diverged) return "diverged";
   if (status.archiver_failing || status.streamer_failing) return "failing";
   if (position.in_recovery) return "standby";
+  if (status.gap_to != 0 && status.timeline == position.timeline) return "gap";
   if (behind) return "catching up";
   return status.durable >= position.flushed ? "up to date" : "archiving";
 }

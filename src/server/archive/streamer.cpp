@@ -11,6 +11,7 @@
 #include "core/wal/ready_files.h"
 #include "core/wal/wal_shipper.h"
 #include "server/archive/catch_up.h"
+#include "server/archive/lineage_watch.h"
 #include "server/archive/opening.h"
 #include "server/archive/shared.h"
 #include "server/archive/threads.h"
@@ -273,7 +274,9 @@ bool is_configured() {
 
 class Streamer {
  public:
-  Streamer() : cluster_(this_cluster()), streams_{Stream(primary), Stream(offsite)}, catch_up_(cluster_) {}
+  Streamer()
+      : cluster_(this_cluster()), streams_{Stream(primary), Stream(offsite)},
+        catch_up_(cluster_), lineages_{LineageWatch(primary, cluster_), LineageWatch(offsite, cluster_)} {}
 
   void work() {
     while (!ShutdownRequestPending) {
@@ -306,12 +309,16 @@ class Streamer {
   void request_stop() {
     for (Stream& stream : streams_)
       stream.request_stop();
+    for (LineageWatch& lineage : lineages_)
+      lineage.request_stop();
     catch_up_.request_stop();
   }
 
   void close(core::SteadyTime deadline) {
     for (Stream& stream : streams_)
       stream.close(deadline);
+    for (LineageWatch& lineage : lineages_)
+      lineage.stop(deadline);
     catch_up_.stop(deadline);
     settings_.reset();
   }
@@ -320,7 +327,8 @@ class Streamer {
   void stop_and_answer() {
     request_stop();
     wait_for_threads(event_, [this] {
-      return catch_up_.ended() && std::ranges::all_of(streams_, [](const Stream& stream) { return stream.ended(); });
+      return catch_up_.ended() && std::ranges::all_of(streams_, [](const Stream& stream) { return stream.ended(); }) &&
+             std::ranges::all_of(lineages_, [](const LineageWatch& lineage) { return lineage.ended(); });
     });
     close(thread_clock().steady_now());
   }
@@ -359,6 +367,9 @@ class Streamer {
       streams_.at(i).drive({.timeline = position.timeline, .flushed = position.flushed, .archived = archived.at(i)},
                            event_);
     if (with_offsite) catch_up_.drive(*settings_, event_);
+    lineages_[primary].drive(settings_->store, *settings_, position.timeline, archived[primary], event_);
+    if (with_offsite)
+      lineages_[offsite].drive(settings_->offsite_store, *settings_, position.timeline, archived[offsite], event_);
     // What was flushed at the last look is durable by now: no commit of before that look is at risk.
     with_archive_shared([&](ArchiveShared& memory) {
       for (RepositoryStatus& status : memory.repository)
@@ -385,6 +396,8 @@ class Streamer {
   void collect() {
     for (Stream& stream : streams_)
       stream.collect();
+    for (LineageWatch& lineage : lineages_)
+      lineage.collect();
     if (catch_up_.collect()) caught_up_ = true;
   }
 
@@ -403,6 +416,7 @@ class Streamer {
   ThreadEvent event_;
   std::array<Stream, repositories> streams_;
   CatchUp catch_up_;
+  std::array<LineageWatch, repositories> lineages_;
   SettingsWatch watch_;
   RateLimit step_warnings_;
   std::optional<Settings> settings_;

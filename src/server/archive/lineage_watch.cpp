@@ -1,0 +1,86 @@
+#include "server/archive/lineage_watch.h"
+
+#include "server/archive/shared.h"
+
+namespace dbops::server::archive {
+
+namespace {
+
+using core::milliseconds;
+
+constexpr milliseconds not_known_pause{2'000}, gap_pause{30'000}, look_time{600'000};
+
+} // namespace
+
+// A gap matters as long as no base backup was taken behind it.
+LineageWatch::Result LineageWatch::look(const std::string& url, const Settings& settings, const Cluster& cluster,
+                                        core::TimelineId timeline, core::Lsn archived, const std::stop_token& stop) {
+  Result result;
+  try {
+    const RepositoryAccess access = open_repository(url, settings, cluster);
+    const core::CallContext context{.stop = stop, .deadline = thread_clock().steady_now() + look_time};
+    const core::SegmentSize size(cluster.segment_size);
+    core::WalReader reader(*access.store, cluster.system_identifier, access.keys.get(), size);
+    const auto ancestors = reader.history_of(timeline, context);
+    if (!ancestors) return result; // it is on its way
+    result.known = true;
+    if (ancestors->empty()) return result;
+    const core::TimelineSwitch parent = ancestors->back();
+    result.known = archived >= size.start_of(size.segment_of(parent.end));
+    if (!result.known) return result;
+    const auto contents = [&](core::TimelineId id) {
+      return core::read_timeline(*access.store, cluster.system_identifier, id, size, {}, context);
+    };
+    result.gap =
+        core::gap_without_backup(reader, contents(timeline), contents(parent.timeline), parent.end, size, context);
+  } catch (...) {
+    result.known = false;
+    result.failure = describe_thread_failure();
+  }
+  return result;
+}
+
+void LineageWatch::drive(const std::string& url, const Settings& settings, core::TimelineId timeline,
+                         core::Lsn archived, const ThreadEvent& event) {
+  if (url != url_ || timeline != timeline_) not_before_ = {};
+  if (url.empty() || timeline < 2 || task_.running() || thread_clock().steady_now() < not_before_) return;
+  url_ = url;
+  timeline_ = timeline;
+  task_.start([=, cluster = cluster_](
+                  const std::stop_token& stop) { return look(url, settings, cluster, timeline, archived, stop); },
+              event);
+}
+
+void LineageWatch::publish(const std::optional<core::LineageGap>& gap) {
+  with_archive_shared([&](ArchiveShared& memory) {
+    RepositoryStatus& status = memory.repository[repository_];
+    if (status.store != store_hash(url_) || status.timeline != timeline_) return;
+    status.gap_from = gap ? gap->from : 0;
+    status.gap_to = gap ? gap->to : 0;
+  });
+}
+
+void LineageWatch::collect() {
+  const auto result = task_.take();
+  if (!result) return;
+  const core::SteadyTime now = thread_clock().steady_now();
+  if (!result->known) {
+    not_before_ = now + not_known_pause;
+    if (result->failure && result->failure->kind != core::ErrorKind::cancelled) {
+      not_before_ = now + gap_pause;
+      if (warnings_.pass(result->failure->message))
+        log_line(true, "whether WAL is missing before this timeline is not known: " + result->failure->message,
+                 result->failure->hint);
+    }
+    return;
+  }
+  publish(result->gap);
+  not_before_ = result->gap ? now + gap_pause : core::SteadyTime::max();
+  if (!result->gap) return;
+  const std::string message = std::string("the ") + repository_name(repository_) + " store has no WAL of timeline " +
+                              std::to_string(result->gap->timeline) + " from " + core::to_string(result->gap->from) +
+                              " to " + core::to_string(result->gap->to) + ", which this timeline goes on from";
+  if (warnings_.pass(message)) log_line(true, message, lineage_gap_hint);
+}
+
+} // namespace dbops::server::archive
