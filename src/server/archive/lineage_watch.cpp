@@ -1,5 +1,7 @@
 #include "server/archive/lineage_watch.h"
 
+#include <utility>
+
 #include "server/archive/shared.h"
 
 namespace dbops::server::archive {
@@ -42,7 +44,10 @@ LineageWatch::Result LineageWatch::look(const std::string& url, const Settings& 
 
 void LineageWatch::drive(const std::string& url, const Settings& settings, core::TimelineId timeline,
                          core::Lsn archived, const ThreadEvent& event) {
-  if (url != url_ || timeline != timeline_) not_before_ = {};
+  if (url != url_ || timeline != timeline_) {
+    not_before_ = {};
+    seen_ = false;
+  }
   if (url.empty() || timeline < 2 || task_.running() || thread_clock().steady_now() < not_before_) return;
   url_ = url;
   timeline_ = timeline;
@@ -72,6 +77,11 @@ void LineageWatch::collect() {
         log_line(true, "whether WAL is missing before this timeline is not known: " + result->failure->message,
                  result->failure->hint);
     }
+    return;
+  }
+  // What the first look misses may be on its way, from this server's own pg_wal.
+  if (result->gap && !std::exchange(seen_, true)) {
+    not_before_ = now + not_known_pause;
     return;
   }
   publish(result->gap);

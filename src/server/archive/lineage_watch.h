@@ -38,6 +38,7 @@ class LineageWatch {
   std::string url_;
   core::TimelineId timeline_ = 0;
   core::SteadyTime not_before_{};
+  bool seen_ = false; // a gap, once
 };
 
 } // namespace dbops::server::archive
