@@ -42,5 +42,19 @@ $node->safe_psql('postgres', "SELECT dbops.pause($first)");
 is(Dbops::value($node, "SELECT state FROM dbops.schedules WHERE name = 'first'"), 'paused', 'the first is paused');
 ok(Dbops::wait_for($node, "SELECT state = 'queued' AND last_result IS NOT NULL FROM dbops.schedules WHERE name = 'second'", 't'), 'the second runs');
 is(Dbops::value($node, "SELECT last_result FROM dbops.schedules WHERE name = 'second'"), 'finished', 'to its end');
+
+# --- Resumed while the run ends that the pause has cancelled: its end waits for the one who resumes, and sees what he has done.
+my $ends = Dbops::value($node, q{SELECT dbops.schedule('ends', '@yearly', $$DO $d$BEGIN PERFORM pg_sleep(600); EXCEPTION WHEN query_canceled THEN PERFORM pg_advisory_xact_lock(1); END$d$ $$)});
+$node->safe_psql('postgres', "SELECT dbops.run_now('ends')");
+ok(Dbops::wait_for($node, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'dbops worker' AND wait_event = 'PgSleep'}, 1), 'a run that does not end at once when it is cancelled');
+$node->safe_psql('postgres', qq{SELECT pg_advisory_lock(1);
+SELECT dbops.pause($ends);
+BEGIN;
+SELECT dbops.resume($ends);
+SELECT pg_advisory_unlock(1);
+DO \$\$BEGIN FOR i IN 1 .. 1200 LOOP EXIT WHEN EXISTS (SELECT FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'); PERFORM pg_sleep(0.05); END LOOP; END\$\$;
+COMMIT;});
+ok(Dbops::wait_for($node, "SELECT runs FROM dbops.schedules WHERE name = 'ends'", 1), 'it ends');
+is(Dbops::value($node, "SELECT j.state, s.due_at IS NOT NULL FROM dbops.schedule s JOIN dbops.job j USING (job_id) WHERE s.name = 'ends'"), 'queued|t', 'and the schedule has its next time');
 $node->stop;
 done_testing();

@@ -36,17 +36,21 @@ Step SliceWork::out_of_work() {
     store_work();
     return Step::worked;
   }
-  const Rows others =
-      bookkeep("SELECT slice, work FROM dbops.job_slice WHERE job_id = $1::bigint AND slice <> $2::integer"
-               " AND work <> '[]' ORDER BY slice",
-               ids());
+  const Rows others = bookkeep("SELECT slice FROM dbops.job_slice WHERE job_id = $1::bigint AND slice <> $2::integer"
+                               " AND work <> '[]' ORDER BY slice",
+                               ids());
   for (std::size_t i = 0; i < others.size(); ++i) {
     const int other = static_cast<int>(others.integer(i, 0));
     if (!SliceLock::acquire(job_.id, other, 0)) continue; // somebody is at it
-    // Its worker died and no new one has come: take over what it left. The lock is kept until that is committed.
-    adopted_ = other;
+    adopted_ = other; // step() gives the lock back, when what is done here is committed
+    // Read now: before the lock was had its worker may have gone on, and what it has done since must not be done again.
+    const Rows left = bookkeep("SELECT work FROM dbops.job_slice WHERE job_id = $1::bigint AND slice = $2::integer",
+                               {to_text(job_.id), to_text(other)});
+    const json units = left.empty() ? json::array() : core::parse_json_text(left.text(0, 0));
+    if (units.empty()) return Step::worked; // nothing is left of it: look again what there is
+    // Its worker died and no new one has come: take over what it left.
     note_lost_run(job_.id, other);
-    for (const json& unit : core::parse_json_text(others.text(i, 1)))
+    for (const json& unit : units)
       work_.push_back(unit_from_json(unit));
     bookkeep("UPDATE dbops.job_slice SET work = '[]', done = true WHERE job_id = $1::bigint AND slice = $2::integer",
              {to_text(job_.id), to_text(other)});

@@ -44,6 +44,13 @@ Record record_of(const Rows& rows, std::size_t i) {
   return record;
 }
 
+// The row is locked. Not by this statement: one that has waited for a row sees the newest version of it, and the rows
+// that it joins, those of the job, as they were before the wait (EvalPlanQual).
+std::optional<Record> read_locked(std::int64_t job) {
+  const Rows found = bookkeep(columns() + "s.job_id = $1::bigint", {to_text(job)});
+  return found.empty() ? std::nullopt : std::optional(record_of(found, 0));
+}
+
 } // namespace
 
 std::string micros(const std::string& column) {
@@ -59,22 +66,25 @@ Value to_value(const std::optional<TimestampTz>& time) {
   return to_text(static_cast<std::int64_t>(*time));
 }
 
-std::vector<Record> lock_records(const std::string& condition, const std::vector<Value>& parameters) {
-  const Rows found = bookkeep(columns() + condition, parameters);
-  std::vector<Record> records;
+std::vector<std::int64_t> lock_unclaimed(const std::string& condition, const std::vector<Value>& parameters) {
+  const Rows found = bookkeep("SELECT s.job_id FROM dbops.schedule s JOIN dbops.job j USING (job_id) WHERE " +
+                                  condition + " FOR NO KEY UPDATE OF s SKIP LOCKED",
+                              parameters);
+  std::vector<std::int64_t> jobs;
   for (std::size_t i = 0; i < found.size(); ++i)
-    records.push_back(record_of(found, i));
-  return records;
+    jobs.push_back(found.integer(i, 0));
+  return jobs;
 }
 
 std::optional<Record> lock_record(std::int64_t job) {
-  const std::vector<Record> found = lock_records("s.job_id = $1::bigint FOR NO KEY UPDATE OF s", {to_text(job)});
-  return found.empty() ? std::nullopt : std::optional(found.front());
+  const Rows found = bookkeep(
+      "SELECT s.job_id FROM dbops.schedule s WHERE s.job_id = $1::bigint FOR NO KEY UPDATE OF s", {to_text(job)});
+  return found.empty() ? std::nullopt : read_locked(job);
 }
 
 std::optional<Record> lock_record_by_name(const std::string& name) {
-  const std::vector<Record> found = lock_records("s.name = $1 FOR NO KEY UPDATE OF s", {name});
-  return found.empty() ? std::nullopt : std::optional(found.front());
+  const Rows found = bookkeep("SELECT s.job_id FROM dbops.schedule s WHERE s.name = $1 FOR NO KEY UPDATE OF s", {name});
+  return found.empty() ? std::nullopt : read_locked(found.integer(0, 0));
 }
 
 void store_plan(const Record& record, std::int64_t missed, std::int64_t skipped) {
@@ -105,7 +115,7 @@ void plan_next(Record& record, const Timing& timing) {
 void start_counting(Record& record, TimestampTz now) {
   record.accounted = to_timestamp(to_instant(now));
   record.pending.reset();
-  record.attempt = 1;
+  if (!record.running) record.attempt = 1; // a run under way keeps its number: its retry is the next one
   plan_next(record, Timing(record.spec, record.job, record.anchor));
 }
 

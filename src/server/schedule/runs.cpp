@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <random>
 
+#include "core/job/error_class.h"
 #include "server/engine/shared.h"
 #include "server/engine/wake.h"
 #include "server/guc.h"
@@ -62,20 +63,20 @@ std::optional<Choice> choose(Record& record, const Timing& timing, TimestampTz n
   return Choice{to_timestamp(*due.run), "slot"};
 }
 
-void begin_run(Record& record, const Choice& choice, const PassedOver& passed, const Timing& timing) {
-  plan_next(record, timing);
+// False: this slot and attempt is in the history already, as when the clock was set back.
+bool insert_run(Record& record, const Choice& choice, const PassedOver& passed) {
   static const std::string& begin = *new std::string(
       "WITH run AS (INSERT INTO dbops.job_run (job_id, slice, mode, pid, scheduled_at, attempt, started_at)"
       " VALUES ($1::bigint, 0, 'worker', $2::integer, " +
       from_micros("$3") + ", $4::integer, " + from_micros("$12") +
-      ") RETURNING run_id)"
+      ") ON CONFLICT (job_id, scheduled_at, attempt) WHERE scheduled_at IS NOT NULL DO NOTHING RETURNING run_id)"
       " UPDATE dbops.schedule SET running = true, run_id = (SELECT run_id FROM run), run_why = $5, slot = " +
       from_micros("$3") + ", began_at = " + from_micros("$12") +
       ", attempt = $4::integer, accounted = " + from_micros("$6") + ", next_slot = " + from_micros("$7") +
       ", pending_slot = " + from_micros("$8") + ", pending_at = " + from_micros("$9") +
       ", pending_why = $10, missed = missed + $11::bigint,"
       " skipped = skipped + $13::bigint, stop_for_next = false, launches = 0, not_before = NULL WHERE job_id = "
-      "$1::bigint RETURNING run_id");
+      "$1::bigint AND EXISTS (SELECT FROM run) RETURNING run_id");
   const std::optional<Pending>& pending = record.pending;
   record.began = GetCurrentTimestamp();
   const Rows run = bookkeep(
@@ -83,7 +84,17 @@ void begin_run(Record& record, const Choice& choice, const PassedOver& passed, c
               to_value(record.accounted), to_value(record.next_slot), pending ? to_value(pending->slot) : std::nullopt,
               pending ? to_value(pending->at) : std::nullopt, pending ? Value(pending->why) : std::nullopt,
               to_text(passed.missed), to_value(record.began), to_text(passed.skipped)});
-  record.run = run.integer(0, 0);
+  if (!run.empty()) record.run = run.integer(0, 0);
+  return !run.empty();
+}
+
+void begin_run(Record& record, Choice choice, const PassedOver& passed, const Timing& timing) {
+  plan_next(record, timing);
+  if (!insert_run(record, choice, passed)) {
+    choice.slot = record.began; // which no run had before: it is due, whatever the history says of its time
+    if (!insert_run(record, choice, passed))
+      throw SqlError(ERRCODE_UNIQUE_VIOLATION, "a run that began at the same microsecond is recorded already");
+  }
   record.slot = choice.slot;
   record.why = choice.why;
   record.running = true;
@@ -138,6 +149,12 @@ std::int64_t after_overlap(Record& record, const Timing& timing, TimestampTz now
 
 // Schedules that run after this one.
 void start_followers(std::int64_t job) {
+  // Locked by a statement of their own: after a wait the next one sees the state of their jobs as it is then.
+  if (bookkeep("SELECT s.job_id FROM dbops.schedule s WHERE s.after_job = $1::bigint ORDER BY s.job_id FOR NO KEY "
+               "UPDATE OF s",
+               {to_text(job)})
+          .empty())
+    return;
   const Rows started =
       bookkeep("UPDATE dbops.schedule s SET pending_slot = clock_timestamp(), pending_at = clock_timestamp(), "
                "pending_why = 'after',"
@@ -202,18 +219,77 @@ namespace {
 
 // The first in the order of schedule_due_idx, read there: the planner, which knows nothing of how many are due, would
 // rather read all of them and sort, once for each that is run.
-std::vector<Record> lock_first_due(Oid owner, TimestampTz now) {
-  static const std::string& condition =
-      *new std::string("s.owner_oid = $1::oid AND s.due_at <= " + from_micros("$2") +
-                       " AND NOT s.running AND j.state = 'queued' ORDER BY s.priority DESC, s.due_at, s.job_id LIMIT 1"
-                       " FOR NO KEY UPDATE OF s SKIP LOCKED");
+std::vector<std::int64_t> lock_first_due(Oid owner, TimestampTz now) {
+  static const std::string& condition = *new std::string(
+      "s.owner_oid = $1::oid AND s.due_at <= " + from_micros("$2") +
+      " AND NOT s.running AND j.state = 'queued' ORDER BY s.priority DESC, s.due_at, s.job_id LIMIT 1");
   static const Settings& by_index =
       *new Settings{{"enable_sort", "off"},       {"enable_incremental_sort", "off"}, {"enable_seqscan", "off"},
                     {"enable_bitmapscan", "off"}, {"enable_hashjoin", "off"},         {"enable_mergejoin", "off"}};
   const int nest_level = enter_settings(by_index);
-  std::vector<Record> found = lock_records(condition, {to_text(owner), to_value(now)});
+  std::vector<std::int64_t> found = lock_unclaimed(condition, {to_text(owner), to_value(now)});
   leave_settings(nest_level);
   return found;
+}
+
+// What the planning leaves due at a moment at which nothing was chosen would be found again at once, for ever.
+void postpone(Record& record, const Timing& timing, TimestampTz accounted_before, TimestampTz now) {
+  if (!record.due_at) return;
+  if (const TimestampTz opens = timing.in_window(now); opens > now)
+    record.due_at = std::max(*record.due_at, record.pending ? std::min(opens, record.pending->at) : opens);
+  if (*record.due_at <= now && record.accounted == accounted_before) record.due_at = now + microseconds_a_second;
+}
+
+// looked_at: it was seen to be due then. Nothing: it is not to be run now, and planned for when it is.
+std::optional<Record> begin_if_due(std::int64_t job, TimestampTz looked_at, bool& leave) {
+  std::optional<Record> found = lock_record(job);
+  if (!found || found->state != "queued" || found->running || !found->due_at || *found->due_at > looked_at)
+    return std::nullopt; // the search has seen an older state of the job
+  Record& record = *found;
+  const Timing timing(record.spec, record.job, record.anchor);
+  const TimestampTz accounted_before = record.accounted;
+  PassedOver passed;
+  const auto choice = choose(record, timing, looked_at, passed);
+  if (!choice) {
+    plan_next(record, timing);
+    postpone(record, timing, accounted_before, looked_at);
+    store_plan(record, passed.missed, passed.skipped);
+    if (record.launches > 0) forget_launches(job); // its worker has come, and had nothing to do
+    return std::nullopt;
+  }
+  leave = !SliceLock::acquire(job, run_slice, 0); // its last worker is about to go
+  if (leave) return std::nullopt;
+  begin_run(record, *choice, passed, timing);
+  return found;
+}
+
+// A schedule that cannot be planned or begun fails alone: the others of its role, or of the database, go on.
+void fail_schedule(std::int64_t id, const SqlError& error) {
+  Job job = read_job(id, true);
+  if (job.state != core::JobState::queued) return;
+  record_error(id, error);
+  change_state(job, JobAction::fail, "dbops", error.message);
+  bookkeep("UPDATE dbops.schedule SET due_at = NULL, pending_slot = NULL, pending_at = NULL, pending_why = NULL,"
+           " launches = 0, not_before = NULL WHERE job_id = $1::bigint",
+           {to_text(id)});
+}
+
+// Says nothing of the schedule: a cancel, a deadlock, a lock that is held too long, a full disk, a server that stops.
+bool is_passing(const SqlError& error) {
+  const core::ErrorClass is = core::classify(error.sqlstate());
+  return is == core::ErrorClass::contention || is == core::ErrorClass::resource || is == core::ErrorClass::interrupted;
+}
+
+template <typename F>
+auto alone(std::int64_t job, F&& work) -> std::invoke_result_t<F&> {
+  try {
+    return in_savepoint(work);
+  } catch (const SqlError& error) {
+    if (SliceLock::held(job, run_slice)) SliceLock::release(job, run_slice); // no rollback gives it back
+    if (is_passing(error)) throw;
+    fail_schedule(job, error);
+    return {};
+  }
 }
 
 } // namespace
@@ -221,19 +297,11 @@ std::vector<Record> lock_first_due(Oid owner, TimestampTz now) {
 std::optional<Record> claim_due(Oid owner) {
   for (;;) {
     const TimestampTz now = GetCurrentTimestamp();
-    std::vector<Record> found = lock_first_due(owner, now);
+    const std::vector<std::int64_t> found = lock_first_due(owner, now);
     if (found.empty()) return std::nullopt;
-    Record& record = found.front();
-    const Timing timing(record.spec, record.job, record.anchor);
-    PassedOver passed;
-    const auto choice = choose(record, timing, now, passed);
-    if (choice && SliceLock::acquire(record.job, run_slice, 0)) {
-      begin_run(record, *choice, passed, timing);
-      return record;
-    }
-    if (choice) return std::nullopt; // its last worker is about to go
-    plan_next(record, timing);
-    store_plan(record, passed.missed, passed.skipped);
+    bool leave = false;
+    std::optional<Record> begun = alone(found.front(), [&] { return begin_if_due(found.front(), now, leave); });
+    if (begun || leave) return begun;
   }
 }
 
@@ -303,31 +371,48 @@ TimestampTz next_due(TimestampTz looked_at) {
   return next.is_null(0, 0) ? DT_NOEND : next.integer(0, 0);
 }
 
-void settle(const std::string& in_slots) {
-  const std::vector<Record> lost =
-      lock_records(std::string("s.running AND (s.job_id || ':-1') <> ALL ($1::text[]) AND NOT EXISTS (SELECT FROM ") +
-                       held_slices_sql + " h WHERE h.job_id = s.job_id) FOR NO KEY UPDATE OF s SKIP LOCKED",
-                   {in_slots});
-  for (const Record& record : lost) {
-    if (is_worked_on(record.job)) continue; // what the query knew is older than the lock of the row
-    CommandResult result;
-    result.error = SqlError(ERRCODE_CRASH_SHUTDOWN, "the process ended without a report");
-    end_run(record.job, record.run, Outcome::lost, result);
-  }
+namespace {
+
+// True: the schedule was changed.
+bool settle_lost(std::int64_t job) {
+  const std::optional<Record> record = lock_record(job);
+  // What the search knew is older than the lock of the row.
+  if (!record || !record->running || is_worked_on(job)) return false;
+  CommandResult result;
+  result.error = SqlError(ERRCODE_CRASH_SHUTDOWN, "the process ended without a report");
+  end_run(job, record->run, Outcome::lost, result);
+  return true;
+}
+
+bool settle_clock(std::int64_t job) {
+  std::optional<Record> found = lock_record(job);
   const TimestampTz now = GetCurrentTimestamp();
-  for (Record& record :
-       lock_records("NOT s.running AND j.state = 'queued' AND s.accounted > clock_timestamp() + interval '1 second'"
-                    " FOR NO KEY UPDATE OF s SKIP LOCKED",
-                    {})) {
-    const Timing timing(record.spec, record.job, record.anchor);
-    record.accounted = to_timestamp(
-        timing.planner().due(to_instant(record.accounted), to_instant(now), record.spec.missed, 1).accounted);
-    plan_next(record, timing);
-    store_plan(record, 0, 0);
-  }
+  if (!found || found->running || found->state != "queued" || found->accounted <= now + microseconds_a_second)
+    return false;
+  Record& record = *found;
+  const Timing timing(record.spec, job, record.anchor);
+  record.accounted = to_timestamp(
+      timing.planner().due(to_instant(record.accounted), to_instant(now), record.spec.missed, 1).accounted);
+  plan_next(record, timing);
+  store_plan(record, 0, 0);
+  return true;
+}
+
+} // namespace
+
+void settle(const std::string& in_slots) {
+  for (const std::int64_t job : lock_unclaimed(
+           std::string("s.running AND (s.job_id || ':-1') <> ALL ($1::text[]) AND NOT EXISTS (SELECT FROM ") +
+               held_slices_sql + " h WHERE h.job_id = s.job_id)",
+           {in_slots}))
+    alone(job, [job] { return settle_lost(job); });
+  for (const std::int64_t job : lock_unclaimed(
+           "NOT s.running AND j.state = 'queued' AND s.accounted > clock_timestamp() + interval '1 second'", {}))
+    alone(job, [job] { return settle_clock(job); });
   const Rows stop = bookkeep(
-      "UPDATE dbops.schedule SET stop_for_next = true WHERE running AND overlap = 'cancel' AND NOT stop_for_next"
-      " AND next_slot <= clock_timestamp() RETURNING job_id");
+      "UPDATE dbops.schedule SET stop_for_next = true WHERE job_id IN (SELECT job_id FROM dbops.schedule WHERE running"
+      " AND overlap = 'cancel' AND NOT stop_for_next AND next_slot <= clock_timestamp() FOR NO KEY UPDATE SKIP LOCKED)"
+      " RETURNING job_id");
   for (std::size_t i = 0; i < stop.size(); ++i)
     for (const int pid : workers_of(stop.integer(i, 0)))
       interrupt_at_commit(pid);
