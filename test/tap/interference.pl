@@ -103,6 +103,20 @@ is(Dbops::wait_job($node, $first, 30), 'succeeded', 'and the job ends');
 is(Dbops::value($node, 'SELECT n FROM gated'), 1, 'its row was done once');
 setting('dbops.max_workers = 4');
 
+# --- A job that no worker can begin for, and that a session works on ------------------------------------------------------
+SKIP:
+{
+	skip 'a worker needs no LOGIN from 17 on', 4 if $node->pg_version >= 17;
+	$node->safe_psql('postgres', 'UPDATE gate SET shut = true; GRANT ALL ON gated TO nologin; GRANT SELECT ON gate TO nologin');
+	$job = Dbops::backfill($node, q{'gated', 'n = n + 1', parallel => 2, run_as => 'nologin'});
+	is(Dbops::wait_job($node, $job), 'failed', 'a parallel job of a role that may not log in');
+	my $session = Dbops::start_sql($node, "CALL dbops.run($job)");
+	ok(Dbops::wait_for($node, "SELECT count(*) FROM dbops.job_events WHERE job_id = $job AND action = 'slice'", 1), 'goes on in a session without its other worker');
+	$node->safe_psql('postgres', 'UPDATE gate SET shut = false');
+	is((Dbops::finish_sql($session))[1], '', 'which is not stopped for that');
+	is(Dbops::value($node, 'SELECT state FROM dbops.jobs WHERE job_id = ' . $job), 'succeeded', 'and does all of it');
+}
+
 # --- Deferred triggers ----------------------------------------------------------------------------------------------------
 # They run at COMMIT, and see the settings that the batch had, not those of the role.
 $node->safe_psql('postgres', q{

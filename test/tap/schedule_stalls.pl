@@ -67,6 +67,26 @@ Dbops::finish_sql($holder);
 ok(runs_until('held', 1), 'until it is let go');
 sql("SELECT dbops.unschedule(name) FROM dbops.schedules WHERE name IN ('held', 'free', 'of other')");
 
+# --- a run that has succeeded, and whose session cannot be tidied up ---------------------------------------------------------
+sql('UPDATE gate SET shut = true; CREATE TABLE done (at timestamptz)');
+sql(q{CREATE PROCEDURE pass() LANGUAGE plpgsql AS $$BEGIN WHILE (SELECT shut FROM gate) LOOP PERFORM pg_sleep(0.05); END LOOP; END$$});
+$job = schedule('untidy', q{'@yearly', 'CREATE TEMP TABLE mine (); INSERT INTO done VALUES (now()); CALL pass()', retries => 1, retry_delay => '0 s'});
+sql("SELECT dbops.run_now('untidy')");
+ok(Dbops::wait_for($node, 'SELECT count(*) FROM done', 1), 'a command with a temporary table');
+my $temporary = sql(q{SELECT oid::regclass FROM pg_class WHERE relname = 'mine'});
+$holder = Dbops::start_sql($node, "BEGIN; LOCK TABLE $temporary IN ACCESS SHARE MODE; SELECT pg_sleep(600)");
+ok(Dbops::wait_for($node, "SELECT count(*) FROM pg_locks WHERE relation = '$temporary'::regclass AND mode = 'AccessShareLock' AND granted AND pid IN (SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE '%LOCK TABLE%')", 1), 'which somebody else has locked');
+sql('UPDATE gate SET shut = false');
+ok(Dbops::wait_for($node, "SELECT count(*) FROM pg_locks WHERE relation = '$temporary'::regclass AND NOT granted", 1), 'so that it cannot be dropped');
+sql("SELECT pg_cancel_backend(pid) FROM pg_locks WHERE relation = '$temporary'::regclass AND NOT granted");
+ok(runs_until('untidy', 1), 'when the waiting is cancelled, the run is recorded');
+is(sql("SELECT last_result FROM dbops.schedules WHERE name = 'untidy'"), 'finished', 'as finished');
+sql(q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()});
+Dbops::finish_sql($holder);
+ok(wake(), 'others run');
+is(sql('SELECT count(*) FROM done'), 1, 'and it is not repeated');
+sql("SELECT dbops.unschedule('untidy')");
+
 # --- late times are skipped, again and again -----------------------------------------------------------------------------------
 $job = schedule('skips', q{'0 0 1 1 *', 'SELECT 1', missed => 'skip'});
 for my $time (1 .. 7)

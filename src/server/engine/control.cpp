@@ -59,7 +59,7 @@ Datum steer(FunctionCallInfo fcinfo, core::JobAction action) {
       announce_at_commit();
     } else
       for (const int pid : workers_of(id))
-        interrupt_at_commit(pid);
+        interrupt_at_commit(pid, id);
   }
   if (job.kind == "schedule" && after != before) schedule::steered(id, after);
   spi.close();

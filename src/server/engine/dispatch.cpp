@@ -30,7 +30,7 @@ struct Candidate {
 
 struct Reservation {
   Assignment assignment;
-  int slot;
+  SlotClaim slot;
 };
 
 bool in_slot(const Assignment& wanted) {
@@ -133,7 +133,7 @@ std::vector<Candidate> candidates(int limit, int& failed) {
       if (bookkeep("SELECT 1 FROM dbops.job WHERE job_id = $1::bigint FOR NO KEY UPDATE SKIP LOCKED", {to_text(job)})
               .empty())
         continue;
-      if (due.integer(i, 6) < max_launches || !give_up_slice(job, slice, *why)) fail_unstartable(job, *why, hint);
+      if (!give_up_slice(job, slice, *why)) fail_unstartable(job, *why, hint);
       ++failed;
     } else {
       found.push_back({{job, slice}, owner, static_cast<int>(due.integer(i, 7))});
@@ -223,18 +223,18 @@ TimestampTz next_due(TimestampTz looked_at) {
 }
 
 // Durable before the process exists: one that takes the server with it must have been counted. The next one for this
-// slice waits, unless this one reports for duty.
-void count_launch(const Assignment& started) {
-  if (started.slice == schedule::any_due) {
-    schedule::count_launch(started.job);
-    return;
-  }
-  bookkeep(std::string("UPDATE dbops.job_slice SET launches = launches + 1,"
-                       " not_before = clock_timestamp() + (") +
-               backoff_array +
-               ")[least(launches + 1, 5)] * interval '1 second'"
-               " WHERE job_id = $1::bigint AND slice = $2::integer",
-           {to_text(started.job), to_text(started.slice)});
+// slice waits, unless this one reports for duty. False: somebody has the row in an open transaction, and the others do
+// not wait for him.
+bool count_launch(const Assignment& started) {
+  if (started.slice == schedule::any_due) return schedule::count_launch(started.job);
+  return !bookkeep(std::string("UPDATE dbops.job_slice SET launches = launches + 1,"
+                               " not_before = clock_timestamp() + (") +
+                       backoff_array +
+                       ")[least(launches + 1, 5)] * interval '1 second'"
+                       " WHERE job_id = (SELECT job_id FROM dbops.job_slice WHERE job_id = $1::bigint AND slice = "
+                       "$2::integer FOR NO KEY UPDATE SKIP LOCKED) AND slice = $2::integer RETURNING 1",
+                   {to_text(started.job), to_text(started.slice)})
+              .empty();
 }
 
 void discount_launch(const Assignment& refused) {
@@ -247,19 +247,39 @@ void discount_launch(const Assignment& refused) {
            {to_text(refused.job), to_text(refused.slice)});
 }
 
+// What became of the slots that were reserved.
+struct Started {
+  std::vector<Assignment> refused; // there was no process for them
+  bool held_up = false;            // somebody has the row of one in an open transaction
+};
+
+// Counts the launches; whom nobody can count now leaves its slot.
+bool leave_what_is_held(Session& session, std::vector<Reservation>& reserved) {
+  const std::vector<Reservation> uncounted = session.transaction([&] {
+    call_pg([] {
+      (void)set_config_option("synchronous_commit", "local", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0,
+                              false);
+    });
+    lock_at_most("1s"); // a worker that asks would wait for ever, and the slots meanwhile be given to others
+    std::vector<Reservation> held;
+    for (const Reservation& one : reserved)
+      if (!count_launch(one.assignment)) held.push_back(one);
+    return held;
+  });
+  for (const Reservation& one : uncounted) {
+    free_slot(one.slot);
+    std::erase_if(reserved, [&one](const Reservation& other) { return other.slot.number == one.slot.number; });
+  }
+  return !uncounted.empty();
+}
+
 // Asks for the processes of slots that are reserved. What gets none leaves its slot, or, when the asking process is
-// about to end, waits in it: the process that becomes free may be the only one. Returns those that were refused.
-std::vector<Assignment> start(Session& session, const std::vector<Reservation>& reserved, bool leaving) {
+// about to end, waits in it: the process that becomes free may be the only one.
+Started start(Session& session, std::vector<Reservation> reserved, bool leaving) {
+  Started result;
   std::size_t next = 0; // the first without a process
   try {
-    session.transaction([&] {
-      call_pg([] {
-        (void)set_config_option("synchronous_commit", "local", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0,
-                                false);
-      });
-      for (const Reservation& one : reserved)
-        count_launch(one.assignment);
-    });
+    result.held_up = leave_what_is_held(session, reserved);
     while (next < reserved.size() && start_reserved(reserved[next].slot))
       ++next;
   } catch (...) {
@@ -267,16 +287,15 @@ std::vector<Assignment> start(Session& session, const std::vector<Reservation>& 
       free_slot(reserved[next].slot);
     throw;
   }
-  std::vector<Assignment> refused;
   for (; next < reserved.size(); ++next) {
     if (std::exchange(leaving, false)) {
       want_process(reserved[next].slot);
     } else {
       free_slot(reserved[next].slot);
-      refused.push_back(reserved[next].assignment);
+      result.refused.push_back(reserved[next].assignment);
     }
   }
-  return refused;
+  return result;
 }
 
 // What happened to the job when its last worker vanished.
@@ -352,7 +371,7 @@ std::optional<Assignment> dispatch(Session& session, Oid free_owner, int own_slo
       taken = candidate.assignment;
       continue;
     }
-    Reservation one{candidate.assignment, -1};
+    Reservation one{candidate.assignment, {}};
     const Reserved result =
         reserve_slot(MyDatabaseId, candidate.owner, one.assignment.job, one.assignment.slice, one.slot);
     if (result == Reserved::yes)
@@ -362,13 +381,13 @@ std::optional<Assignment> dispatch(Session& session, Oid free_owner, int own_slo
       if (candidate.assignment.slice == schedule::any_due) waiting.push_back(candidate);
     }
   }
-  const std::vector<Assignment> refused =
-      reserved.empty() ? std::vector<Assignment>() : start(session, reserved, !taken);
+  const Started started = reserved.empty() ? Started() : start(session, reserved, !taken);
   session.transaction([&] {
-    for (const Assignment& assignment : refused)
+    for (const Assignment& assignment : started.refused)
       discount_launch(assignment);
-    publish_backlog(backlog || !refused.empty(), waiting);
-    publish_due(refused.empty() ? next_due(looked_at) : GetCurrentTimestamp() + USECS_PER_SEC);
+    publish_backlog(backlog || !started.refused.empty(), waiting);
+    publish_due(started.refused.empty() ? next_due(looked_at) : DT_NOEND);
+    if (!started.refused.empty() || started.held_up) publish_due(GetCurrentTimestamp() + USECS_PER_SEC);
   });
   if (backlog) wake_waiting_workers();
   return taken;
@@ -406,10 +425,12 @@ bool prune_history(Session& session) {
   if (guc::history_retention_days < 0) return true;
   for (;;) {
     const std::uint64_t deleted = session.transaction([] {
-      return bookkeep("DELETE FROM dbops.job WHERE job_id IN (SELECT job_id FROM dbops.job"
-                      " WHERE state IN ('succeeded', 'failed', 'cancelled')"
-                      " AND finished_at < clock_timestamp() - $1::integer * interval '1 day' ORDER BY finished_at"
-                      " LIMIT $2::bigint FOR UPDATE SKIP LOCKED)",
+      // A schedule that is over stays while another one is to run after it.
+      return bookkeep("DELETE FROM dbops.job WHERE job_id IN (SELECT j.job_id FROM dbops.job j"
+                      " WHERE j.state IN ('succeeded', 'failed', 'cancelled')"
+                      " AND j.finished_at < clock_timestamp() - $1::integer * interval '1 day'"
+                      " AND NOT EXISTS (SELECT FROM dbops.schedule f WHERE f.after_job = j.job_id)"
+                      " ORDER BY j.finished_at LIMIT $2::bigint FOR UPDATE OF j SKIP LOCKED)",
                       {to_text(guc::history_retention_days), to_text(static_cast<std::int64_t>(at_once))})
           .processed;
     });

@@ -192,8 +192,8 @@ bool start_wanted(TimestampTz now, TimestampTz& next) {
       if (slot.state != Slot::State::wanted) continue;
       since = slot.since;
     }
-    if (start_reserved(i)) continue;
-    want_process(i);
+    if (start_reserved({i, since})) continue;
+    want_process({i, since});
     // The dispatcher that has left it may not be buried yet.
     next = std::min(next, now + (TimestampDifferenceExceeds(since, now, 1'000) ? USECS_PER_SEC : USECS_PER_SEC / 20));
     return false;

@@ -146,7 +146,7 @@ void record_failure(const Assignment& assignment, const SqlError& error) {
   record_error(job.id, error);
   change_state(job, JobAction::fail, "dbops", error.message);
   for (const int pid : workers_of(job.id))
-    interrupt_at_commit(pid);
+    interrupt_at_commit(pid, job.id);
 }
 
 // Has somebody paused the job since this run began? Then the cancel came from him, also when the job has been resumed
@@ -182,7 +182,7 @@ bool persist(Session& session, const Assignment& assignment, F&& body) {
   for (int attempt = 0;; ++attempt) {
     try {
       session.transaction([&] {
-        lock_at_most("2s");
+        if (session.top_level()) lock_at_most("2s"); // a session can wait: its user can cancel
         if (word)
           body();
         else

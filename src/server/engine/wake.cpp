@@ -17,11 +17,31 @@ constexpr int max_interrupts = 256;
 struct Interrupt {
   int pid;
   int level;
+  std::int64_t job;
 };
 int announce_level = 0; // 0: nothing to announce
 int interrupts = 0;
 Interrupt interrupted[max_interrupts];
 bool databases_changed = false;
+
+// Cancels what these processes do for their job; not what those do that have gone on to another one. A scheduled
+// command's process does so only when the schedule's row, which the caller has locked, is let go.
+void interrupt_all(int count) {
+  if (shared() == nullptr) {
+    for (int i = 0; i < count; ++i)
+      kill(interrupted[i].pid, SIGINT);
+    return;
+  }
+  const SharedLock lock; // nobody goes on to another job meanwhile
+  for (int i = 0; i < count; ++i) {
+    const Interrupt& wanted = interrupted[i];
+    if (std::none_of(std::begin(shared()->slots), std::end(shared()->slots), [&wanted](const Slot& slot) {
+          return slot.state == Slot::State::running && slot.pid == wanted.pid && slot.slice >= 0 &&
+                 slot.job != wanted.job;
+        }))
+      kill(wanted.pid, SIGINT);
+  }
+}
 
 void at_transaction_end(XactEvent event, void*) {
   if (announce_level == 0 && interrupts == 0 && !databases_changed) return;
@@ -37,8 +57,7 @@ void at_transaction_end(XactEvent event, void*) {
     const bool tell = announce_level != 0;
     interrupts = 0;
     announce_level = 0;
-    for (int i = 0; i < count; ++i)
-      kill(interrupted[i].pid, SIGINT);
+    if (count > 0) interrupt_all(count);
     if (tell) announce_work(MyDatabaseId);
     if (std::exchange(databases_changed, false) && shared() != nullptr) {
       shared()->relist = true;
@@ -85,11 +104,11 @@ void announce_at_commit() {
   if (announce_level == 0) announce_level = GetCurrentTransactionNestLevel();
 }
 
-void interrupt_at_commit(int pid) {
+void interrupt_at_commit(int pid, std::int64_t job) {
   if (pid == MyProcPid) return;
   for (int i = 0; i < interrupts; ++i)
-    if (interrupted[i].pid == pid) return;
-  if (interrupts < max_interrupts) interrupted[interrupts++] = {pid, GetCurrentTransactionNestLevel()};
+    if (interrupted[i].pid == pid && interrupted[i].job == job) return;
+  if (interrupts < max_interrupts) interrupted[interrupts++] = {pid, GetCurrentTransactionNestLevel(), job};
 }
 
 } // namespace dbops::server

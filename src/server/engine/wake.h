@@ -8,8 +8,9 @@ namespace dbops::server {
 
 void install_commit_callback();
 
-void announce_at_commit();         // this database has work
-void interrupt_at_commit(int pid); // cancel the statement of that process (SIGINT), so that it looks at its job
+void announce_at_commit(); // this database has work
+// Cancel the statement of that process (SIGINT), so that it looks at its job; unless it has gone on to another one.
+void interrupt_at_commit(int pid, std::int64_t job);
 void relist_databases_at_commit(); // one has come or gone
 
 } // namespace dbops::server

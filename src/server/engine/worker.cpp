@@ -147,6 +147,12 @@ void give_way_to_others() {
   SetConfigOption("default_transaction_read_only", "off", PGC_USERSET, PGC_S_OVERRIDE);
 }
 
+// Under the lock.
+bool is_claimed(const SlotClaim& claim) {
+  const Slot& slot = shared()->slots[claim.number];
+  return slot.since == claim.since && (slot.state == Slot::State::reserved || slot.state == Slot::State::wanted);
+}
+
 // True when this process is the one that the slot is waiting for.
 bool take_slot(const WorkerOrder& order) {
   SharedLock lock;
@@ -166,7 +172,7 @@ bool start_dispatcher(Oid database) {
   return ask_postmaster(worker);
 }
 
-Reserved reserve_slot(Oid database, Oid owner, std::int64_t job, int slice, int& slot) {
+Reserved reserve_slot(Oid database, Oid owner, std::int64_t job, int slice, SlotClaim& slot) {
   SharedLock lock;
   if (held_until(database) > 0) return Reserved::held;
   int used = 0;
@@ -181,17 +187,18 @@ Reserved reserve_slot(Oid database, Oid owner, std::int64_t job, int slice, int&
     if (other.database == database && other.job == job && other.slice == slice) return Reserved::held;
   }
   if (spare < 0 || used >= guc::max_workers) return Reserved::no_slot;
-  shared()->slots[spare] = Slot{Slot::State::reserved, database, owner, job, slice, 0, GetCurrentTimestamp(), false};
-  slot = spare;
+  slot = {spare, GetCurrentTimestamp()};
+  shared()->slots[spare] = Slot{Slot::State::reserved, database, owner, job, slice, 0, slot.since, false};
   return Reserved::yes;
 }
 
-bool start_reserved(int slot) {
+bool start_reserved(const SlotClaim& slot) {
   WorkerOrder order{};
   {
     SharedLock lock;
-    Slot& place = shared()->slots[slot];
-    order = {slot, place.database, place.owner, place.job, place.slice};
+    if (!is_claimed(slot)) return true;
+    Slot& place = shared()->slots[slot.number];
+    order = {slot.number, place.database, place.owner, place.job, place.slice};
     place.state = Slot::State::reserved; // before the process looks
   }
   BackgroundWorker worker = describe("dbops_worker_main", "dbops worker");
@@ -199,19 +206,18 @@ bool start_reserved(int slot) {
   std::memcpy(worker.bgw_extra, &order, sizeof order);
   if (!ask_postmaster(worker)) return false;
   SharedLock lock;
-  Slot& place = shared()->slots[slot];
-  if (place.state == Slot::State::reserved) place.since = GetCurrentTimestamp(); // it may have waited for a process
+  if (is_claimed(slot)) shared()->slots[slot.number].since = GetCurrentTimestamp(); // it may have waited for a process
   return true;
 }
 
-void want_process(int slot) {
+void want_process(const SlotClaim& slot) {
   SharedLock lock;
-  shared()->slots[slot].state = Slot::State::wanted;
+  if (is_claimed(slot)) shared()->slots[slot.number].state = Slot::State::wanted;
 }
 
-void free_slot(int slot) {
+void free_slot(const SlotClaim& slot) {
   SharedLock lock;
-  shared()->slots[slot] = Slot{};
+  if (is_claimed(slot)) shared()->slots[slot.number] = Slot{};
 }
 
 } // namespace dbops::server

@@ -346,7 +346,7 @@ void end_open_run(const Rule& rule, const char* why) {
   if (!job) return;
   change_state(*job, core::JobAction::cancel, role_name(GetUserId()), why);
   for (const int pid : workers_of(job->id))
-    interrupt_at_commit(pid);
+    interrupt_at_commit(pid, job->id);
 }
 
 std::int64_t unretain(std::int64_t id) {

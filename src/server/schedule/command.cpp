@@ -225,6 +225,27 @@ void clean_session() {
   });
 }
 
+// What the command has done stands, whatever cleaning up after it meets: a cancel, above all, while it waits for
+// somebody who has locked a temporary table.
+std::optional<SqlError> try_to_clean_session() {
+  try {
+    clean_session();
+    return std::nullopt;
+  } catch (const SqlError& error) {
+    // With its transaction the settings came back, default_transaction_read_only perhaps, and the role.
+    call_pg([] {
+      HOLD_INTERRUPTS();
+      AbortOutOfAnyTransaction();
+      StartTransactionCommand();
+      SetPGVariable("session_authorization", NIL, false);
+      ResetAllOptions();
+      CommitTransactionCommand();
+      RESUME_INTERRUPTS();
+    });
+    return error;
+  }
+}
+
 std::string without_last_newline(const StringInfoData& text) {
   std::string copy(text.data, static_cast<std::size_t>(text.len));
   if (!copy.empty() && copy.back() == '\n') copy.pop_back();
@@ -259,7 +280,7 @@ CommandResult run_command(const Spec& spec) {
   }
   restore_messages();
   result.over_time = result.error && result.error->code == ERRCODE_QUERY_CANCELED && time_is_over;
-  clean_session();
+  result.unclean = try_to_clean_session();
   result.rows = capture.rows;
   result.output = without_last_newline(capture.output);
   result.notices = without_last_newline(capture.notices);

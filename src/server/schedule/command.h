@@ -12,6 +12,9 @@ struct CommandResult {
   std::string notices;
   std::optional<SqlError> error;
   bool over_time = false; // ended by the time limit
+  // The session could not be made as it was: fit for the word on this run, and for nothing more. The process has to
+  // end.
+  std::optional<SqlError> unclean;
 };
 
 // Several statements are one transaction, as they are in one message of a client; unless one of them cannot be in one

@@ -309,7 +309,7 @@ std::int64_t remove(FunctionCallInfo fcinfo) {
   if (!core::is_terminal(job.state)) {
     change_state(job, core::JobAction::cancel, role_name(GetUserId()), "unscheduled");
     for (const int pid : workers_of(record.job))
-      interrupt_at_commit(pid);
+      interrupt_at_commit(pid, record.job);
   }
   bookkeep("DELETE FROM dbops.schedule WHERE job_id = $1::bigint", {to_text(record.job)});
   return record.job;

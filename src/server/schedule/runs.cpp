@@ -415,13 +415,16 @@ void settle(const std::string& in_slots) {
       " RETURNING job_id");
   for (std::size_t i = 0; i < stop.size(); ++i)
     for (const int pid : workers_of(stop.integer(i, 0)))
-      interrupt_at_commit(pid);
+      interrupt_at_commit(pid, stop.integer(i, 0));
 }
 
-void count_launch(std::int64_t job) {
-  bookkeep("UPDATE dbops.schedule SET launches = launches + 1, not_before = clock_timestamp()"
-           " + ('{1,5,30,120,300}'::integer[])[least(launches + 1, 5)] * interval '1 second' WHERE job_id = $1::bigint",
-           {to_text(job)});
+bool count_launch(std::int64_t job) {
+  return !bookkeep("UPDATE dbops.schedule SET launches = launches + 1, not_before = clock_timestamp()"
+                   " + ('{1,5,30,120,300}'::integer[])[least(launches + 1, 5)] * interval '1 second' WHERE job_id ="
+                   " (SELECT job_id FROM dbops.schedule WHERE job_id = $1::bigint FOR NO KEY UPDATE SKIP LOCKED) "
+                   "RETURNING 1",
+                   {to_text(job)})
+              .empty();
 }
 
 void forget_launches(std::int64_t job) {

@@ -40,8 +40,9 @@ TimestampTz next_due(TimestampTz looked_at);
 void settle(const std::string& in_slots);
 // Keeps the newest runs of each schedule, dbops.run_history of them, and none older than dbops.history_retention.
 void prune_runs();
-// Workers sent since one last took the schedule; the next one waits longer each time.
-void count_launch(std::int64_t job);
+// Workers sent since one last took the schedule; the next one waits longer each time. False: somebody has the row
+// locked.
+bool count_launch(std::int64_t job);
 void forget_launches(std::int64_t job);
 // Before the job of a schedule is locked, which comes second everywhere: until the transaction ends no run of it begins
 // or ends, and no process that works on one goes on to another schedule's. Nothing for other jobs.

@@ -63,14 +63,15 @@ Outcome outcome_of(CommandResult& result, const Spec& spec) {
   return result.error->message.find("statement timeout") != std::string::npos ? Outcome::failed : Outcome::stopped;
 }
 
-// The word on a run must not be lost to a cancel that arrives at the same moment.
+// The word on a run must not be lost to a cancel that arrives at the same moment, or to a deadlock with somebody who
+// alters two schedules at once.
 template <typename F>
 auto persist(Session& session, F&& body) {
   for (int attempt = 0;; ++attempt) {
     try {
       return session.transaction(body);
     } catch (const SqlError& error) {
-      if (attempt == 5 || error.code != ERRCODE_QUERY_CANCELED) throw;
+      if (attempt == 5 || (error.code != ERRCODE_QUERY_CANCELED && error.code != ERRCODE_T_R_DEADLOCK_DETECTED)) throw;
     }
   }
 }
@@ -85,16 +86,19 @@ std::optional<Record> claim(Session& session, Oid owner) {
   });
 }
 
+// While somebody has the row of one that is due in an open transaction.
+constexpr std::int64_t shortest_rest = 50; // milliseconds
+
 // How long until the next run of the role; more than `linger` when there is none.
 milliseconds until_next(Session& session, Oid owner) {
   return persist(session, [owner] {
     if (!OidIsValid(extension_oid()) || role_name(owner).empty()) return linger + milliseconds(1);
-    const Rows next =
-        bookkeep("SELECT (extract(epoch FROM min(due_at) - clock_timestamp()) * 1000)::bigint FROM dbops.schedule"
-                 " WHERE owner_oid = $1::oid AND NOT running",
-                 {to_text(owner)});
+    const Rows next = bookkeep(
+        "SELECT (extract(epoch FROM min(s.due_at) - clock_timestamp()) * 1000)::bigint FROM dbops.schedule s"
+        " JOIN dbops.job j USING (job_id) WHERE s.owner_oid = $1::oid AND NOT s.running AND j.state = 'queued'",
+        {to_text(owner)});
     return next.is_null(0, 0) ? linger + milliseconds(1)
-                              : milliseconds(std::max<std::int64_t>(next.integer(0, 0) + 1, 0));
+                              : milliseconds(next.integer(0, 0) > 0 ? next.integer(0, 0) + 1 : shortest_rest);
   });
 }
 
@@ -132,11 +136,13 @@ void work(Session& session, Oid owner, int slot) {
     }
     const TimestampTz due = persist(session, [&]() -> TimestampTz {
       if (!OidIsValid(extension_oid())) return DT_NOEND;
-      commit_without_waiting();
+      // What a crash takes back of this is known as lost: where that means once more, it must not come to it.
+      if (record->spec.retries == 0) commit_without_waiting();
       return end_run(job, record->run, outcome, result);
     });
     if (SliceLock::held(job, run_slice)) SliceLock::release(job, run_slice); // run_command has given back all locks
     publish_due(due);
+    if (result.unclean) throw *result.unclean;
   }
 }
 
