@@ -298,5 +298,39 @@ sql("UPDATE dbops.soft_deletion SET deleted_at = deleted_at - interval '99 days'
 for (1 .. 3) { sql("CALL dbops.purge('$_')") for qw(c b a); }
 is(sql('SELECT (SELECT count(*) FROM a WHERE deleted_at IS NOT NULL) + (SELECT count(*) FROM b WHERE deleted_at IS NOT NULL) + (SELECT count(*) FROM c WHERE deleted_at IS NOT NULL)'), 0, 'all deletions can be purged');
 is(sql('SELECT (SELECT count(*) FROM a) + (SELECT count(*) FROM b) + (SELECT count(*) FROM c)'), scalar(keys %live), 'and no live row goes with them');
+# --- what a table's owner has written runs as him, whoever deletes -----------------------------------------------------------------
+sql(q{CREATE ROLE mallory LOGIN; CREATE ROLE bob LOGIN; CREATE SCHEMA trap AUTHORIZATION mallory; GRANT USAGE, CREATE ON SCHEMA trap TO bob});
+my $as = sub { my ($role, $sql) = @_; my ($code, $out, $err) = $node->psql('postgres', "SET ROLE $role; SET client_min_messages = warning; $sql", on_error_stop => 1); return $err; };
+is($as->('mallory', q{
+	CREATE FUNCTION trap.evil(text) RETURNS bool IMMUTABLE LANGUAGE plpgsql AS
+	$$BEGIN IF current_user <> 'mallory' THEN RAISE 'evil() ran as %', current_user; END IF; RETURN true; END$$;
+	CREATE FUNCTION trap.evil() RETURNS bool IMMUTABLE LANGUAGE sql AS $$SELECT trap.evil('x')$$;
+	CREATE DOMAIN trap.number AS int CHECK (trap.evil(VALUE::text));
+	CREATE TABLE trap.marked (id trap.number PRIMARY KEY, v text CHECK (trap.evil(v)));
+	CREATE INDEX ON trap.marked (v) WHERE trap.evil('x');
+	CREATE TABLE trap.kept (id int PRIMARY KEY, n trap.number);
+	INSERT INTO trap.marked SELECT i, i FROM generate_series(1, 9) i;
+	INSERT INTO trap.kept SELECT i, i FROM generate_series(1, 9) i;
+	GRANT REFERENCES ON trap.marked TO bob;
+	SELECT dbops.soft_delete_enable('trap.marked', purge_schedule => NULL);
+	SELECT dbops.soft_delete_enable('trap.kept', mode => 'tombstone', purge_schedule => NULL)}), '', 'traps are laid');
+like($as->('mallory', "SELECT dbops.hold('trap.kept', $_, 'x')"), qr/must not call functions or use domains of users/, "a hold by $_ is refused")
+  for q{'trap.evil()'}, q{$$trap.evil('y')$$}, q{'n = 4::trap.number'};
+like($as->('mallory', q{SELECT dbops.hold('trap.kept', $$tableoid = 'trap.kept'::regclass$$, 'x')}), qr/must not name a system column/, 'one by a system column, too');
+is($as->('bob', q{CREATE TABLE trap.child (id int PRIMARY KEY, parent int REFERENCES trap.marked ON DELETE CASCADE); GRANT SELECT, DELETE ON trap.child TO mallory}), '', 'another role refers to the table');
+sql(q{SELECT dbops.soft_delete_enable('trap.child', purge_schedule => NULL); SELECT dbops.soft_delete_enable('trap.marked', purge_schedule => NULL)});
+is($as->('bob', q{INSERT INTO trap.child VALUES (1, 1), (2, 2)}), '', 'and has rows');
+sql(q{SELECT dbops.hold('trap.kept', 'id = 9', 'case')});
+my $superuser = Dbops::default_role();
+for my $role ($superuser, 'mallory')
+{
+	my $name = $role eq $superuser ? 'a superuser' : 'the owner';
+	is($as->($role, q{SELECT dbops.soft_delete('trap.marked', 1)}), '', "$name deletes");
+	is($as->($role, q{SELECT dbops.undelete(max(deletion_id)) FROM dbops.soft_deletions WHERE state = 'deleted'}), '', "$name restores");
+	is($as->($role, q{SELECT dbops.soft_delete('trap.marked', 3)}), '', "$name deletes once more") if $role eq $superuser;
+	is($as->($role, q{DELETE FROM trap.kept WHERE id < 4; CALL dbops.purge('trap.kept', older_than => '0')}), '', "$name purges what was kept") if $role eq 'mallory';
+}
+is($as->($superuser, q{CALL dbops.purge('trap.marked', older_than => '0')}), '', 'a superuser purges');
+like($as->('bob', q{INSERT INTO trap.child VALUES (3, 3)}), qr/refers to a soft-deleted row|violates foreign key/, 'a reference to a deleted row is refused');
 $node->stop;
 done_testing();

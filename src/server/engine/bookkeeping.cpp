@@ -17,6 +17,7 @@ extern "C" {
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 }
 
@@ -48,8 +49,8 @@ SPIPlanPtr kept_plan(const std::string& sql, std::size_t parameters) {
   return plan;
 }
 
-Rows execute(SPIPlanPtr plan, const std::vector<Value>& parameters) {
-  call_pg([plan, &parameters] {
+Rows execute(SPIPlanPtr plan, const std::vector<Value>& parameters, bool read_only = false) {
+  call_pg([plan, &parameters, read_only] {
     const std::size_t count = parameters.size();
     auto* values = static_cast<Datum*>(palloc0(sizeof(Datum) * (count + 1)));
     auto* nulls = static_cast<char*>(palloc0(count + 1));
@@ -59,10 +60,24 @@ Rows execute(SPIPlanPtr plan, const std::vector<Value>& parameters) {
         values[i] =
             PointerGetDatum(cstring_to_text_with_len(parameters[i]->data(), static_cast<int>(parameters[i]->size())));
     }
-    const int code = SPI_execute_plan(plan, values, nulls, false, 0);
+    const int code = SPI_execute_plan(plan, values, nulls, read_only, 0);
     if (code < 0) elog(ERROR, "SPI_execute_plan: %s", SPI_result_code_string(code));
   });
   return take_result();
+}
+
+const Settings& pinned() {
+  static const Settings& settings = *new Settings{{"search_path", "pg_catalog, pg_temp"}, {"row_security", "off"}};
+  return settings;
+}
+
+// The extension's owner; raises when there is none.
+Oid installed_for() {
+  const Oid owner = extension_owner();
+  if (!OidIsValid(owner))
+    throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "extension \"dbops\" is not installed in this database",
+                   "CREATE EXTENSION dbops;");
+  return owner;
 }
 
 } // namespace
@@ -114,16 +129,23 @@ Rows query(const std::string& sql, const std::vector<Value>& parameters) {
 }
 
 Rows bookkeep(const std::string& sql, const std::vector<Value>& parameters) {
-  const Oid owner = extension_owner();
-  if (!OidIsValid(owner))
-    throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "extension \"dbops\" is not installed in this database",
-                   "CREATE EXTENSION dbops;");
-  return as_role(owner, SECURITY_LOCAL_USERID_CHANGE, [&] { return ask_catalog(sql, parameters); });
+  return as_role(installed_for(), SECURITY_LOCAL_USERID_CHANGE, [&] { return ask_catalog(sql, parameters); });
+}
+
+Rows bookkeep_latest(const std::string& sql, const std::vector<Value>& parameters) {
+  return as_role(installed_for(), SECURITY_LOCAL_USERID_CHANGE, [&] {
+    const int nest_level = enter_settings(pinned());
+    SPIPlanPtr plan = kept_plan(sql, parameters.size());
+    call_pg([] { PushActiveSnapshot(GetLatestSnapshot()); });
+    Rows result = execute(plan, parameters, true);
+    call_pg([] { PopActiveSnapshot(); });
+    leave_settings(nest_level);
+    return result;
+  });
 }
 
 Rows ask_catalog(const std::string& sql, const std::vector<Value>& parameters) {
-  static const Settings pinned{{"search_path", "pg_catalog, pg_temp"}, {"row_security", "off"}};
-  const int nest_level = enter_settings(pinned);
+  const int nest_level = enter_settings(pinned());
   Rows result = execute(kept_plan(sql, parameters.size()), parameters);
   leave_settings(nest_level);
   return result;

@@ -46,6 +46,9 @@ class SpiConnection {
 // kept. Needs a transaction and a connection of SPI. Raises 55000 when the extension is not installed.
 Rows bookkeep(const std::string& sql, const std::vector<Value>& parameters = {});
 
+// The same for a question alone, answered by what is committed now, at any isolation level.
+Rows bookkeep_latest(const std::string& sql, const std::vector<Value>& parameters = {});
+
 // Runs one statement as the current user, in the session's own search_path: for texts of users alone.
 Rows query(const std::string& sql, const std::vector<Value>& parameters = {});
 

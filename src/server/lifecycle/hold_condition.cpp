@@ -27,7 +27,7 @@ namespace {
 
 // The condition over the columns of `relation`, which `name` may qualify. As a CHECK constraint is read: no subquery,
 // no aggregate, no parameter.
-Expr* read_condition(Oid relation, const char* name, const char* condition) {
+Node* parse_condition(Oid relation, const char* name, const char* condition) {
   List* parsed = raw_parser(condition, RAW_PARSE_PLPGSQL_EXPR);
   auto* select = reinterpret_cast<SelectStmt*>(linitial_node(RawStmt, parsed)->stmt);
   ParseState* state = make_parsestate(nullptr);
@@ -43,16 +43,6 @@ Expr* read_condition(Oid relation, const char* name, const char* condition) {
   expression = compat::expand_generated_columns(expression, table);
   relation_close(table, AccessShareLock);
   free_parsestate(state);
-  return expression_planner(reinterpret_cast<Expr*>(expression));
-}
-
-Expr* read_condition(Oid relation, const Hold& hold) {
-  const int nest_level = enter_settings(hold.settings);
-  Expr* expression = call_pg([relation, &hold] {
-    const char* name = get_rel_name(hold.target);
-    return read_condition(relation, name == nullptr ? get_rel_name(relation) : name, hold.condition->c_str());
-  });
-  leave_settings(nest_level);
   return expression;
 }
 
@@ -73,28 +63,51 @@ bool runs_code_of_users(Node* node, void* context) {
   return compat::walk_expression(node, runs_code_of_users, context);
 }
 
+bool names_system_column(Node* node, void* context) {
+  if (node == nullptr) return false;
+  if (IsA(node, Var)) return reinterpret_cast<const Var*>(node)->varattno < 0;
+  return compat::walk_expression(node, names_system_column, context);
+}
+
+// Looked at each time that it is read, as functions and operators come and go, and before it is planned: the planner
+// evaluates what is constant, and takes apart SQL functions.
+Expr* read_condition(Oid relation, const Hold& hold) {
+  const int nest_level = enter_settings(hold.settings);
+  struct Parsed {
+    Node* expression;
+    bool of_users;
+    bool of_system;
+  };
+  const Parsed parsed = call_pg([relation, &hold] {
+    const char* name = get_rel_name(hold.target);
+    Node* expression =
+        parse_condition(relation, name == nullptr ? get_rel_name(relation) : name, hold.condition->c_str());
+    return Parsed{expression, runs_code_of_users(expression, nullptr), names_system_column(expression, nullptr)};
+  });
+  if (parsed.of_users)
+    throw SqlError(ERRCODE_INVALID_PARAMETER_VALUE,
+                   "the condition of a hold must not call functions or use domains of users",
+                   "It is evaluated by whoever deletes rows: only functions that belong to a superuser can be called.");
+  if (parsed.of_system)
+    throw SqlError(ERRCODE_INVALID_PARAMETER_VALUE, "the condition of a hold must not name a system column",
+                   "To hold the rows of one partition, place the hold on that partition.");
+  Expr* expression = call_pg([&parsed] { return expression_planner(reinterpret_cast<Expr*>(parsed.expression)); });
+  leave_settings(nest_level);
+  return expression;
+}
+
 } // namespace
 
 void check_hold_condition(Oid relation, const Hold& hold) {
   backfill::require_single_expression(*hold.condition);
-  struct Findings {
-    bool changes;
-    bool of_users;
-  };
   const Expr* expression = read_condition(relation, hold);
-  const Findings found = call_pg([expression] {
-    Node* node = const_cast<Node*>(reinterpret_cast<const Node*>(expression));
-    return Findings{contain_mutable_functions(node), runs_code_of_users(node, nullptr)};
-  });
-  if (found.changes)
+  const bool changes = call_pg(
+      [expression] { return contain_mutable_functions(const_cast<Node*>(reinterpret_cast<const Node*>(expression))); });
+  if (changes)
     throw SqlError(
         ERRCODE_INVALID_PARAMETER_VALUE, "the condition of a hold must call IMMUTABLE functions alone",
         "It has to mean the same in every session and at any time: write times as constants of the column's type, "
         "such as timestamptz '2026-01-01 00:00+00'.");
-  if (found.of_users)
-    throw SqlError(ERRCODE_INVALID_PARAMETER_VALUE,
-                   "the condition of a hold must not call functions or use domains of users",
-                   "It is evaluated by whoever deletes rows: only functions that belong to a superuser can be called.");
 }
 
 HoldTest::HoldTest(Oid row_of, std::vector<Hold> holds, MemoryContext memory) : holds_(std::move(holds)) {

@@ -18,7 +18,7 @@ struct Hold {
 };
 
 // Raises what is wrong with a condition: more than one expression (42601), what the parser finds, a subquery, a
-// function that is not IMMUTABLE or not a superuser's, a domain (22023). It is evaluated by whoever deletes, at any
+// function that is not IMMUTABLE or not a superuser's, a domain, a system column (22023). It is evaluated by whoever deletes, at any
 // time: so it has to mean the same for all, and must not run code that a user has written.
 void check_hold_condition(Oid relation, const Hold& hold);
 

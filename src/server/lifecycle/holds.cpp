@@ -67,9 +67,10 @@ void lock_holds(LOCKMODE mode) {
   call_pg([&tag, mode] { (void)LockAcquire(&tag, mode, false, false); });
 }
 
+// A transaction that looks at the past deletes in the present.
 std::vector<Hold> read_holds() {
-  const Rows found = bookkeep("SELECT hold_id, target::oid, condition, settings, reason FROM dbops.legal_hold"
-                              " WHERE released_at IS NULL ORDER BY hold_id");
+  const Rows found = bookkeep_latest("SELECT hold_id, target::oid, condition, settings, reason FROM dbops.legal_hold"
+                                     " WHERE released_at IS NULL ORDER BY hold_id");
   std::vector<Hold> holds;
   for (std::size_t i = 0; i < found.size(); ++i) {
     Hold& hold = holds.emplace_back();
@@ -218,6 +219,11 @@ Datum guard_row(FunctionCallInfo fcinfo) {
     throw SqlError(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
                    "dbops.hold_guard() must be a trigger BEFORE DELETE FOR EACH ROW");
   const Oid table = RelationGetRelid(data->tg_relation);
+  if (!deleting().current) { // the application's own trigger: a new hold waits for the end of its transaction
+    SpiConnection spi;
+    ensure_current();
+    spi.close();
+  }
   if (const HoldTest* test = test_for(call_site(fcinfo), table, table))
     if (const Hold* hold = test->held_by(data->tg_trigtuple))
       throw SqlError(ERRCODE_RESTRICT_VIOLATION,

@@ -234,7 +234,7 @@ std::int64_t enable(const Request& request) {
 
 bool has_deleted_rows(const Rule& rule) {
   if (rule.mode == Mode::column)
-    return !run_as_extension("SELECT 1 FROM " + rule.name + " WHERE deleted_at IS NOT NULL LIMIT 1").empty();
+    return !read_as(rule.owner, "SELECT 1 FROM " + rule.name + " WHERE deleted_at IS NOT NULL LIMIT 1").empty();
   return !bookkeep("SELECT 1 FROM dbops.deleted_row WHERE target = $1::oid LIMIT 1", {to_text(rule.table)}).empty();
 }
 

@@ -22,11 +22,13 @@ namespace {
 // What a trigger of a referring table asks, prepared once a process and anew when any table has changed.
 struct Question {
   SPIPlanPtr plan = nullptr;
-  Oid as = InvalidOid; // the extension's owner
+  Oid as = InvalidOid; // the parent's owner, as PostgreSQL itself asks for a foreign key
   std::string constraint;
   std::string parent; // for people
   std::vector<std::string> columns;
 };
+
+constexpr int parents_owner = SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION | SECURITY_NOFORCE_RLS;
 
 std::unordered_map<Oid, Question>& questions() {
   static auto& known =
@@ -47,16 +49,6 @@ void forget_when_tables_change() {
   questions().clear();
 }
 
-std::string unquoted(const std::string& name) {
-  if (name.empty() || name.front() != '"') return name;
-  std::string plain;
-  for (std::size_t i = 1; i + 1 < name.size(); ++i) {
-    if (name[i] == '"') ++i;
-    plain += name[i];
-  }
-  return plain;
-}
-
 // The one that is followed by a space or the end: others may begin with the same letters.
 void replace_column(std::string& match, const std::string& mark, const std::string& by) {
   for (std::size_t at = match.find(mark); at != std::string::npos; at = match.find(mark, at + 1)) {
@@ -74,21 +66,21 @@ Question prepare(Oid table, const std::string& constraint) {
     if (key.name != constraint) continue;
     const std::optional<Rule> parent = find_rule(key.parent);
     if (!parent || parent->mode != Mode::column) return question;
-    question.as = extension_owner();
+    question.as = key.parent_owner;
     question.constraint = constraint;
     question.parent = label(parent->table);
     std::vector<Oid> types;
     std::string match = key.join("p", "\x04");
-    for (const std::string& column : key.child_columns) {
-      question.columns.push_back(unquoted(column));
+    for (const KeyColumn& column : key.child_columns) {
+      question.columns.push_back(column.plain);
       const Oid type = call_pg(
           [table, name = question.columns.back()] { return get_atttype(table, get_attnum(table, name.c_str())); });
       types.push_back(type);
-      replace_column(match, "\x04." + column, "$" + std::to_string(types.size()));
+      replace_column(match, "\x04." + column.name, "$" + std::to_string(types.size()));
     }
     const std::string text =
         "SELECT p.deleted_at IS NOT NULL FROM " + key.parent_name + " p WHERE " + match + " FOR KEY SHARE OF p";
-    question.plan = as_role(question.as, SECURITY_LOCAL_USERID_CHANGE, [&] {
+    question.plan = as_role(question.as, parents_owner, [&] {
       const int nest_level = enter_settings({{"search_path", "pg_catalog, pg_temp"}});
       SPIPlanPtr plan = call_pg([&text, &types] {
         SPIPlanPtr made = SPI_prepare(text.c_str(), static_cast<int>(types.size()), types.data());
@@ -96,7 +88,7 @@ Question prepare(Oid table, const std::string& constraint) {
         SPI_keepplan(made);
         return made;
       });
-      leave_settings(nest_level);
+      undo_settings(nest_level);
       return plan;
     });
     return question;
@@ -121,7 +113,7 @@ std::string row_text(TriggerData* data, HeapTuple row, const std::vector<std::st
 // Whether the row that this one refers to is soft-deleted; waits for who is about to delete or restore it.
 bool parent_is_deleted(TriggerData* data, HeapTuple row, const Question& question) {
   static const Settings& pinned = *new Settings{{"search_path", "pg_catalog, pg_temp"}};
-  return as_role(question.as, SECURITY_LOCAL_USERID_CHANGE, [&] {
+  return as_role(question.as, parents_owner, [&] {
     const int nest_level = enter_settings(pinned);
     const bool deleted = call_pg([data, row, &question] {
       Datum values[INDEX_MAX_KEYS];
@@ -137,7 +129,7 @@ bool parent_is_deleted(TriggerData* data, HeapTuple row, const Question& questio
       bool isnull = false;
       return DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
     });
-    leave_settings(nest_level);
+    undo_settings(nest_level);
     return deleted;
   });
 }

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "core/text/json_text.h"
 #include "server/arguments.h"
 #include "server/backfill/create.h"
 #include "server/backfill/input.h"
@@ -27,6 +28,7 @@ namespace dbops::server::soft_delete {
 namespace {
 
 constexpr std::int64_t deletions_at_once = 10'000; // in a transaction
+constexpr std::int64_t images_at_once = 500;       // of rows, in memory
 
 struct Request {
   Oid target = InvalidOid;
@@ -112,8 +114,8 @@ std::string condition_of(const Rule& rule) {
 // none.
 bool any_left(const Rule& rule) {
   const int nest_level = enter_settings({{"enable_seqscan", "off"}});
-  const Rows left = run_as_extension("SELECT 1 FROM " + rule.name + " AS t WHERE t.deletion_id IS NOT NULL AND " +
-                                     purged_rows("t") + " LIMIT 1");
+  const Rows left = read_as(rule.owner, "SELECT 1 FROM " + rule.name + " AS t WHERE t.deletion_id IS NOT NULL AND " +
+                                            purged_rows("t") + " LIMIT 1");
   leave_settings(nest_level);
   return !left.empty();
 }
@@ -186,25 +188,50 @@ std::int64_t delete_rows(Session& session, const std::vector<Rule>& tables, cons
   return rows;
 }
 
-// What is kept of rows of that table; those that a hold would keep as rows stay.
-std::string unheld_image(Oid table) {
-  if (lifecycle::nothing_is_held()) return {};
+// Of what is kept of rows of that table, what a hold would keep as rows stays. Reading it as a row is its owner's
+// affair.
+std::string unheld_images(Oid table, const Rows& images) {
   const std::string name = qualified_name(table);
-  if (name.empty()) return {}; // the table is gone, and its holds with it
-  return " AND NOT dbops.is_held(" + to_text(table) + ", jsonb_populate_record(NULL::" + name + ", r.image))";
+  std::string ids = "{";
+  for (std::size_t i = 0; i < images.size(); ++i)
+    ids += (i > 0 ? "," : "") + images.text(i, 0);
+  ids += "}";
+  if (lifecycle::nothing_is_held() || name.empty()) return ids; // a table that is gone has no holds
+  nlohmann::json list = nlohmann::json::array();
+  for (std::size_t i = 0; i < images.size(); ++i)
+    list.push_back(core::parse_json_text(images.text(i, 1)));
+  const Rows unheld = read_as(owner_of(table),
+                              "SELECT coalesce(array_agg(i.id)::text, '{}') FROM ROWS FROM (unnest($1::bigint[]),"
+                              " jsonb_array_elements($2::jsonb)) AS i(id, image) WHERE NOT dbops.is_held(" +
+                                  to_text(table) + ", jsonb_populate_record(NULL::" + name + ", i.image))",
+                              {ids, core::json_text(list)});
+  return unheld.text(0, 0);
 }
 
-std::int64_t delete_tombstones_of(const Rule& root, Oid table) {
+struct Page {
+  std::string after = "0"; // row_id
+  std::int64_t rows = 0;
+  bool last = false;
+};
+
+void delete_page_of_tombstones(const Rule& root, Oid table, Page& page) {
   lifecycle::begin_deleting();
   const int nest_level = enter_settings(canonical_text());
-  const Rows deleted = run_as_extension(
-      "DELETE FROM dbops.deleted_row WHERE row_id IN (SELECT r.row_id FROM dbops.deleted_row r"
-      " JOIN dbops.soft_deletion d USING (deletion_id) WHERE d.target = $1::oid AND d.state = 'purging'"
-      " AND r.target = $2::oid" +
-          unheld_image(table) + " LIMIT $3::bigint)",
-      {to_text(root.table), to_text(table), to_text(deletions_at_once)});
+  const std::int64_t limit = lifecycle::nothing_is_held() ? deletions_at_once : images_at_once;
+  const Rows images =
+      bookkeep("SELECT r.row_id, CASE WHEN $5::boolean THEN r.image END FROM dbops.deleted_row r"
+               " JOIN dbops.soft_deletion d USING (deletion_id) WHERE d.target = $1::oid AND d.state = 'purging'"
+               " AND r.target = $2::oid AND r.row_id > $4::bigint ORDER BY r.row_id LIMIT $3::bigint",
+               {to_text(root.table), to_text(table), to_text(limit), page.after,
+                lifecycle::nothing_is_held() ? "false" : "true"});
+  page.last = static_cast<std::int64_t>(images.size()) < limit;
+  if (!images.empty()) {
+    page.after = images.text(images.size() - 1, 0);
+    page.rows += static_cast<std::int64_t>(
+        bookkeep("DELETE FROM dbops.deleted_row WHERE row_id = ANY ($1::bigint[])", {unheld_images(table, images)})
+            .processed);
+  }
   leave_settings(nest_level);
-  return static_cast<std::int64_t>(deleted.processed);
 }
 
 std::int64_t delete_tombstones(Session& session, const Rule& root) {
@@ -218,8 +245,10 @@ std::int64_t delete_tombstones(Session& session, const Rule& root) {
   std::int64_t rows = 0;
   for (std::size_t i = 0; i < tables.size(); ++i) {
     const Oid table = static_cast<Oid>(tables.integer(i, 0));
-    for (std::int64_t deleted = deletions_at_once; deleted == deletions_at_once; rows += deleted)
-      deleted = session.transaction([&] { return delete_tombstones_of(root, table); });
+    Page page;
+    while (!page.last)
+      session.transaction([&] { delete_page_of_tombstones(root, table, page); });
+    rows += page.rows;
   }
   return rows;
 }
@@ -231,15 +260,18 @@ std::int64_t mark_purged(const Rule& root) {
                             " AND target = $1::oid",
                             {to_text(root.table)});
   const std::string marked = ids.is_null(0, 0) ? "{}" : ids.text(0, 0);
-  const std::vector<Rule> tables = with_rows(tables_to_purge(root));
-  std::string left = "SELECT r.deletion_id FROM dbops.deleted_row r JOIN dbops.purging USING (deletion_id)";
-  for (const Rule& rule : tables)
-    left += " UNION SELECT t.deletion_id FROM " + rule.name + " AS t WHERE t.deletion_id IS NOT NULL AND " +
-            purged_rows("t");
-  run_as_extension("UPDATE dbops.soft_deletion SET state = 'purged', ended_at = clock_timestamp(), ended_by = $2"
-                   " WHERE state = 'purging' AND deletion_id = ANY ($1::bigint[]) AND NOT deletion_id IN (" +
-                       left + ")",
-                   {marked, role_name(GetUserId())});
+  std::string left;
+  for (const Rule& rule : with_rows(tables_to_purge(root))) {
+    const Rows found = read_as(rule.owner, "SELECT DISTINCT t.deletion_id FROM " + rule.name +
+                                               " AS t WHERE t.deletion_id IS NOT NULL AND " + purged_rows("t"));
+    for (std::size_t i = 0; i < found.size(); ++i)
+      left += (left.empty() ? "" : ",") + found.text(i, 0);
+  }
+  bookkeep(
+      "UPDATE dbops.soft_deletion SET state = 'purged', ended_at = clock_timestamp(), ended_by = $2"
+      " WHERE state = 'purging' AND deletion_id = ANY ($1::bigint[]) AND deletion_id <> ALL ($3::bigint[])"
+      " AND NOT deletion_id IN (SELECT r.deletion_id FROM dbops.deleted_row r JOIN dbops.purging USING (deletion_id))",
+      {marked, role_name(GetUserId()), "{" + left + "}"});
   if (guc::history_retention_days >= 0)
     bookkeep("DELETE FROM dbops.soft_deletion WHERE deletion_id IN (SELECT deletion_id FROM dbops.soft_deletion"
              " WHERE state IN ('purged', 'undeleted') AND ended_at < clock_timestamp() - $1::integer * interval '1 day'"

@@ -8,6 +8,7 @@
 #include <deque>
 #include <map>
 
+#include "server/backfill/table.h"
 #include "server/lifecycle/holds.h"
 #include "server/soft_delete/deletion.h"
 
@@ -79,41 +80,30 @@ Deletion open_deletion(const Rule& rule, const std::vector<Value>& key) {
     parameters.push_back(key[i]);
     values += (values.empty() ? "" : " || ', ' || ") + ("coalesce($" + std::to_string(parameters.size()) + ", '')");
   }
-  const Rows made = run_as_extension(
-      "INSERT INTO dbops.soft_deletion (target, key, deleted_by, actor, transaction_id, transaction_start)"
-      " SELECT $1::oid, " +
-          values + ", $2, $3::oid, pg_current_xact_id(), now() RETURNING deletion_id, deleted_at::text",
-      parameters);
+  const Rows made =
+      bookkeep("INSERT INTO dbops.soft_deletion (target, key, deleted_by, actor, transaction_id, transaction_start)"
+               " SELECT $1::oid, " +
+                   values +
+                   ", $2, $3::oid, pg_current_xact_id(), now() RETURNING deletion_id,"
+                   " to_char(deleted_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') || '+00'", // for any DateStyle
+               parameters);
   return {made.integer(0, 0), made.text(0, 1)};
 }
-
-// Keys of rows, a column of them each as the text of an array.
-struct Keys {
-  std::vector<Value> arrays;
-  std::int64_t count = 0;
-};
 
 // Locks the rows of `rule` that `condition` (with alias c) chooses, and returns their keys.
 Keys lock_rows(const Rule& rule, const std::string& condition, const std::vector<Value>& parameters) {
   std::string columns;
-  std::string arrays;
-  for (std::size_t i = 0; i < rule.key.size(); ++i) {
-    const std::string name = "k" + std::to_string(i);
-    columns += (i > 0 ? ", c." : "c.") + rule.key[i].name + " AS " + name;
-    arrays += ", array_agg(x." + name + ")::text";
-  }
   std::string order;
-  for (std::size_t i = 0; i < rule.key.size(); ++i)
+  for (std::size_t i = 0; i < rule.key.size(); ++i) {
+    columns += (i > 0 ? ", c." : "c.") + rule.key[i].name + " AS k" + std::to_string(i);
     order += (i > 0 ? ", " : "") + std::to_string(i + 1);
-  const Rows found = run_as_extension(
-      "SELECT count(*)" + arrays + " FROM (SELECT " + columns + " FROM " + rule.name + " c WHERE " + condition +
-          (rule.mode == Mode::column ? " AND c.deleted_at IS NULL" : "") + " ORDER BY " + order + " FOR UPDATE OF c) x",
-      parameters);
-  Keys keys;
-  keys.count = found.integer(0, 0);
-  for (std::size_t i = 0; i < rule.key.size(); ++i)
-    keys.arrays.push_back(found.rows.front().at(i + 1));
-  return keys;
+  }
+  return take_keys(read_as(rule.owner,
+                           "SELECT " + aggregate_keys(rule.key.size()) + " FROM (SELECT " + columns + " FROM " +
+                               rule.name + " c WHERE " + condition +
+                               (rule.mode == Mode::column ? " AND c.deleted_at IS NULL" : "") + " ORDER BY " + order +
+                               " FOR UPDATE OF c) x",
+                           parameters));
 }
 
 // "FROM ROWS FROM (unnest($4::integer[]), ...) k(k0, ...) WHERE c.id = k.k0 AND ...", for a table with alias c.
@@ -169,28 +159,46 @@ class Cascade {
       tables += (tables.empty() ? "{" : ",") + to_text(table);
       counts += (counts.empty() ? "{" : ",") + to_text(count);
     }
-    run_as_extension("UPDATE dbops.soft_deletion SET open = false, tables = $2::regclass[], counts = $3::bigint[],"
-                     " detached = $4::text[] WHERE deletion_id = $1::bigint",
-                     {to_text(deletion_.id), tables + "}", counts + "}",
-                      detached_.empty() ? std::nullopt : Value("{" + detached_ + "}")});
+    bookkeep("UPDATE dbops.soft_deletion SET open = false, tables = $2::regclass[], counts = $3::bigint[],"
+             " detached = $4::text[] WHERE deletion_id = $1::bigint",
+             {to_text(deletion_.id), tables + "}", counts + "}",
+              detached_.empty() ? std::nullopt : Value("{" + detached_ + "}")});
   }
 
   [[nodiscard]] bool empty() const noexcept { return counts_.empty(); }
 
  private:
-  // The rows of the child that refer to rows of this deletion.
+  // What rows of the child can refer to in this deletion. Parent and child may be different owners': each is asked for
+  // his own table.
+  [[nodiscard]] Keys referred(const ForeignKey& key) const {
+    std::string columns;
+    for (std::size_t i = 0; i < key.parent_columns.size(); ++i)
+      columns += (i > 0 ? ", p." : "p.") + key.parent_columns[i].name + " AS k" + std::to_string(i);
+    return take_keys(read_as(key.parent_owner,
+                             "SELECT " + aggregate_keys(key.parent_columns.size()) + " FROM (SELECT " + columns +
+                                 " FROM " + key.parent_name + " p WHERE p.deletion_id = $1::bigint) x",
+                             {to_text(deletion_.id)}));
+  }
+
+  // The rows of the child (alias c) that refer to one of these, which are the first parameters.
   [[nodiscard]] static std::string refers(const ForeignKey& key) {
-    return "EXISTS (SELECT FROM " + key.parent_name + " p WHERE p.deletion_id = $1::bigint AND " + key.join("p", "c") +
-           ")";
+    return "EXISTS (SELECT FROM " + from_keys(key.parent_columns, "p", 1) + " WHERE " + key.join("p", "c") + ")";
+  }
+
+  [[nodiscard]] static std::string in_partition(Oid partition) {
+    std::string members;
+    for (const Oid member : backfill::family(partition))
+      members += (members.empty() ? "{" : ",") + to_text(member);
+    return "c.tableoid = ANY ('" + members + "}'::oid[])";
   }
 
   void follow(const ForeignKey& key) {
     const std::optional<Rule> child = find_rule(key.child, true);
     if (child && child->state != "disabling" && !child->key.empty()) {
-      const std::string of_partition = key.child == key.child_root ? ""
-                                                                   : "c.tableoid IN (SELECT f FROM dbops.family(" +
-                                                                         to_text(key.child) + "::oid) f) AND ";
-      remove(*child, of_partition + refers(key), {to_text(deletion_.id)});
+      const Keys parents = referred(key);
+      if (parents.count == 0) return;
+      const std::string of_partition = key.child == key.child_root ? "" : in_partition(key.child) + " AND ";
+      remove(*child, of_partition + refers(key), parents.arrays);
       return;
     }
     if (std::int64_t rows = count_referring(key, false); rows > 0)
@@ -203,9 +211,12 @@ class Cascade {
   }
 
   std::int64_t count_referring(const ForeignKey& key, bool live) {
-    return run_as_extension("SELECT count(*) FROM " + key.child_name + " c WHERE " + refers(key) +
-                                (live ? " AND c.deleted_at IS NULL" : ""),
-                            {to_text(deletion_.id)})
+    const Keys parents = referred(key);
+    if (parents.count == 0) return 0;
+    return read_as(key.child_owner,
+                   "SELECT count(*) FROM " + key.child_name + " c WHERE " + refers(key) +
+                       (live ? " AND c.deleted_at IS NULL" : ""),
+                   parents.arrays)
         .integer(0, 0);
   }
 
@@ -258,7 +269,7 @@ class Cascade {
         if (std::find(checked_.begin(), checked_.end(), child->table) != checked_.end()) continue;
         checked_.push_back(child->table);
         refuse_lost_children(child->table);
-      } else if (!run_as_extension("SELECT 1 FROM " + key.child_name + " LIMIT 1").empty())
+      } else if (!read_as(key.child_owner, "SELECT 1 FROM " + key.child_name + " LIMIT 1").empty())
         throw SqlError(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
                        "foreign key " + key.name + " ON DELETE CASCADE would delete rows of " + label(key.child) +
                            " for good",

@@ -73,12 +73,25 @@ void require_live_parents(const Rule& rule, std::int64_t id) {
   for (const ForeignKey& key : foreign_keys_from(rule.table)) {
     const std::optional<Rule> parent = find_rule(key.parent);
     if (!parent || parent->mode != Mode::column) continue;
-    const Rows dead =
-        run_as_extension("SELECT DISTINCT x.deletion_id FROM (SELECT p.deleted_at, p.deletion_id FROM " +
-                             key.child_name + " c JOIN " + key.parent_name + " p ON " + key.join("p", "c") +
-                             " WHERE c.deletion_id = $1::bigint AND c.deleted_at IS NOT NULL FOR KEY SHARE OF p) x"
-                             " WHERE x.deleted_at IS NOT NULL AND x.deletion_id IS DISTINCT FROM $1::bigint LIMIT 1",
-                         {to_text(id)});
+    // Each table is asked as its owner.
+    std::string columns;
+    for (std::size_t i = 0; i < key.child_columns.size(); ++i)
+      columns += (i > 0 ? ", c." : "c.") + key.child_columns[i].name + " AS k" + std::to_string(i);
+    const Keys children = take_keys(read_as(key.child_owner,
+                                            "SELECT " + aggregate_keys(key.child_columns.size()) +
+                                                " FROM (SELECT DISTINCT " + columns + " FROM " + key.child_name +
+                                                " c WHERE c.deletion_id = $1::bigint AND c.deleted_at IS NOT NULL) x",
+                                            {to_text(id)}));
+    if (children.count == 0) continue;
+    std::vector<Value> parameters{to_text(id)};
+    parameters.insert(parameters.end(), children.arrays.begin(), children.arrays.end());
+    const Rows dead = read_as(
+        key.parent_owner,
+        "SELECT DISTINCT x.deletion_id FROM (SELECT p.deleted_at, p.deletion_id FROM " + key.parent_name +
+            " p WHERE EXISTS (SELECT FROM " + from_keys(key.child_columns, "c", 2) + " WHERE " + key.join("p", "c") +
+            ") FOR KEY SHARE OF p) x"
+            " WHERE x.deleted_at IS NOT NULL AND x.deletion_id IS DISTINCT FROM $1::bigint LIMIT 1",
+        parameters);
     if (dead.empty()) continue;
     throw SqlError(ERRCODE_FOREIGN_KEY_VIOLATION,
                    "deletion " + to_text(id) + " cannot be undone: by foreign key " + key.name + ", a row of " +

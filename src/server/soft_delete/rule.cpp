@@ -7,6 +7,7 @@
 #include "server/compat.h"
 
 extern "C" {
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 }
@@ -29,17 +30,37 @@ void replace_all(std::string& text, const std::string& what, const std::string& 
     text.replace(at, what.size(), by);
 }
 
+// Reading a text as a domain would run the code of who made the domain; with a length it would be cut off.
+std::string type_for_keys(Oid type) {
+  return call_pg([type] {
+    return format_type_extended(getBaseType(type), -1, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
+  });
+}
+
+// numbers: "{1,3}"
+std::vector<KeyColumn> columns_of(Oid table, const std::string& numbers) {
+  const Rows rows = bookkeep(
+      "SELECT a.attname, quote_ident(a.attname), a.atttypid FROM unnest($2::int2[]) WITH ORDINALITY u(number, place)"
+      " JOIN pg_attribute a ON a.attrelid = $1::oid AND a.attnum = u.number ORDER BY u.place",
+      {to_text(table), numbers});
+  std::vector<KeyColumn> columns;
+  for (std::size_t i = 0; i < rows.size(); ++i)
+    columns.push_back({rows.text(i, 0), rows.text(i, 1), type_for_keys(static_cast<Oid>(rows.integer(i, 2))), {}});
+  return columns;
+}
+
 std::vector<ForeignKey> foreign_keys(const std::string& condition, const std::vector<Value>& parameters) {
   const Rows rows = bookkeep(
       "SELECT k.oid, k.conname, k.conrelid, coalesce(pg_partition_root(k.conrelid), k.conrelid)::oid,"
       " format('%I.%I', cn.nspname, c.relname), k.confrelid, coalesce(pg_partition_root(k.confrelid), "
       "k.confrelid)::oid,"
-      " format('%I.%I', pn.nspname, p.relname), k.confdeltype, m.match, m.columns"
+      " format('%I.%I', pn.nspname, p.relname), k.confdeltype, m.match, k.conkey::text, k.confkey::text,"
+      " c.relowner, p.relowner"
       " FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace cn ON cn.oid = c.relnamespace"
       " JOIN pg_class p ON p.oid = k.confrelid JOIN pg_namespace pn ON pn.oid = p.relnamespace,"
       " LATERAL (SELECT string_agg(format(E'\\x02.%I OPERATOR(%I.%s) \\x03.%I', pa.attname, n.nspname, o.oprname, "
       "ca.attname),"
-      "   ' AND ' ORDER BY u.i) AS match, string_agg(quote_ident(ca.attname), E'\\x01' ORDER BY u.i) AS columns"
+      "   ' AND ' ORDER BY u.i) AS match"
       "   FROM unnest(k.conkey, k.confkey, k.conpfeqop) WITH ORDINALITY u(child, parent, op, i)"
       "   JOIN pg_attribute ca ON ca.attrelid = k.conrelid AND ca.attnum = u.child"
       "   JOIN pg_attribute pa ON pa.attrelid = k.confrelid AND pa.attnum = u.parent"
@@ -60,12 +81,10 @@ std::vector<ForeignKey> foreign_keys(const std::string& condition, const std::ve
     key.parent_name = rows.text(i, 7);
     key.on_delete = rows.text(i, 8).at(0);
     key.match = rows.text(i, 9);
-    std::string columns = rows.text(i, 10);
-    for (std::size_t from = 0; from <= columns.size();) {
-      const std::size_t end = std::min(columns.find('\x01', from), columns.size());
-      key.child_columns.push_back(columns.substr(from, end - from));
-      from = end + 1;
-    }
+    key.child_columns = columns_of(key.child, rows.text(i, 10));
+    key.parent_columns = columns_of(key.parent, rows.text(i, 11));
+    key.child_owner = static_cast<Oid>(rows.integer(i, 12));
+    key.parent_owner = static_cast<Oid>(rows.integer(i, 13));
     found.push_back(std::move(key));
   }
   return found;
@@ -87,8 +106,14 @@ Rows run(const std::string& sql, const std::vector<Value>& parameters) {
   return result;
 }
 
-Rows run_as_extension(const std::string& sql, const std::vector<Value>& parameters) {
-  return as_role(extension_owner(), SECURITY_LOCAL_USERID_CHANGE, [&] { return run(sql, parameters); });
+Rows read_as(Oid owner, const std::string& sql, const std::vector<Value>& parameters) {
+  const int flags = SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION | SECURITY_NOFORCE_RLS;
+  return as_role(owner, flags, [&] {
+    const int nest_level = enter_settings(pinned());
+    Rows result = query(sql, parameters);
+    undo_settings(nest_level);
+    return result;
+  });
 }
 
 Rows run_as_owner(const Rule& rule, const std::string& sql, const std::vector<Value>& parameters) {
@@ -105,7 +130,7 @@ Rows run_as_owner(const Rule& rule, const std::string& sql, const std::vector<Va
 
 std::vector<KeyColumn> primary_key(Oid table) {
   const Rows rows = bookkeep(
-      "SELECT a.attname, quote_ident(a.attname), format_type(a.atttypid, a.atttypmod),"
+      "SELECT a.attname, quote_ident(a.attname), a.atttypid,"
       " format('OPERATOR(%I.%s)', n.nspname, o.oprname)"
       " FROM pg_index i CROSS JOIN LATERAL unnest(i.indkey::int2[], i.indclass::oid[]) WITH ORDINALITY u(attnum, "
       "class, place)"
@@ -118,7 +143,8 @@ std::vector<KeyColumn> primary_key(Oid table) {
       {to_text(table)});
   std::vector<KeyColumn> key;
   for (std::size_t i = 0; i < rows.size(); ++i)
-    key.push_back({rows.text(i, 0), rows.text(i, 1), rows.text(i, 2), rows.text(i, 3)});
+    key.push_back(
+        {rows.text(i, 0), rows.text(i, 1), type_for_keys(static_cast<Oid>(rows.integer(i, 2))), rows.text(i, 3)});
   return key;
 }
 
@@ -198,6 +224,36 @@ std::string key_condition(const Rule& rule, const std::string& alias, int first_
     text += (text.empty() ? "" : " AND ") + alias + "." + column.name + " " + column.equal + " ($" +
             std::to_string(first_parameter++) + ")::" + column.type;
   return text;
+}
+
+std::string aggregate_keys(std::size_t columns) {
+  std::string text = "count(*)";
+  for (std::size_t i = 0; i < columns; ++i)
+    text += ", array_agg(x.k" + std::to_string(i) + ")::text";
+  return text;
+}
+
+Keys take_keys(const Rows& aggregated) {
+  Keys keys;
+  keys.count = aggregated.integer(0, 0);
+  keys.arrays.assign(aggregated.rows.front().begin() + 1, aggregated.rows.front().end());
+  return keys;
+}
+
+std::string from_keys(const std::vector<KeyColumn>& columns, const std::string& alias, int first_parameter) {
+  std::string arrays;
+  std::string names;
+  for (const KeyColumn& column : columns) {
+    arrays += (arrays.empty() ? "" : ", ") + ("pg_catalog.unnest($" + std::to_string(first_parameter++)) +
+              "::" + column.type + "[])";
+    names += (names.empty() ? "" : ", ") + column.name;
+  }
+  return "ROWS FROM (" + arrays + ") AS " + alias + "(" + names + ")";
+}
+
+Oid owner_of(Oid table) {
+  return static_cast<Oid>(
+      bookkeep("SELECT relowner FROM pg_class WHERE oid = $1::oid", {to_text(table)}).integer(0, 0));
 }
 
 std::string label(Oid table) {

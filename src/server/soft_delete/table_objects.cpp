@@ -60,8 +60,8 @@ void guard_foreign_key(const ForeignKey& key) {
   const std::optional<Rule> child = find_rule(key.child);
   const bool marked = child && child->mode == Mode::column;
   std::string columns;
-  for (const std::string& column : key.child_columns)
-    columns += (columns.empty() ? "" : ", ") + column;
+  for (const KeyColumn& column : key.child_columns)
+    columns += (columns.empty() ? "" : ", ") + column.name;
   drop_guard(key);
   make_trigger(key.child_name, "dbops_live_parent_" + to_text(key.oid),
                "AFTER INSERT OR UPDATE OF " + columns + (marked ? ", deleted_at" : "") + " ON " + key.child_name +
