@@ -10,6 +10,8 @@
 #include "core/backup/backup_lock.h"
 #include "core/backup/backup_run.h"
 #include "core/backup/backup_wal.h"
+#include "core/backup/control_file.h"
+#include "core/base/clock.h"
 #include "core/base/error.h"
 #include "core/base/file.h"
 #include "core/wal/cluster_identity.h"
@@ -73,6 +75,28 @@ Server look_at(Connection& connection, const BackupCommand& command) {
   return server;
 }
 
+// Whether the directory is that of the server: a standby and a clone have the same system identifier. Only the server
+// that runs in it has the checkpoint of the backup's start in pg_control, and is no standby.
+bool is_directory_of(Connection& connection, const core::BackupStart& start) {
+  const core::ControlState here = core::control_state(core::read_control_file(start.data_directory));
+  const Result there = connection.execute("SELECT c.checkpoint_lsn::pg_catalog.text, c.redo_lsn::pg_catalog.text,"
+                                          " c.timeline_id FROM pg_catalog.pg_control_checkpoint() c");
+  return here.in_production && here.redo >= start.lsn && here.checkpoint == *core::parse_lsn(there.text(0, 0)) &&
+         here.redo == *core::parse_lsn(there.text(0, 1)) && here.timeline == core::TimelineId(there.integer(0, 2));
+}
+
+void require_directory_of(Connection& connection, const core::BackupStart& start) {
+  constexpr int looks = 5; // a checkpoint may end between the two halves of one
+  for (int look = 0; look < looks; ++look) {
+    if (look > 0) core::SystemClock().sleep_for(core::milliseconds(1000), {});
+    if (is_directory_of(connection, start)) return;
+  }
+  throw Error(ErrorKind::configuration,
+              "\"" + start.data_directory.string() + "\" is not the directory of the server that is connected to",
+              "It is that of a standby or of another copy of the cluster. Run the command on the server's machine, and "
+              "look at the host and the data directory that it is given.");
+}
+
 class Backup {
  public:
   Backup(const BackupCommand& command, Connection& connection, Server server)
@@ -114,6 +138,7 @@ class Backup {
     const Result result = connection_.execute(
         "SELECT pg_catalog.pg_backup_start($1::pg_catalog.text, true)::pg_catalog.text", {"dbops " + label});
     server_.start.lsn = *core::parse_lsn(result.text(0, 0));
+    require_directory_of(connection_, server_.start);
   }
 
   core::BackupStop stop_backup() {

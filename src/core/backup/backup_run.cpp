@@ -18,6 +18,7 @@
 #include <charconv>
 #include <condition_variable>
 #include <fcntl.h>
+#include <map>
 #include <mutex>
 
 namespace dbops::core {
@@ -30,6 +31,7 @@ constexpr std::size_t queue_limit = 64;         // regions that wait for a threa
 constexpr std::size_t pending_limit = 20000;    // files whose results are not complete
 constexpr std::size_t waiting_parts_limit = 16; // parts of the list of files, before packs are closed for their sake
 constexpr unsigned ticket_bits = 20;            // regions of a file
+constexpr milliseconds look_pause(100);         // between two looks at a tablespace that is not there
 constexpr milliseconds hold_pause(100);         // between two looks whether a backup that is held may go on
 
 // Lets through so many bytes a second, from all threads together.
@@ -149,6 +151,7 @@ struct BackupRun::State {
   void rethrow_failure();
   void require_alone(const CallContext& context);
   std::vector<PackInfo> packs_in_store(const CallContext& context);
+  std::map<PackId, std::uint64_t> base_pack_sizes(const CallContext& context) const;
 };
 
 void BackupRun::State::begin(const CallContext& context) {
@@ -396,9 +399,15 @@ void BackupRun::State::copy(const BackupStart& start, const CallContext& context
   WalkOptions walk{.data_directory = start.data_directory,
                    .tablespace_version_directory = "PG_" + std::to_string(start.server_version / 10000) + "_" +
                                                    std::to_string(catalog_version(control)),
-                   .skipped = [this](const std::string& path) {
-                     if (log) log({LogLevel::warning, "\"" + path + "\" is no regular file, and is left out"});
-                   }};
+                   .skipped =
+                       [this](const std::string& path) {
+                         if (log) log({LogLevel::warning, "\"" + path + "\" is no regular file, and is left out"});
+                       },
+                   .look_again =
+                       [this] {
+                         clock.sleep_for(look_pause, stop.get_token());
+                         if (stop.stop_requested()) throw Error(ErrorKind::cancelled, "the backup was cancelled");
+                       }};
   ThreadPool pool(lanes.size());
   std::vector<std::future<void>> running;
   for (Lane& lane : lanes)
@@ -444,12 +453,27 @@ void BackupRun::State::require_alone(const CallContext& context) {
                 "Start the backup again.");
 }
 
-// The packs that the backup refers to, sorted. Throws Error(not_found) when one of them is gone: somebody has removed
-// it meanwhile, and there is no backup without it.
+// As the list of the backup that this one was compared with has them. A list that is damaged tells nothing.
+std::map<PackId, std::uint64_t> BackupRun::State::base_pack_sizes(const CallContext& context) const {
+  std::map<PackId, std::uint64_t> sizes;
+  if (!bases.head()) return sizes;
+  try {
+    std::vector<Digest> digests;
+    for (const PackInfo& pack : read_pack_list(repository, *bases.head(), digests, context))
+      sizes.emplace(pack.id, pack.size);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::corrupt && error.kind() != ErrorKind::not_found) throw;
+  }
+  return sizes;
+}
+
+// The packs that the backup refers to, sorted. Throws Error(not_found) when one of them is gone or was cut short: there
+// is no backup without it. The next one knows, and stores its blocks again.
 std::vector<PackInfo> BackupRun::State::packs_in_store(const CallContext& context) {
   std::set<PackId> used;
   for (const Lane& lane : lanes)
     used.insert(lane.worker->packs_used().begin(), lane.worker->packs_used().end());
+  const std::map<PackId, std::uint64_t> sizes = base_pack_sizes(context);
   std::vector<PackInfo> packs;
   const std::string root = repository.key("");
   ListRequest request;
@@ -458,18 +482,19 @@ std::vector<PackInfo> BackupRun::State::packs_in_store(const CallContext& contex
     ListPage page = repository.store.list(request, context);
     for (const ObjectInfo& object : page.objects)
       if (const auto id = parse_pack_key(std::string_view(object.key).substr(root.size())); id && used.contains(*id))
-        packs.push_back({*id, object.size});
+        if (const auto size = sizes.find(*id); size == sizes.end() || size->second == object.size)
+          packs.push_back({*id, object.size});
     request.continuation = std::move(page.continuation);
   } while (!request.continuation.empty());
   std::ranges::sort(packs);
   for (const PackInfo& pack : packs)
     used.erase(pack.id);
-  if (!used.empty())
-    throw Error(ErrorKind::not_found,
-                "\"" + pack_key(*used.begin()) + "\" vanished from " + repository.store.describe() +
-                    " while the backup ran",
-                "Start the backup again; it stores what is missing.");
-  return packs;
+  if (used.empty()) return packs;
+  for (const PackId& id : used)
+    repository.store.put_if_absent(repository.key(damaged_key(id)), as_bytes("missing, or of another size"), context);
+  throw Error(ErrorKind::not_found,
+              "\"" + pack_key(*used.begin()) + "\" in " + repository.store.describe() + " is missing or was cut short",
+              "Start the backup again; it stores what is missing.");
 }
 
 BackupRun::BackupRun(const BackupRepository& repository, BackupOptions options, LogSink log, const CallContext& context)

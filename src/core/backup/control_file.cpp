@@ -46,4 +46,17 @@ std::uint32_t catalog_version(ByteView control_file) {
   return native32(control_file, 12);
 }
 
+// ControlFileData of catalog/pg_control.h: these fields have been at the same offsets since PostgreSQL 11.
+ControlState control_state(ByteView control_file) {
+  constexpr std::size_t state_at = 16, checkpoint_at = 32, redo_at = 40, timeline_at = 48;
+  constexpr std::uint32_t in_production = 6; // DB_IN_PRODUCTION
+  if (control_file.size() < file_size) throw Error(ErrorKind::corrupt, "pg_control is too short");
+  ControlState state;
+  state.in_production = native32(control_file, state_at) == in_production;
+  std::memcpy(&state.checkpoint, control_file.data() + checkpoint_at, sizeof state.checkpoint);
+  std::memcpy(&state.redo, control_file.data() + redo_at, sizeof state.redo);
+  state.timeline = native32(control_file, timeline_at);
+  return state;
+}
+
 } // namespace dbops::core

@@ -3,6 +3,7 @@
 
 #include "core/base/bytes.h"
 #include "core/base/crc32c.h"
+#include "core/wal/segment.h"
 
 #include <filesystem>
 
@@ -16,5 +17,14 @@ Bytes read_control_file(const std::filesystem::path& data_directory);
 
 // ControlFileData.catalog_version_no: part of the names of tablespaces' directories.
 std::uint32_t catalog_version(ByteView control_file);
+
+// What pg_control says of the server's state and its last checkpoint.
+struct ControlState {
+  bool in_production = false; // a primary that runs, or did until it crashed
+  Lsn checkpoint = 0, redo = 0;
+  TimelineId timeline = 0;
+};
+// control_file: a whole one, of PostgreSQL 13 to 18.
+ControlState control_state(ByteView control_file);
 
 } // namespace dbops::core

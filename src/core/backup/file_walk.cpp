@@ -4,6 +4,7 @@
 #include "core/base/error.h"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <dirent.h>
 #include <memory>
@@ -48,6 +49,8 @@ class Names {
   std::string text_;
   std::vector<std::uint32_t> starts_;
 };
+
+constexpr int looks = 50; // at a tablespace that is not there
 
 class Walk {
  public:
@@ -115,8 +118,44 @@ class Walk {
     if (error == std::errc::no_such_file_or_directory) return;
     if (error) throw system_error(error.value(), "could not read the link \"" + real.string() + "\"");
     const std::string below = entry.path;
+    if (is_tablespace_link(below)) {
+      if (!is_there(real)) return;
+      visit_(std::move(entry));
+      return directory(real, below);
+    }
+    if (is_data(below))
+      throw Error(ErrorKind::configuration,
+                  "\"" + below + "\" is a link to \"" + entry.target + "\", which a backup cannot follow",
+                  "Move what is behind it into the data directory, or into a tablespace.");
     visit_(std::move(entry));
-    if (is_tablespace_link(below)) directory(real, below);
+    if (fs::is_directory(real, error) && options_.skipped) options_.skipped(below + "/");
+  }
+
+  // Where a link that the server has not made hides data.
+  static bool is_data(std::string_view path) {
+    const std::string_view top = path.substr(0, path.find('/'));
+    constexpr std::array<std::string_view, 8> names{"base",         "global",    "pg_commit_ts", "pg_logical",
+                                                    "pg_multixact", "pg_tblspc", "pg_twophase",  "pg_xact"};
+    return std::ranges::find(names, top) != names.end();
+  }
+
+  // A tablespace whose disk is not mounted must not become an empty one. False: it was dropped.
+  bool is_there(const fs::path& link) {
+    const fs::path wanted = link / options_.tablespace_version_directory;
+    for (int look = 0; look < looks; ++look) {
+      if (look > 0 && options_.look_again) options_.look_again();
+      struct stat status {};
+      if (::stat(wanted.c_str(), &status) == 0) {
+        if (S_ISDIR(status.st_mode)) return true;
+      } else if (errno != ENOENT && errno != ENOTDIR) {
+        throw system_error(errno, "could not stat \"" + wanted.string() + "\"");
+      }
+      if (::lstat(link.c_str(), &status) != 0 && errno == ENOENT) return false;
+    }
+    throw Error(ErrorKind::configuration,
+                "the tablespace at \"" + link.string() + "\" has no directory \"" +
+                    options_.tablespace_version_directory + "\": it cannot be backed up",
+                "Mount its file system, or drop the tablespace.");
   }
 
   const WalkOptions& options_;
