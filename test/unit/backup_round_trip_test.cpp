@@ -111,13 +111,15 @@ class BackupRoundTrip : public testing::TestWithParam<bool> {
                       {});
   }
 
-  std::uint64_t restore(const BackupHead& head, const fs::path& to, bool delta = false) {
+  std::uint64_t restore(const BackupHead& head, const fs::path& to, bool delta = false,
+                        const std::map<std::uint32_t, std::string>& tablespaces = {}, bool discard_wal = false) {
     RestoreProgress progress;
     const BackupRepository where = repository();
     restore_backup(where, head,
                    {.data_directory = to,
                     .delta = delta,
-                    .tablespaces = {},
+                    .discard_wal = discard_wal,
+                    .tablespaces = tablespaces,
                     .recovery_settings = "restore_command = 'x'\n",
                     .signal_file = "recovery.signal"},
                    progress, {}, {});
@@ -615,6 +617,80 @@ TEST_P(BackupRoundTrip, ADirectoryThatIsInUseIsRefused) {
   fs::rename(to / "PG_VERSION", to / "letter.txt");
   EXPECT_THROW(restore(head, to, true), Error) << "no data directory";
   EXPECT_EQ(contents(to).size(), 1U);
+}
+
+TEST_P(BackupRoundTrip, TablespacesOfALivingServerAreLeftAlone) {
+  const fs::path live = root_.path() / "live", to = root_.path() / "to";
+  const std::string version = "PG_15_202209061";
+  fs::create_directories(live / version / "5");
+  write_file(live / version / "5/16400", pages(3, 21));
+  fs::create_directory_symlink(live, data_ / "pg_tblspc/16399");
+  const BackupHead head = backup();
+  write_file(live / version / "5/16401", as_bytes("later"));
+  const auto before = contents(live);
+
+  EXPECT_THROW(restore(head, to, true), Error);
+  fs::create_directories(to);
+  write_file(to / restore_marker, as_bytes("x"));
+  EXPECT_THROW(restore(head, to), Error) << "a restore that was interrupted";
+  EXPECT_TRUE(contents(live) == before);
+  EXPECT_EQ(contents(to).size(), 1U) << "nothing was changed";
+  for (const char* place : {"to/space", "to", ""})
+    EXPECT_THROW(restore(head, to, false, {{16399, root_.path() / place}}), Error) << "inside or around: " << place;
+
+  const fs::path other = root_.path() / "other";
+  restore(head, to, false, {{16399, other}});
+  EXPECT_EQ(contents(other).size(), 1U);
+  write_file(other / version / "5/16402", as_bytes("stray"));
+  restore(head, to, true, {{16399, other}});
+  EXPECT_EQ(contents(other).size(), 1U) << "its own tablespace is compared";
+  EXPECT_TRUE(contents(live) == before);
+}
+
+TEST_P(BackupRoundTrip, WalThatWasNotArchivedIsNotRemoved) {
+  const BackupHead head = backup();
+  const fs::path to = root_.path() / "to", wal = root_.path() / "wal";
+  restore(head, to);
+  fs::rename(to / "pg_wal", wal);
+  fs::create_directories(wal / "archive_status");
+  write_file(wal / "000000010000000000000007", as_bytes("the only one"));
+  write_file(wal / "archive_status/000000010000000000000006.done", {});
+  write_file(wal / "archive_status/000000010000000000000006.00000028.backup.ready", {});
+  fs::create_directory_symlink(wal, to / "pg_wal");
+  restore(head, to, true);
+  fs::remove_all(to / "pg_wal");
+  fs::create_directory_symlink(wal, to / "pg_wal");
+  write_file(wal / "archive_status/000000010000000000000007.ready", {});
+  const auto before = contents(to);
+  EXPECT_THROW(restore(head, to, true), Error);
+  EXPECT_TRUE(contents(to) == before);
+  restore(head, to, true, {}, true);
+  EXPECT_TRUE(contents(to) == expected());
+}
+
+TEST_P(BackupRoundTrip, APackThatIsGoneOrCutShortIsStoredAgainByTheSecondTry) {
+  const auto pack_of = [&](const BackupHead& head) {
+    std::vector<Digest> digests;
+    const BackupRepository where = repository();
+    return where.key(pack_key(read_pack_list(where, head, digests, {}).front().id));
+  };
+  // The first one fails unless it has to read that pack, and sees it then.
+  const auto mended_backup = [&] {
+    try {
+      backup();
+    } catch (const Error&) {
+    }
+    return backup();
+  };
+  store_.remove(pack_of(backup()), {});
+  const BackupHead mended = mended_backup();
+  restore(mended, root_.path() / "one");
+  EXPECT_TRUE(contents(root_.path() / "one") == expected());
+  Bytes half = store_.get(pack_of(mended), {}, {}).value();
+  half.resize(half.size() / 2);
+  store_.overwrite(pack_of(mended), half);
+  restore(mended_backup(), root_.path() / "two");
+  EXPECT_TRUE(contents(root_.path() / "two") == expected());
 }
 
 INSTANTIATE_TEST_SUITE_P(Backups, BackupRoundTrip, testing::Bool(),

@@ -193,6 +193,7 @@ core::BackupHead restore_files(const RestoreCommand& command, const fs::path& al
   core::check_wal_coverage(repository.get(), head, target, {.stop = stop, .deadline = {}});
   core::RestoreOptions options{.data_directory = fs::absolute(command.data_directory).lexically_normal(),
                                .delta = command.delta,
+                               .discard_wal = command.discard_wal,
                                .threads = command.jobs,
                                .tablespaces = tablespaces_of(command),
                                .recovery_settings = core::recovery_settings(

@@ -109,6 +109,10 @@ std::string recovery_settings(const RecoveryTarget& target, const std::string& r
     text.append(name).append(" = ").append(setting_value(value)).append("\n");
   };
   set("restore_command", restore_command);
+  // The source's would act on what is the source's: its archive, its address.
+  if (!target.standby)
+    for (const char* const command : {"archive_cleanup_command", "recovery_end_command"})
+      set(command, "");
   // Those that are not given override what the source had. The one that is comes last: PostgreSQL refuses a second one
   // behind it, even an empty one (assign_recovery_target_time and its kin).
   for (const auto kind : {RecoveryTarget::Kind::time, RecoveryTarget::Kind::lsn, RecoveryTarget::Kind::xid,

@@ -18,7 +18,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::string_view tablespaces = "pg_tblspc/", temporary_suffix = ".dbops";
+constexpr std::string_view tablespaces = "pg_tblspc/", temporary_suffix = ".dbops", ready_suffix = ".ready";
 
 // The OID of the tablespace that a path is in, or whose link it is.
 std::optional<std::uint32_t> tablespace_of(std::string_view path) {
@@ -134,17 +134,58 @@ void RestoreDirectory::check_no_server() const {
                 "Stop it first.");
 }
 
-void RestoreDirectory::check_directory(const fs::path& directory, bool data) const {
+// Whether a place is that of this tablespace already, in the directory that is restored into: elsewhere it is another
+// server's.
+bool RestoreDirectory::is_in_use_here(std::uint32_t oid, const fs::path& place) const {
+  std::error_code error;
+  const fs::path link = options_.data_directory / tablespaces / std::to_string(oid);
+  return fs::is_symlink(link, error) && fs::equivalent(link, place, error) && !error;
+}
+
+void RestoreDirectory::check_directory(const fs::path& directory, bool reuses, const char* hint) const {
   std::error_code error;
   const fs::file_status status = fs::status(directory, error);
   if (status.type() == fs::file_type::not_found) return;
   if (error) throw system_error(error.value(), "could not look at \"" + directory.string() + "\"");
   if (status.type() != fs::file_type::directory)
     throw Error(ErrorKind::configuration, "\"" + directory.string() + "\" is not a directory");
-  if (is_unused(directory) || reuses_files_) return;
-  throw Error(ErrorKind::configuration, "directory \"" + directory.string() + "\" is not empty",
-              data ? "Use another one, or --delta, which replaces what is in it."
-                   : "Give the tablespace another place with --tablespace, or use --delta.");
+  if (reuses || is_unused(directory)) return;
+  throw Error(ErrorKind::configuration, "directory \"" + directory.string() + "\" is not empty", hint);
+}
+
+// Segments that the server in the directory has not archived: nobody else has them.
+void RestoreDirectory::check_archived() const {
+  if (!options_.delta || options_.discard_wal) return;
+  std::size_t count = 0;
+  for (const std::string& name : sorted_names(options_.data_directory / "pg_wal" / "archive_status"))
+    if (name.ends_with(ready_suffix) && !name.ends_with(std::string(".backup").append(ready_suffix))) ++count;
+  if (count == 0) return;
+  throw Error(ErrorKind::configuration,
+              "\"" + (options_.data_directory / "pg_wal").string() + "\" holds " + std::to_string(count) +
+                  " files that were never archived, and --delta would remove them",
+              "Start the server so that it archives them, copy pg_wal to another place, or use --discard-wal.");
+}
+
+void RestoreDirectory::check_places() {
+  std::map<std::string, std::uint32_t> places{
+      {fs::weakly_canonical(options_.data_directory).lexically_normal() / "", 0}};
+  for (const TablespaceInfo& space : head_.tablespaces) {
+    const std::string place = location(space.oid, space.location);
+    if (!fs::path(place).is_absolute())
+      throw Error(ErrorKind::configuration,
+                  "\"" + place + "\" of tablespace " + std::to_string(space.oid) + " is not an absolute path");
+    const std::string mine = fs::weakly_canonical(place).lexically_normal() / "";
+    for (const auto& [other, oid] : places)
+      if (mine.starts_with(other) || other.starts_with(mine))
+        throw Error(ErrorKind::configuration,
+                    "\"" + place + "\" of tablespace " + std::to_string(space.oid) +
+                        (oid == 0 ? " and the data directory are" : " and that of " + std::to_string(oid) + " are") +
+                        " the same place, or one is inside of the other",
+                    "Give the tablespace another place with --tablespace.");
+    places.emplace(mine, space.oid);
+    check_directory(place, reuses_files_ && is_in_use_here(space.oid, place),
+                    "Give the tablespace another place with --tablespace, or empty this one if no server uses it.");
+  }
 }
 
 void RestoreDirectory::check() {
@@ -156,20 +197,12 @@ void RestoreDirectory::check() {
     throw Error(ErrorKind::configuration,
                 "directory \"" + data.string() + "\" is not empty, and is no data directory of PostgreSQL",
                 "--delta replaces what is in a data directory.");
-  check_directory(data, true);
-  std::map<std::string, std::uint32_t> places;
+  check_directory(data, reuses_files_, "Use another one, or --delta, which replaces what is in it.");
   for (const auto& [oid, path] : options_.tablespaces)
     if (std::ranges::find(head_.tablespaces, oid, &TablespaceInfo::oid) == head_.tablespaces.end())
       throw Error(ErrorKind::configuration, "the backup has no tablespace " + std::to_string(oid));
-  for (const TablespaceInfo& space : head_.tablespaces) {
-    const std::string place = location(space.oid, space.location);
-    if (!fs::path(place).is_absolute())
-      throw Error(ErrorKind::configuration,
-                  "\"" + place + "\" of tablespace " + std::to_string(space.oid) + " is not an absolute path");
-    if (!places.emplace(fs::path(place).lexically_normal().string(), space.oid).second)
-      throw Error(ErrorKind::configuration, "two tablespaces would be in \"" + place + "\"");
-    check_directory(place, false);
-  }
+  check_places();
+  if (!interrupted) check_archived();
 }
 
 void RestoreDirectory::count(const FileEntry& entry) {
@@ -220,8 +253,13 @@ void RestoreDirectory::begin() {
     if (::chmod(place.c_str(), 0700) != 0) throw system_error(errno, "could not chmod \"" + place.string() + "\"");
     fs::create_directories(link.parent_path());
     if (fs::is_symlink(link) && fs::read_symlink(link) == place) continue;
-    remove_tree(link);
-    fs::create_symlink(place, link);
+    if (!fs::is_symlink(link)) remove_tree(link);
+    // At once: a place that has files and no link is another server's.
+    fs::path made = link;
+    made += temporary_suffix;
+    remove_tree(made);
+    fs::create_symlink(place, made);
+    fs::rename(made, link);
   }
 }
 

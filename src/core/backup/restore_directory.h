@@ -15,7 +15,8 @@ class RestoreDirectory {
   RestoreDirectory(const BackupHead& head, const RestoreOptions& options);
 
   // Throws Error(configuration) unless the directories are empty, or hold a restore that was interrupted, or may be
-  // overwritten (delta); and when a server runs there.
+  // overwritten (delta); when a server runs there, or pg_wal has what was not archived. Of tablespaces, only those that
+  // the data directory has links to may hold anything.
   void check();
   // For check_space(): told of each entry of the backup.
   void count(const FileEntry& entry);
@@ -41,7 +42,10 @@ class RestoreDirectory {
 
  private:
   [[nodiscard]] std::string location(std::uint32_t oid, const std::string& original) const;
-  void check_directory(const std::filesystem::path& directory, bool data) const;
+  void check_directory(const std::filesystem::path& directory, bool reuses, const char* hint) const;
+  void check_places();
+  void check_archived() const;
+  [[nodiscard]] bool is_in_use_here(std::uint32_t oid, const std::filesystem::path& place) const;
   void check_no_server() const;
   void write_durably(const std::filesystem::path& name, ByteView content) const;
   [[nodiscard]] std::string tablespace_map() const;

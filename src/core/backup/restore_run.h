@@ -16,6 +16,7 @@ struct RestoreOptions {
   // What is there already may stay: blocks with the right content are not fetched, what is not in the backup is
   // removed.
   bool delta = false;
+  bool discard_wal = false; // with delta: also WAL that was not archived yet
   unsigned threads = 2;
   std::map<std::uint32_t, std::string> tablespaces; // other places for them, by OID
   std::string recovery_settings;                    // appended to postgresql.auto.conf
