@@ -118,6 +118,7 @@ CORE_TOOL_SOURCES = \
 	src/core/backup/expire.cpp \
 	src/core/backup/expire_dumps.cpp \
 	src/core/backup/expired_wal.cpp \
+	src/core/backup/live_timelines.cpp \
 	src/core/backup/restore_directory.cpp \
 	src/core/backup/restore_run.cpp \
 	src/core/backup/restore_worker.cpp \
@@ -206,6 +207,7 @@ SERVER_SOURCES = \
 	src/server/lifecycle/retain.cpp \
 	src/server/lifecycle/retention_rule.cpp \
 	src/server/lifecycle/retention_run.cpp \
+	src/server/backup/archiving_primary.cpp \
 	src/server/backup/create.cpp \
 	src/server/backup/spec.cpp \
 	src/server/backup/views.cpp \

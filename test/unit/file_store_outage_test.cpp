@@ -39,6 +39,18 @@ TEST(FileStoreOutage, AStoreThatIsGoneIsAnOutage) {
   EXPECT_EQ(failure_of([&] { store.put_if_absent("7/wal/b", as_bytes("b"), {}); }), ErrorKind::unavailable);
 }
 
+// Whoever deletes what a list does not have must not get a part of it.
+TEST(FileStoreOutage, AListThatCannotBeCompleteFails) {
+  TemporaryDirectory place;
+  SeededRandom random;
+  FileStore store(place.path(), random);
+  store.put_if_absent("7/wal/a", as_bytes("a"), {});
+  std::filesystem::create_symlink("c", place.path() / "7/wal/b");
+  EXPECT_EQ(store.list({}, {}).objects.size(), 1U) << "what was removed since the directory was read";
+  std::filesystem::create_symlink("loop", place.path() / "7/wal/loop");
+  EXPECT_THROW(store.list({}, {}), Error);
+}
+
 TEST(FileStoreOutage, MissingCredentialsAreAMistakeInTheSettings) {
   TemporaryDirectory place;
   FakeClock clock;

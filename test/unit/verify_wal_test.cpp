@@ -37,21 +37,34 @@ class VerifyWalTest : public testing::Test {
             .origin = "t",
             .compression_level = 1};
   }
-  std::string key_of(SegmentNumber number) {
-    return wal_file_key(*parse_wal_file_name(segment_name({1, number}, size_)));
+  std::string key_of(SegmentNumber number, TimelineId timeline = 1) {
+    return wal_file_key(*parse_wal_file_name(segment_name({timeline, number}, size_)));
   }
-  void segment(SegmentNumber number) {
-    repository().put(key_of(number), ObjectKind::wal_segment, make_segment({1, number}, size_), {});
+  void segment(SegmentNumber number, TimelineId timeline = 1) {
+    repository().put(key_of(number, timeline), ObjectKind::wal_segment, make_segment({timeline, number}, size_), {});
+  }
+  [[nodiscard]] bool has(SegmentNumber number, TimelineId timeline = 1) {
+    return store_.head(repository().key(key_of(number, timeline)), {}).has_value();
+  }
+  [[nodiscard]] bool has(const std::string& label) {
+    return store_.head(repository().key(backup_head_key(label)), {}).has_value();
+  }
+  // A server that was restored from the backup in segment 2 to the middle of segment 3.
+  void restored() {
+    const std::string text = "1\t" + to_string(size_.start_of(3) + 1000) + "\tno recovery target specified\n";
+    repository().put("wal/00000002.history", ObjectKind::wal_history, as_bytes(text), {});
+    for (const SegmentNumber number : {3, 4})
+      segment(number, 2);
   }
   // Within one segment.
-  void backup(SegmentNumber number) {
+  void backup(SegmentNumber number, TimelineId timeline = 1) {
     clock_.advance(24h);
     BackupHead head;
     head.label = iso8601_basic(clock_.wall);
     head.system_identifier = test_system_identifier;
     head.wal_segment_size = std::uint32_t(size_.bytes());
     head.started = head.finished = clock_.wall;
-    head.timeline = 1;
+    head.timeline = timeline;
     head.start_lsn = size_.start_of(number) + 100;
     head.stop_lsn = head.start_lsn + 1000;
     head.content = digest_of_parts({});
@@ -113,6 +126,109 @@ TEST_F(VerifyWalTest, ExpiryThatIsKilledLeavesNoGapEither) {
   EXPECT_THROW(expire(where, {.daily = 3, .pitr_window = 1h}, false, {}, {}), Error);
   store_.set_hook({});
   EXPECT_EQ(text(look()), "");
+}
+
+TEST_F(VerifyWalTest, ExpiryKeepsATimelineThatHasNoBackupYet) {
+  const BackupRepository where = repository();
+  restored();
+  const ExpireResult result = expire(where, {.last = 1}, false, {}, {});
+  EXPECT_TRUE(has(3, 2) && has(4, 2));
+  EXPECT_TRUE(has(labels_[0])) << "it goes on from this one";
+  EXPECT_EQ(result.plan.decisions[0].reasons, std::vector<std::string>{"timeline 2 goes on from it"});
+  EXPECT_FALSE(has(labels_[1])) << "but not from what came later";
+  EXPECT_FALSE(has(1));
+  EXPECT_TRUE(has(2) && has(3)) << "the way there";
+  backup(5, 2);
+  expire(where, {.last = 1}, false, {}, {});
+  EXPECT_FALSE(has(labels_[0])) << "it has one of its own";
+  EXPECT_FALSE(has(4, 2));
+}
+
+TEST_F(VerifyWalTest, ATimelineThatNobodyWritesIsNotKeptForEver) {
+  restored();
+  clock_.advance(24h * 40);
+  backup(11);
+  expire(repository(), {.last = 1}, false, {}, {});
+  EXPECT_FALSE(has(labels_[0]));
+  EXPECT_FALSE(has(4, 2));
+}
+
+TEST_F(VerifyWalTest, TheWindowBeginsOnTheHistoryOfTheNewestBackup) {
+  const BackupRepository where = repository();
+  restored();
+  segment(5, 2);
+  backup(5, 2);
+  // The window begins between the backups at 9, which is of the old timeline, and 5.
+  expire(where, {.pitr_window = 1h}, false, {}, {});
+  EXPECT_TRUE(has(labels_[0])) << "of it, nothing but this one leads to the beginning of the window";
+  EXPECT_TRUE(has(3, 2) && has(4, 2) && has(2));
+}
+
+TEST_F(VerifyWalTest, WhatWasRemovedOfOneTimelineHidesNoGapOfAnother) {
+  const BackupRepository where = repository();
+  EXPECT_GT(expire(where, {.daily = 3, .pitr_window = 1h}, false, {}, {}).wal_objects, 0U); // before 6
+  restored();
+  for (const SegmentNumber number : {5, 6, 7})
+    segment(number, 2);
+  backup(4, 2);
+  ASSERT_EQ(text(look()).find("timeline 2"), std::string::npos) << text(look());
+  store_.remove(where.key(key_of(5, 2)), {});
+  EXPECT_NE(text(look()).find("is missing from 0/500000 to 0/600000 of timeline 2"), std::string::npos);
+}
+
+// Leaves one backup out of the first lists.
+class ForgetfulStore final : public ObjectStore {
+ public:
+  ForgetfulStore(ObjectStore& store, std::string hidden, int times)
+      : store_(store), hidden_(std::move(hidden)), times_(times) {}
+  PutResult put_if_absent(const std::string& key, ByteView body, const CallContext& context) override {
+    return store_.put_if_absent(key, body, context);
+  }
+  std::optional<Bytes> get(const std::string& key, const ByteRange& range, const CallContext& context) override {
+    return store_.get(key, range, context);
+  }
+  std::optional<ObjectInfo> head(const std::string& key, const CallContext& context) override {
+    return store_.head(key, context);
+  }
+  ListPage list(const ListRequest& request, const CallContext& context) override {
+    ListPage page = store_.list(request, context);
+    if (!request.prefix.ends_with("backup/") || times_-- <= 0) return page;
+    std::erase_if(page.objects,
+                  [&](const ObjectInfo& object) { return object.key.find(hidden_) != std::string::npos; });
+    std::erase_if(page.prefixes, [&](const std::string& key) { return key.find(hidden_) != std::string::npos; });
+    return page;
+  }
+  void remove(const std::string& key, const CallContext& context) override {
+    ++removed;
+    store_.remove(key, context);
+  }
+  [[nodiscard]] std::string describe() const override { return store_.describe(); }
+  int removed = 0;
+
+ private:
+  ObjectStore& store_;
+  std::string hidden_;
+  int times_;
+};
+
+TEST_F(VerifyWalTest, ExpiryRemovesNothingWhenAListIsNotWhole) {
+  for (const std::string& hidden : {labels_[1], std::string("backup/")}) {
+    ForgetfulStore store(store_, hidden, 1);
+    const BackupRepository where{.store = store,
+                                 .clock = clock_,
+                                 .random = random_,
+                                 .system_identifier = test_system_identifier,
+                                 .keys = nullptr,
+                                 .origin = "t",
+                                 .compression_level = 1};
+    store_.put_if_absent(repository().key(pack_key(PackId{})), as_bytes("x"), {});
+    try {
+      expire(where, {.last = 2}, false, {}, {});
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::unavailable);
+    }
+    EXPECT_EQ(store.removed, 0) << hidden;
+  }
 }
 
 TEST_F(VerifyWalTest, DeepReadsWal) {

@@ -165,7 +165,10 @@ class Drill {
         "-c listen_addresses='' -c port=5432 -c unix_socket_directories='{0}' -c hba_file='{0}/hba' "
         "-c ident_file='{0}/ident' -c archive_mode=off -c hot_standby=off -c logging_collector=off -c ssl=off "
         "-c log_destination=stderr -c log_line_prefix='%n ' -c lc_messages=C "
-        "-c external_pid_file='' -c cluster_name=dbops_drill",
+        "-c external_pid_file='' -c cluster_name=dbops_drill "
+        // No launcher or scheduler may do the source's work, nobody be waited for or told.
+        "-c max_worker_processes=0 -c max_logical_replication_workers=0 -c synchronous_standby_names='' "
+        "-c archive_cleanup_command='' -c recovery_end_command='' -c primary_conninfo='' -c primary_slot_name=''",
         socket);
     running_ = true; // also when pg_ctl gives up waiting
     must({program("pg_ctl"), "-D", data(), "-w", "-t", fmt::format("{:.0f}", command_.recovery_timeout), "-l",

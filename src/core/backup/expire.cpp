@@ -3,9 +3,11 @@
 #include "core/backup/damaged_packs.h"
 #include "core/backup/evidence.h"
 #include "core/backup/expired_wal.h"
+#include "core/backup/live_timelines.h"
 #include "core/backup/pins.h"
 #include "core/backup/summary.h"
 #include "core/backup/verify_checkpoint.h"
+#include "core/backup/wal_coverage.h"
 #include "core/base/error.h"
 #include "core/wal/catalogue.h"
 #include "core/wal/layout.h"
@@ -44,10 +46,12 @@ class Expiry {
     });
     std::ranges::sort(packs_);
     catalogue_ = read_catalogue(repository_, 8, context_);
+    live_ = live_timelines(repository_, catalogue_, context_);
     if (!dry_run_) withdraw_stale_announcements(repository_, Pinnable::backup, context_);
     plan(rules, read_pins(repository_, Pinnable::backup, context_));
     if (!dry_run_) announce(rules);
     const std::set<PackId> dropped = packs_to_remove();
+    require_same_list();
     remove_backups();
     for (const PackInfo& pack : packs_) {
       if (!dropped.contains(pack.id)) continue;
@@ -57,7 +61,7 @@ class Expiry {
       result_.pack_bytes += pack.size;
     }
     remove_wal();
-    if (!dry_run_) {
+    if (!dry_run_ && newest() != nullptr) {
       forget_verify_checkpoints(repository_, context_);
       forget_summaries();
       std::set<std::string> left;
@@ -82,12 +86,41 @@ class Expiry {
       if (!entry.head) continue;
       const auto held = held_by(pins, entry.label, reached);
       backups.push_back({entry.label, entry.head->finished, entry.head->start_lsn, entry.head->stop_lsn,
-                         held.has_value(), held.value_or("")});
+                         held.has_value(), held.value_or(""), leads_to_newest(*entry.head)});
     }
     result_.plan = plan_retention(backups, rules, now);
+    keep_live();
     expired_.clear();
     for (const RetentionDecision& decision : result_.plan.decisions)
       if (!decision.keep()) expired_.insert(decision.label);
+  }
+
+  // Whether the newest backup's server went through it. Without a history file that is not known.
+  bool leads_to_newest(const BackupHead& head) {
+    const TimelineId timeline = newest()->head->timeline;
+    if (head.timeline == timeline || timeline == 1) return head.timeline == timeline;
+    if (!newest_history_) newest_history_ = read_history(repository_, timeline, context_);
+    return !newest_history_ || recovery_path(head, timeline, *newest_history_);
+  }
+
+  void keep_live() {
+    for (const LiveTimeline& live : live_) {
+      result_.plan.wal_from = std::min(result_.plan.wal_from, live.from);
+      for (RetentionDecision& decision : result_.plan.decisions)
+        if (decision.label == live.backup)
+          decision.reasons.push_back("timeline " + std::to_string(live.timeline) + " goes on from it");
+    }
+  }
+
+  // A store that has left a backup out of a list would have its packs removed.
+  void require_same_list() const {
+    const CatalogueEntry* last = newest();
+    if (last == nullptr) return;
+    for (const std::string& label : list_backup_labels(repository_, context_))
+      if (label < last->label && !std::ranges::binary_search(catalogue_, label, {}, &CatalogueEntry::label))
+        throw Error(ErrorKind::unavailable,
+                    "the store's list of backups changes: it did not have " + label + " a moment ago",
+                    "Nothing was removed. Run it again.");
   }
 
   // Who pins one of them from now on is told that it goes; who has pinned one meanwhile keeps it. What was pinned and
@@ -135,6 +168,7 @@ class Expiry {
   }
 
   std::set<PackId> packs_to_remove() const {
+    if (newest() == nullptr) return {};
     std::set<PackId> needed, known;
     bool open = false;
     std::set<std::string> compared; // what a running backup compares with: it refers to the same packs
@@ -193,14 +227,21 @@ class Expiry {
         needed.emplace_back(size.segment_of(entry.head->start_lsn), size.segment_of(entry.head->stop_lsn));
       }
     const SegmentNumber from = size.segment_of(result_.plan.wal_from);
+    const auto is_live = [this](TimelineId timeline) {
+      return std::ranges::find(live_, timeline, &LiveTimeline::timeline) != live_.end();
+    };
+    TimelineId youngest = 0; // from which any is removed
+    for (const TimelineId timeline : list_timelines(repository_.store, repository_.system_identifier, context_))
+      if (!is_live(timeline)) youngest = std::max(youngest, timeline);
     for_each_object(repository_, "wal/", context_, [&](const std::string& name, const ObjectInfo& object) {
       const auto key = parse_wal_key(name);
       if (!key || key->file.segment.empty()) return;
       const auto segment = parse_segment_name(key->file.segment, size);
-      if (!segment || segment->number >= from) return;
+      if (!segment || segment->number >= from || is_live(segment->timeline) || segment->timeline > youngest) return;
       for (const auto& [first, last] : needed)
         if (segment->number >= first && segment->number <= last) return;
-      if (result_.wal_objects++ == 0 && !dry_run_) note_expired_wal(repository_, size.start_of(from), context_);
+      if (result_.wal_objects++ == 0 && !dry_run_)
+        note_expired_wal(repository_, youngest, size.start_of(from), context_);
       result_.wal_bytes += object.size;
       if (!dry_run_) repository_.store.remove(object.key, context_);
     });
@@ -218,6 +259,8 @@ class Expiry {
   const CallContext& context_;
   std::vector<PackInfo> packs_;
   std::vector<CatalogueEntry> catalogue_;
+  std::vector<LiveTimeline> live_;
+  std::optional<std::vector<TimelineSwitch>> newest_history_;
   std::set<std::string> expired_;
   ExpireResult result_;
 };

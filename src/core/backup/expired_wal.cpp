@@ -2,46 +2,64 @@
 
 #include "core/base/bytes.h"
 
+#include <algorithm>
+#include <limits>
+#include <optional>
+
 namespace dbops::core {
 
 namespace {
 
 constexpr std::string_view prefix = "expired/";
 
-std::vector<Lsn> read_notes(const BackupRepository& repository, const CallContext& context) {
-  std::vector<Lsn> notes;
+constexpr TimelineId all_timelines = std::numeric_limits<TimelineId>::max();
+
+// Without a timeline: of all, as it was written once.
+std::optional<ExpiredWal> parse_note(std::string_view name) {
+  ExpiredWal note{all_timelines, 0};
+  if (!parse_hex_field(name.substr(0, 16), note.before) || name.size() < 16) return {};
+  if (name.size() == 16) return note;
+  std::uint64_t youngest = 0;
+  if (name.size() != 25 || name[16] != '-' || !parse_hex_field(name.substr(17), youngest)) return {};
+  note.youngest = TimelineId(youngest);
+  return note;
+}
+
+std::string note_name(const ExpiredWal& note) {
+  const std::string lsn = hex_field(note.before, 16);
+  return note.youngest == all_timelines ? lsn : lsn + "-" + hex_field(note.youngest, 8);
+}
+
+} // namespace
+
+void note_expired_wal(const BackupRepository& repository, TimelineId youngest, Lsn before, const CallContext& context) {
+  const auto key = [&](const ExpiredWal& note) { return repository.key(std::string(prefix) + note_name(note)); };
+  repository.store.put_if_absent(key({youngest, before}), as_bytes("WAL before this was removed"), context);
+  // Those of which it says all.
+  for (const ExpiredWal& note : read_expired_wal(repository, context))
+    if (note.before <= before && note.youngest <= youngest && (note.before < before || note.youngest < youngest))
+      repository.store.remove(key(note), context);
+}
+
+std::vector<ExpiredWal> read_expired_wal(const BackupRepository& repository, const CallContext& context) {
+  std::vector<ExpiredWal> notes;
   ListRequest request;
   request.prefix = repository.key(std::string(prefix));
   do {
     ListPage page = repository.store.list(request, context);
-    for (const ObjectInfo& object : page.objects) {
-      const std::string_view name = std::string_view(object.key).substr(request.prefix.size());
-      Lsn before = 0;
-      if (name.size() == 16 && parse_hex_field(name, before)) notes.push_back(before);
-    }
+    for (const ObjectInfo& object : page.objects)
+      if (const auto note = parse_note(std::string_view(object.key).substr(request.prefix.size())))
+        notes.push_back(*note);
     request.continuation = std::move(page.continuation);
   } while (!request.continuation.empty());
   return notes;
 }
 
-std::string note_key(const BackupRepository& repository, Lsn before) {
-  return repository.key(std::string(prefix) + hex_field(before, 16));
-}
-
-} // namespace
-
-void note_expired_wal(const BackupRepository& repository, Lsn before, const CallContext& context) {
-  repository.store.put_if_absent(note_key(repository, before), as_bytes("WAL before this was removed"), context);
-  // The farthest one says all.
-  for (const Lsn note : read_notes(repository, context))
-    if (note < before) repository.store.remove(note_key(repository, note), context);
-}
-
-Lsn expired_wal(const BackupRepository& repository, const CallContext& context) {
-  Lsn farthest = 0;
-  for (const Lsn note : read_notes(repository, context))
-    farthest = std::max(farthest, note);
-  return farthest;
+Lsn expired_wal(const std::vector<ExpiredWal>& notes, TimelineId timeline) {
+  Lsn before = 0;
+  for (const ExpiredWal& note : notes)
+    if (timeline <= note.youngest) before = std::max(before, note.before);
+  return before;
 }
 
 } // namespace dbops::core

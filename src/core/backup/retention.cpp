@@ -59,14 +59,19 @@ Lsn keep_window(const std::vector<RetentionBackup>& backups, std::vector<Retenti
                 chrono::seconds window, WallTime now) {
   const auto newest = std::ranges::max_element(backups, {}, &RetentionBackup::finished);
   const WallTime from = std::min(newest->finished, now) - window;
-  // The last one that was complete when the window begins; without it, all there are.
-  std::optional<std::size_t> first;
-  for (std::size_t i = 0; i < backups.size(); ++i)
-    if (backups[i].finished <= from && (!first || backups[*first].finished <= backups[i].finished)) first = i;
+  // The last one that was complete when the window begins, of all and of those that lead to the newest: what came after
+  // the moment to which a server was restored is not of its history. Without it, all there are.
+  std::optional<std::size_t> last, first;
+  for (std::size_t i = 0; i < backups.size(); ++i) {
+    if (backups[i].finished > from) continue;
+    if (!last || backups[*last].finished <= backups[i].finished) last = i;
+    if (backups[i].leads_to_newest && (!first || backups[*first].finished <= backups[i].finished)) first = i;
+  }
   Lsn wal_from = backups.back().start_lsn;
   for (std::size_t i = 0; i < backups.size(); ++i) {
-    if (i != first && backups[i].finished <= from) continue;
-    decisions[i].reasons.push_back(i == first ? "begin of the recovery window" : "recovery window");
+    const bool begins = i == first || i == last;
+    if (!begins && backups[i].finished <= from) continue;
+    decisions[i].reasons.push_back(begins ? "begin of the recovery window" : "recovery window");
     wal_from = std::min(wal_from, backups[i].start_lsn);
   }
   return wal_from;

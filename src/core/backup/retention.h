@@ -29,6 +29,7 @@ struct RetentionBackup {
   Lsn start_lsn = 0, stop_lsn = 0;
   bool pinned = false;
   std::string why_pinned = {};
+  bool leads_to_newest = true; // false: it is of a timeline that the newest one's server did not come along
 };
 
 struct RetentionDecision {

@@ -63,12 +63,14 @@ std::vector<WalGap> gaps_now(const BackupRepository& repository, const std::vect
   const std::vector<RecoveryWindow> windows = recovery_windows(backups, timelines);
   const std::vector<WalGap> at_switches = gaps_at_switches(repository, backups, timelines, context);
   // After the lists: expiry notes first, and removes then.
-  const Lsn expired = expired_wal(repository, context);
+  const std::vector<ExpiredWal> expired = read_expired_wal(repository, context);
   std::vector<WalGap> gaps;
   for (const RecoveryWindow& window : windows)
-    if (window.gap_until > expired) gaps.push_back({window.timeline, window.to, window.gap_until, window.last_backup});
+    if (window.gap_until > expired_wal(expired, window.timeline))
+      gaps.push_back({window.timeline, window.to, window.gap_until, window.last_backup});
   for (const WalGap& gap : at_switches)
-    if (gap.to > expired && std::ranges::find(gaps, gap.from, &WalGap::from) == gaps.end()) gaps.push_back(gap);
+    if (gap.to > expired_wal(expired, gap.timeline) && std::ranges::find(gaps, gap.from, &WalGap::from) == gaps.end())
+      gaps.push_back(gap);
   return gaps;
 }
 

@@ -69,6 +69,8 @@ std::vector<Entry> sorted_entries(const fs::path& directory) {
     if (name.front() == '.') continue;
     std::error_code type_error;
     if (entry->is_directory(type_error)) name += '/';
+    if (type_error && type_error != std::errc::no_such_file_or_directory && type_error != std::errc::not_a_directory)
+      throw system_error(type_error.value(), "could not stat file \"" + entry->path().string() + "\"");
     entries.push_back({std::move(name), entry->path()});
   }
   if (error && error != std::errc::no_such_file_or_directory)
@@ -88,7 +90,10 @@ bool list_directory(const fs::path& directory, const std::string& key_prefix, Li
       continue;
     }
     struct stat status {};
-    if (::stat(entry.path.c_str(), &status) != 0) continue; // removed since the directory was read
+    if (::stat(entry.path.c_str(), &status) != 0) {
+      if (errno == ENOENT || errno == ENOTDIR) continue; // removed since the directory was read
+      throw system_error(errno, "could not stat file \"" + entry.path.string() + "\"");
+    }
     if (S_ISREG(status.st_mode) && !page.offer({key, std::uint64_t(status.st_size), modified_of(status)})) return false;
   }
   return true;

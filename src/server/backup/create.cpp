@@ -2,6 +2,7 @@
 
 #include "core/text/json_text.h"
 #include "server/arguments.h"
+#include "server/backup/archiving_primary.h"
 #include "server/backup/spec.h"
 #include "server/compat.h"
 #include "server/engine/job_record.h"
@@ -83,21 +84,6 @@ Request read_request(FunctionCallInfo fcinfo) {
     bad_argument("archive_timeout must be more than 0 and at most a day");
   request.priority = in.integer().value_or(0);
   return request;
-}
-
-void require_archiving_primary() {
-  if (RecoveryInProgress())
-    throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-                   "the server is a standby, and backups are taken from a primary only",
-                   "Call dbops.backup() on the primary.");
-  const char* const library = XLogArchiveLibrary == nullptr ? "" : XLogArchiveLibrary;
-  if (XLogArchiveMode == ARCHIVE_MODE_OFF || std::strcmp(library, "dbops") != 0)
-    throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-                   "this server does not archive by dbops: the WAL that a backup needs would not reach the store",
-                   "Set archive_mode = on, archive_library = 'dbops' and dbops.store, and restart the server.");
-  if (guc::store == nullptr || guc::store[0] == '\0')
-    throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "dbops.store is not set",
-                   "Set it to the URL of the store that WAL is archived to, and reload.");
 }
 
 void require_alone() {

@@ -8,6 +8,7 @@
 #include "core/backup/backup_run.h"
 #include "core/backup/backup_wal.h"
 #include "server/archive/session_task.h"
+#include "server/backup/archiving_primary.h"
 #include "server/backup/repository.h"
 #include "server/backup/spec.h"
 #include "server/engine/signals.h"
@@ -120,6 +121,8 @@ class BackupJob {
 
  private:
   void require_primary() {
+    // A copy of the server that was restored has its jobs, too, and archives nothing.
+    require_archiving_primary();
     if (work_->settings.store.empty())
       throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "dbops.store is not set", "Set it, and reload.");
     // Who had the right when the job was made may have lost it.
