@@ -54,6 +54,14 @@ SELECT refused('SELECT dbops.confirm_retention(4711)');
 SELECT count(*) FROM dbops.retention_rule;
 SELECT count(*) FROM dbops.schedules;
 
+-- Whatever a session's DateStyle: CST is a zone in America and one in China
+CREATE TABLE zones (id integer PRIMARY KEY, at timestamptz);
+INSERT INTO zones VALUES (1, now() - interval '20 hours'), (2, now() - interval '28 hours');
+SET datestyle = 'Postgres, DMY';
+SELECT action, rows FROM dbops.retain('zones', 'at', '1 day', '@daily', timezone => 'Asia/Shanghai', dry_run => true);
+SET datestyle = 'ISO, MDY';
+DROP TABLE zones;
+
 -- The first one, without an index; dry run first
 SELECT rule, action, relation, rows, detail ~ 'at OPERATOR' FROM dbops.retain('events', 'at', '30 days', '@daily', dry_run => true);
 SELECT rule, action, relation, rows, detail FROM dbops.retain('events', 'at', '60 days', '@daily');

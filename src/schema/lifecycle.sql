@@ -70,11 +70,13 @@ CREATE TABLE dbops.retention_rule (
   max_share double precision,              -- of the table, likewise
   restore_grace interval NOT NULL,
   options jsonb NOT NULL,                  -- of its batches, resolved
+  revision bigint NOT NULL DEFAULT 1,      -- raised when it says otherwise what is to be deleted, or how much
   schedule text NOT NULL,                  -- as given to dbops.retain
   timezone text NOT NULL,
   priority integer NOT NULL,
   schedule_job bigint NOT NULL DEFAULT 0,  -- that it is run by; 0: none, in a copy of the database
   last_job bigint,                         -- its newest run
+  run_revision bigint,                     -- that this one goes by
   origin jsonb NOT NULL DEFAULT '{}',      -- server, timeline and clock by which it was last run; {}: never, in this database
   doubt text,                              -- why it is not run at present: a restore, a leap of the clock
   doubt_since timestamptz,

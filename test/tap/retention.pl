@@ -79,6 +79,69 @@ sql("SELECT dbops.release($hold, 'over')");
 is(run_rule($p), 'succeeded', 'released, the next run');
 is(sql("SELECT to_regclass('p_old') IS NULL"), 't', '... drops it');
 
+# --- a rule that is changed between the detach and the drop ---------------------------------------------------------------------
+sub again { return sql(qq{SELECT rule FROM dbops.retain('p', 'day', '$_[0]', '\@yearly', max_share => NULL)}); }
+my $make_old = "CREATE TABLE p_old PARTITION OF p FOR VALUES FROM ('2001-01-01') TO ('2001-02-01'); INSERT INTO p VALUES (7, '2001-01-07')";
+sql($make_old);
+$reader->query_safe('BEGIN; SELECT count(*) FROM p');
+sql("SELECT dbops.run_now('retain $p')");
+ok(Dbops::wait_for($node, "SELECT count(*) FROM pg_inherits WHERE inhdetachpending", 1), 'a detach under way');
+is(again('100 years'), $p, 'the rule is made to keep rows for longer');
+$reader->query_safe('COMMIT');
+is(Dbops::wait_job($node, sql("SELECT last_job FROM dbops.retention_status WHERE rule = $p"), undef, states => [qw(succeeded failed cancelled)]), 'cancelled', 'the run ends by that');
+is(sql('SELECT count(*) FROM p_old'), 1, '... and has not dropped what is to be kept now');
+is(run_rule($p), 'succeeded', 'the next run');
+is(sql('SELECT count(*) FROM p_old'), 1, '... neither');
+is(sql("SELECT state || ' ' || detail FROM dbops.retention_partition WHERE relation_oid = 'p_old'::regclass"), 'kept detached, and by the rule as it is now not expired: attach it again', '... and says what to do');
+sql('DROP TABLE p_old');
+again('55 days');
+
+# --- a partition that somebody else detaches, while dbops was about to ------------------------------------------------------------
+sql($make_old);
+$reader->query_safe('BEGIN; LOCK TABLE p_old IN SHARE UPDATE EXCLUSIVE MODE');
+sql("SELECT dbops.run_now('retain $p')");
+ok(Dbops::wait_for($node, "SELECT count(*) FROM pg_stat_activity WHERE query ~ 'DETACH PARTITION' AND backend_type = 'dbops worker' AND wait_event_type = 'Lock'", 1), 'a detach is about to begin');
+$job = sql("SELECT last_job FROM dbops.retention_status WHERE rule = $p");
+sql("SELECT dbops.pause($job)");
+ok(Dbops::wait_for($node, "SELECT count(*) FROM pg_stat_activity WHERE query ~ 'DETACH PARTITION' AND backend_type = 'dbops worker' AND state = 'active'", 0), '... and is paused');
+$reader->query_safe('COMMIT');
+sql('ALTER TABLE p DETACH PARTITION p_old');
+sql("SELECT dbops.resume($job)");
+is(Dbops::wait_job($node, $job), 'succeeded', 'resumed, the run ends');
+is(run_rule($p), 'succeeded', 'and the next one');
+is(sql('SELECT count(*) FROM p_old'), 1, 'what a person has detached is there');
+is(sql("SELECT state FROM dbops.retention_partition WHERE relation_oid = 'p_old'::regclass"), 'kept', 'and the record says so');
+sql('DROP TABLE p_old');
+
+# --- names that change hands while the table is waited for ------------------------------------------------------------------------
+sql(q{CREATE TABLE w (id int, day date NOT NULL) PARTITION BY RANGE (day); CREATE TABLE w_rest PARTITION OF w DEFAULT; CREATE INDEX ON w (day);
+	CREATE TABLE w_old PARTITION OF w FOR VALUES FROM ('2001-01-01') TO ('2001-02-01'); INSERT INTO w VALUES (1, '2001-01-07')});
+sql("SELECT format('CREATE TABLE w_new PARTITION OF w FOR VALUES FROM (%L) TO (%L)', current_date - 10, current_date + 10) \\gexec");
+sql('INSERT INTO w SELECT 2, current_date');
+my $w = sql(q{SELECT rule FROM dbops.retain('w', 'day', '55 days', '@yearly', max_share => NULL, lock_timeout => '60 s')});
+$reader->query_safe('BEGIN; SELECT count(*) FROM w');
+sql("SELECT dbops.run_now('retain $w')");
+ok(Dbops::wait_for($node, "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'w'::regclass", 1), 'a run waits for the table');
+$reader->query_safe('ALTER TABLE w_new RENAME TO w_x; ALTER TABLE w_old RENAME TO w_new; ALTER TABLE w_x RENAME TO w_old; COMMIT');
+is(Dbops::wait_job($node, sql("SELECT last_job FROM dbops.retention_status WHERE rule = $w")), 'succeeded', 'it goes on');
+is(sql('SELECT string_agg(id::text, \',\') FROM w'), '2', 'the young partition stays under its new name');
+is(partitions('w'), 'w_old w_rest', '... and the expired one has gone, under its');
+sql("SELECT dbops.unretain($w); DROP TABLE w");
+
+# --- a run that waits for a word, and a rule that is changed meanwhile ------------------------------------------------------------
+sql(q{CREATE TABLE q (id int PRIMARY KEY, at timestamptz); CREATE TABLE q_child (id int PRIMARY KEY, q int REFERENCES q); CREATE INDEX ON q_child (q);
+	INSERT INTO q SELECT i, now() - interval '9 days' FROM generate_series(1, 50) i; INSERT INTO q_child SELECT i, i FROM generate_series(1, 50) i});
+my $q = sql(q{SELECT rule FROM dbops.retain('q', 'at', '5 days', '@yearly', children => 'delete', max_share => NULL, max_rows => 5)});
+is(run_rule($q), 'paused', 'a run stops at its maximum');
+my $children = sql('SELECT count(*) FROM q_child');
+sql(q{SELECT rule FROM dbops.retain('q', 'at', '5 days', '@yearly', children => 'restrict', max_share => NULL, max_rows => 5)});
+$job = sql("SELECT last_job FROM dbops.retention_status WHERE rule = $q");
+sql("SELECT dbops.confirm_retention($q)");
+is(Dbops::wait_job($node, $job, undef, states => [qw(succeeded failed cancelled)]), 'cancelled', 'confirmed after its rule was changed, it ends');
+is(sql('SELECT count(*) FROM q_child'), $children, '... and has deleted no row that is to stay by the rule as it is now');
+is(sql("SELECT reason FROM dbops.job_event WHERE job_id = $job AND action = 'cancel'"), 'its retention rule was changed', '... and says why');
+sql("SELECT dbops.unretain($q); DROP TABLE q_child, q");
+
 # --- rows whose age changes while they are deleted ----------------------------------------------------------------------------
 sql(<<'SQL');
 CREATE TABLE t (id int PRIMARY KEY, at timestamptz, alive boolean DEFAULT false);

@@ -12,6 +12,7 @@
 
 extern "C" {
 #include "catalog/pg_class.h"
+#include "storage/lmgr.h"
 #include "utils/lsyscache.h"
 }
 
@@ -188,15 +189,23 @@ class Removal {
     }
   }
 
-  // Kept for the rows to be deleted, or for the next run, unless the whole job was to stop.
+  bool detached_by_rule(Oid partition) {
+    return !bookkeep("SELECT 1 FROM dbops.retention_partition WHERE rule_id = $1::bigint AND relation_oid = $2::oid"
+                     " AND state = 'detached'",
+                     {to_text(rule_.id), to_text(partition)})
+                .empty();
+  }
+
+  // Kept for the rows to be deleted, or for the next run. Also when the whole job is to stop: what is said to be
+  // detaching, somebody else may detach meanwhile, for reasons of his own.
   void give_up(Oid partition, const SqlError& error) {
-    const bool to_stop = session_.transaction([this] { return read_state(job_.id) != core::JobState::running; });
-    if (to_stop || asked_to_leave()) return;
     session_.transaction([&] {
       const Rows attached =
           ask_catalog("SELECT inhdetachpending FROM pg_inherits WHERE inhrelid = $1::oid", {to_text(partition)});
-      // What is half detached, or detached and not yet dropped, is finished by the next run.
-      const char* state = attached.empty() ? "detached" : attached.boolean(0, 0) ? "detaching" : "kept";
+      // What is half detached, or detached by dbops and not yet dropped, is finished by the next run.
+      const char* state = !attached.empty()             ? (attached.boolean(0, 0) ? "detaching" : "kept")
+                          : detached_by_rule(partition) ? "detached"
+                                                        : "kept";
       note(partition, state, error.message);
     });
   }
@@ -208,7 +217,7 @@ class Removal {
       try {
         session_.transaction([&] {
           lock_at_most((to_text(spec_.lock_timeout_ms) + "ms").c_str());
-          if (read_state(job_.id) != core::JobState::running && !finishing_) return;
+          if (read_state(job_.id) != core::JobState::running) return;
           body();
         });
         return;
@@ -224,29 +233,59 @@ class Removal {
   // Commits without waiting for the disk: what is dropped later waits for all of it, and what a crash takes back is
   // begun again.
   void detach(const Candidate& candidate) {
-    const std::string table = session_.transaction([this] { return qualified_name(job_.target); });
+    const Oid oid = candidate.bounds.oid;
+    const std::string statement = session_.transaction([&] {
+      return "ALTER TABLE " + qualified_name(job_.target) + " DETACH PARTITION " + still_to_detach(oid).name +
+             " CONCURRENTLY";
+    });
     run_top_level(
-        "ALTER TABLE " + table + " DETACH PARTITION " + candidate.bounds.name + " CONCURRENTLY",
+        statement,
         {{"lock_timeout", detach_timeout}, {"search_path", "pg_catalog, pg_temp"}, {"synchronous_commit", "off"}},
         true);
     session_.transaction([&] {
+      if (is_partition(oid))
+        throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "another one had its name when it was detached");
       commit_without_waiting();
-      note(candidate.bounds.oid, "detached", "");
+      note(oid, "detached", "");
     });
+  }
+
+  static bool is_partition(Oid oid) {
+    return !ask_catalog("SELECT 1 FROM pg_inherits WHERE inhrelid = $1::oid", {to_text(oid)}).empty();
+  }
+
+  // As it is now: since it was chosen, names may have changed hands.
+  PartitionBounds still_to_detach(Oid oid) {
+    std::optional<PartitionBounds> now = partition_of(job_.target, spec_.age_column, oid);
+    if (!now || now->detaching || !is_expired(*now))
+      throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "it was changed after it was found to have expired");
+    return *std::move(now);
+  }
+
+  // By its number: from then on it keeps its name.
+  static void lock_relation(Oid oid) {
+    call_pg([oid] { LockRelationOid(oid, AccessExclusiveLock); });
   }
 
   // With a default partition PostgreSQL detaches only under a lock on the whole table: for a moment, in one
   // transaction.
   void detach_and_drop(const Candidate& candidate) {
     const Oid oid = candidate.bounds.oid;
-    query("ALTER TABLE " + qualified_name(job_.target) + " DETACH PARTITION " + candidate.bounds.name);
+    if (const std::string why = objection_of_rule(spec_.rule, job_.owner, spec_.cutoff); !why.empty()) {
+      note(oid, "kept", why);
+      return;
+    }
+    lock_relation(job_.target);
+    lock_relation(oid);
+    const std::string name = still_to_detach(oid).name;
+    query("ALTER TABLE " + qualified_name(job_.target) + " DETACH PARTITION " + name);
     if (rule_.partitions == Partitions::detach) {
       note(oid, "kept", "detached, as the rule says");
       return;
     }
     if (const std::string why = obstacle(oid, job_.target); !why.empty())
       throw SqlError(ERRCODE_RESTRICT_VIOLATION, why); // placed since it was chosen: attached again by the rollback
-    query("DROP TABLE " + candidate.bounds.name);
+    query("DROP TABLE " + name);
     note(oid, "dropped", "");
   }
 
@@ -276,21 +315,25 @@ class Removal {
 
   // What to do with a partition of the rule's that is detached.
   void settle_now(Oid oid, const std::string& name) {
+    if (const std::string why = objection_of_rule(spec_.rule, job_.owner, spec_.cutoff); !why.empty()) {
+      note(oid, "detached", why); // by the rule as it is by then, the next run looks at it again
+      return;
+    }
     if (rule_.partitions != Partitions::drop) {
       note(oid, "kept", "detached, as the rule says");
       return;
     }
+    begin_deleting();
+    lock_relation(oid);
     const std::string now = qualified_name(oid);
     if (now.empty()) {
       note(oid, "gone", "dropped by somebody else");
       return;
     }
-    if (!ask_catalog("SELECT 1 FROM pg_inherits WHERE inhrelid = $1::oid", {to_text(oid)}).empty() || now != name) {
+    if (is_partition(oid) || now != name) {
       note(oid, "kept", "attached or renamed by somebody else");
       return;
     }
-    begin_deleting();
-    query("LOCK TABLE " + now + " IN ACCESS EXCLUSIVE MODE");
     if (const std::string why = obstacle(oid, job_.target); !why.empty()) {
       note(oid, "detached", why); // looked at again by the next run
       return;
@@ -303,7 +346,6 @@ class Removal {
   // -----------------------------------------------------------------------------------
 
   void finish_earlier_ones() {
-    finishing_ = true;
     const Rows pending = session_.transaction([this] {
       return ask_catalog("SELECT i.inhrelid, quote_ident(n.nspname) || '.' || quote_ident(c.relname) FROM pg_inherits i"
                          " JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
@@ -313,14 +355,16 @@ class Removal {
     for (std::size_t i = 0; i < pending.size(); ++i) {
       try {
         finalize(pending.text(i, 1));
+        session_.transaction([&] { note_finalized(static_cast<Oid>(pending.integer(i, 0))); });
       } catch (const SqlError& error) {
         give_up(static_cast<Oid>(pending.integer(i, 0)), error);
       }
     }
+    session_.transaction([this] { leave_those_of_others(); });
     const Rows left = session_.transaction([this] {
       return bookkeep(
           "SELECT relation_oid, relation, upper_bound FROM dbops.retention_partition WHERE rule_id = $1::bigint"
-          " AND state IN ('detaching', 'detached') AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = "
+          " AND state = 'detached' AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = "
           "relation_oid)"
           " ORDER BY at",
           {to_text(rule_.id)});
@@ -333,7 +377,22 @@ class Removal {
         give_up(oid, error);
       }
     }
-    finishing_ = false;
+  }
+
+  // One of ours; another one stays as it is.
+  void note_finalized(Oid partition) {
+    bookkeep("UPDATE dbops.retention_partition SET state = 'detached', at = clock_timestamp() WHERE rule_id ="
+             " $1::bigint AND relation_oid = $2::oid AND state = 'detaching'"
+             " AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = $2::oid)",
+             {to_text(rule_.id), to_text(partition)});
+  }
+
+  // A detach that was about to begin when the run was interrupted, and is done now: not by dbops.
+  void leave_those_of_others() {
+    bookkeep("UPDATE dbops.retention_partition SET state = 'kept', detail = 'detached by somebody', at ="
+             " clock_timestamp() WHERE rule_id = $1::bigint AND state = 'detaching'"
+             " AND NOT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = relation_oid)",
+             {to_text(rule_.id)});
   }
 
   void finalize(const std::string& partition) {
@@ -368,7 +427,6 @@ class Removal {
   Candidate chosen_;
   std::vector<PartitionBounds> detached_;  // and not dropped yet
   std::optional<std::deque<Oid>> expired_; // not looked at yet; nothing: they have not been listed
-  bool finishing_ = false;
 };
 
 } // namespace

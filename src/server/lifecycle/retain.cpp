@@ -273,7 +273,7 @@ void store(Rule& rule, const std::string& column) {
                                   rule.timezone,
                                   to_text(rule.priority)};
   const Rows stored = bookkeep(
-      "INSERT INTO dbops.retention_rule (target, column_number, target_name, owner, owner_name, keep, "
+      "INSERT INTO dbops.retention_rule AS r (target, column_number, target_name, owner, owner_name, keep, "
       "partitions, max_rows,"
       " max_share, restore_grace, options, changed_by, column_name, schedule, timezone, priority)"
       " VALUES ($1::oid, $2::integer, $3, $4::oid, $5, $6::interval, $7, $8::bigint, $9::float8, make_interval(secs => "
@@ -284,6 +284,9 @@ void store(Rule& rule, const std::string& column) {
       "excluded.owner_name, keep = excluded.keep, partitions = "
       "excluded.partitions,"
       " max_rows = excluded.max_rows, max_share = excluded.max_share, restore_grace = excluded.restore_grace,"
+      " revision = r.revision + CASE WHEN (excluded.keep, excluded.partitions, excluded.max_rows, excluded.max_share,"
+      "   excluded.options -> 'children', excluded.options -> 'skip_triggers') IS DISTINCT FROM (r.keep, r.partitions,"
+      "   r.max_rows, r.max_share, r.options -> 'children', r.options -> 'skip_triggers') THEN 1 ELSE 0 END,"
       " options = excluded.options, changed_by = excluded.changed_by, changed_at = clock_timestamp() RETURNING rule_id",
       values);
   rule.id = stored.integer(0, 0);

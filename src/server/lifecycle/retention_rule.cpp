@@ -187,11 +187,12 @@ Cutoff cutoff_of(const Rule& rule, const Settings& settings) {
                    "It must be a date, a timestamp or a timestamptz.");
   }
   const int nest_level = enter_settings(settings); // months, days and dates are those of its time zone
-  const Rows at = ask_catalog("SELECT (clock_timestamp() - $1::interval)::text", {rule.keep});
-  const Rows value = ask_catalog(
-      "SELECT to_char($1::timestamptz AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') || '+00',"
-      " to_char($1::timestamptz::timestamp, 'YYYY-MM-DD HH24:MI:SS.US'), to_char($1::timestamptz, 'YYYY-MM-DD')",
-      {at.text(0, 0)});
+  // Not as the text of a session's DateStyle in between: CST is a zone in America and one in China.
+  const Rows value =
+      ask_catalog("WITH c AS MATERIALIZED (SELECT clock_timestamp() - $1::interval AS at)"
+                  " SELECT to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') || '+00',"
+                  " to_char(at::timestamp, 'YYYY-MM-DD HH24:MI:SS.US'), to_char(at, 'YYYY-MM-DD') FROM c",
+                  {rule.keep});
   leave_settings(nest_level);
   cutoff.at = value.text(0, 0);
   cutoff.value = value.text(0, cutoff.type.ends_with("timestamptz") ? 0 : cutoff.type.ends_with("timestamp") ? 1 : 2);
@@ -243,9 +244,10 @@ void settle_origin(const Rule& rule) {
 }
 
 std::string objection_of_rule(std::int64_t rule, Oid owner, const std::string& cutoff) {
-  const Rows found = bookkeep("SELECT owner = $2::oid, options -> 'settings' FROM dbops.retention_rule WHERE "
-                              "rule_id = $1::bigint FOR SHARE",
-                              {to_text(rule), to_text(owner)});
+  const Rows found =
+      bookkeep("SELECT owner = $2::oid, options -> 'settings', revision = run_revision FROM dbops.retention_rule WHERE "
+               "rule_id = $1::bigint FOR SHARE",
+               {to_text(rule), to_text(owner)});
   if (found.empty()) return "its retention rule was removed";
   if (!found.boolean(0, 0)) return "its retention rule was given to another role";
   const int nest_level = enter_settings(core::parse_json_text(found.text(0, 1)).get<Settings>());
@@ -253,9 +255,9 @@ std::string objection_of_rule(std::int64_t rule, Oid owner, const std::string& c
       "SELECT clock_timestamp() - keep >= $2::timestamptz FROM dbops.retention_rule WHERE rule_id = $1::bigint",
       {to_text(rule), cutoff});
   leave_settings(nest_level);
-  return allowed.boolean(0, 0)
-             ? ""
-             : "by its retention rule and the clock, rows are to be kept for longer than when the run began";
+  if (!allowed.boolean(0, 0))
+    return "by its retention rule and the clock, rows are to be kept for longer than when the run began";
+  return found.boolean(0, 2) ? "" : "its retention rule was changed";
 }
 
 void stop_and_ask(std::int64_t job_id, const backfill::Spec& spec, std::int64_t rows) {

@@ -72,7 +72,8 @@ Datum run_rule(FunctionCallInfo fcinfo) {
     const backfill::DeletePlan plan = plan_run(rule, request);
     request.spec.max_rows = most_rows(rule, plan);
     made = backfill::make_delete_job(request, plan);
-    bookkeep("UPDATE dbops.retention_rule SET last_job = $2::bigint, column_name = (SELECT attname FROM pg_attribute"
+    bookkeep("UPDATE dbops.retention_rule SET last_job = $2::bigint, run_revision = revision, column_name = (SELECT "
+             "attname FROM pg_attribute"
              " WHERE attrelid = target AND attnum = column_number) WHERE rule_id = $1::bigint",
              {to_text(rule.id), to_text(made)});
   }
