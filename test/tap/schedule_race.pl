@@ -35,7 +35,7 @@ is(Dbops::value($node, "SELECT count(*) FROM dbops.job_run WHERE outcome = 'lost
 $node->append_conf('postgresql.conf', "dbops.max_workers = 1\n");
 $node->restart;
 my $first = Dbops::value($node, q{SELECT dbops.schedule('first', '@yearly', 'SELECT pg_sleep(1)', priority => 1)});
-$node->safe_psql('postgres', q{SELECT dbops.schedule('second', '@yearly', 'SELECT pg_sleep(5)')});
+$node->safe_psql('postgres', q{SELECT dbops.schedule('second', '@yearly', 'SELECT pg_sleep(8)')});
 $node->safe_psql('postgres', q{DO $$BEGIN PERFORM dbops.run_now('first'); PERFORM dbops.run_now('second'); END$$});
 ok(Dbops::wait_for($node, "SELECT state FROM dbops.schedules WHERE name = 'first'", 'running'), 'one schedule runs, another waits for the same process');
 $node->safe_psql('postgres', "SELECT dbops.pause($first)");

@@ -22,7 +22,7 @@ static const struct
 }			slow[] = {
 	{"s.owner_oid = $1::oid AND s.due_at", 300, 0},	/* the claim */
 	{"s.running AND (s.job_id", 400, 0},	/* the look */
-	{"s.job_id = $1::bigint FOR NO KEY UPDATE OF s", 400, 2000},	/* the end; what a pause does last */
+	{"s.job_id = $1::bigint FOR NO KEY UPDATE OF s", 400, 3500},	/* the end; what a pause does last */
 };
 
 static PlannedStmt *
