@@ -7,7 +7,7 @@
 # unprivileged user. All that runs lives in a temporary directory that is removed at the end; what a failed test leaves to
 # look at is kept in build/test-results.
 #
-# Environment: PG_CONFIG; CXX; JOBS (default: all processors); FUZZ_SECONDS (10 for each fuzzer); TAP_JOBS (3 files at
+# Environment: PG_CONFIG; CXX; JOBS (default: all processors); FUZZ_SECONDS (10 for each fuzzer); TAP_JOBS (4 files at
 # once), TAP_TIMEOUT (900 s a file); DBOPS_STAGE (a `make install DESTDIR=` to use instead of building one).
 set -euo pipefail
 
@@ -306,7 +306,7 @@ tap() {
   cat "$ROOT/test/server.conf" "$WORK/place.conf" >"$WORK/source/test/server.conf"
   chmod -R a+rX "$WORK/source"
   for name in $tests; do
-    if [ $running -ge "${TAP_JOBS:-3}" ]; then
+    if [ $running -ge "${TAP_JOBS:-4}" ]; then
       wait -n || true
       running=$((running - 1))
     fi
