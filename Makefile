@@ -46,7 +46,9 @@ DATA_built = $(EXTENSION_SQL)
 # PostgreSQL's headers are system headers here: their warnings are not ours.
 PG_CPPFLAGS = -Isrc -isystem $(shell $(PG_CONFIG) --includedir-server) \
 	-D'PGDLLEXPORT=__attribute__((visibility("default")))'
-PG_CXXFLAGS = -D'DBOPS_VERSION="$(EXTVERSION)"' -std=gnu++20 -Wall -Wextra -Werror -Wno-volatile -fvisibility=hidden -fvisibility-inlines-hidden \
+# Of a compiler's own: headers of PostgreSQL up to 16 use volatile as C does, and its build has options of gcc alone.
+ITS_WARNINGS = $(if $(findstring clang,$(shell $(CXX) --version)),-Wno-deprecated-volatile -Wno-unknown-warning-option,-Wno-volatile)
+PG_CXXFLAGS = -D'DBOPS_VERSION="$(EXTVERSION)"' -std=gnu++20 -Wall -Wextra -Werror $(ITS_WARNINGS) -fvisibility=hidden -fvisibility-inlines-hidden \
 	-fno-strict-aliasing -fwrapv -MMD -MP
 SHLIB_LINK = -lstdc++ -lcurl -lcrypto -lzstd -lpthread -Wl,--exclude-libs,ALL
 EXTRA_CLEAN = $(OBJS:.o=.d) build/cli dbops--*.sql

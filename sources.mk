@@ -18,6 +18,7 @@ CORE_SOURCES = \
 	src/core/backup/file_list_writer.cpp \
 	src/core/backup/file_rules.cpp \
 	src/core/backup/file_walk.cpp \
+	src/core/backup/known_damage.cpp \
 	src/core/backup/manifest.cpp \
 	src/core/backup/manifest_store.cpp \
 	src/core/backup/pack.cpp \
@@ -58,8 +59,10 @@ CORE_SOURCES = \
 	src/core/schedule/cron_expression.cpp \
 	src/core/schedule/planner.cpp \
 	src/core/schedule/schedule.cpp \
+	src/core/migrate/callback.cpp \
 	src/core/migrate/checksum.cpp \
 	src/core/migrate/file_name.cpp \
+	src/core/migrate/liquibase.cpp \
 	src/core/migrate/placeholder.cpp \
 	src/core/migrate/plan.cpp \
 	src/core/migrate/statement.cpp \
@@ -101,6 +104,7 @@ CORE_SOURCES = \
 	src/core/wal/ranged_object.cpp \
 	src/core/wal/ready_files.cpp \
 	src/core/wal/repository.cpp \
+	src/core/wal/repository_copier.cpp \
 	src/core/wal/record_walk.cpp \
 	src/core/wal/restore_plan.cpp \
 	src/core/wal/segment.cpp \
@@ -119,10 +123,12 @@ CORE_TOOL_SOURCES = \
 	src/core/backup/expire_dumps.cpp \
 	src/core/backup/expired_wal.cpp \
 	src/core/backup/live_timelines.cpp \
+	src/core/backup/restore_claim.cpp \
 	src/core/backup/restore_directory.cpp \
 	src/core/backup/restore_run.cpp \
 	src/core/backup/restore_worker.cpp \
 	src/core/backup/retention.cpp \
+	src/core/backup/store_clock.cpp \
 	src/core/backup/stored_file.cpp \
 	src/core/backup/verify.cpp \
 	src/core/backup/verify_checkpoint.cpp \
@@ -150,6 +156,7 @@ SERVER_SOURCES = \
 	src/server/module.cpp \
 	src/server/archive/archive_module.cpp \
 	src/server/archive/archiver.cpp \
+	src/server/archive/backlog.cpp \
 	src/server/archive/catch_up.cpp \
 	src/server/archive/checks.cpp \
 	src/server/archive/commit_time.cpp \
@@ -198,15 +205,19 @@ SERVER_SOURCES = \
 	src/server/backfill/unit.cpp \
 	src/server/backfill/wal_ahead.cpp \
 	src/server/backfill/work.cpp \
+	src/server/lifecycle/deletion_record.cpp \
 	src/server/lifecycle/dependents.cpp \
+	src/server/lifecycle/doubt.cpp \
 	src/server/lifecycle/expired_partitions.cpp \
 	src/server/lifecycle/hold_condition.cpp \
 	src/server/lifecycle/hold_functions.cpp \
 	src/server/lifecycle/holds.cpp \
+	src/server/lifecycle/maximum.cpp \
 	src/server/lifecycle/partition_bounds.cpp \
 	src/server/lifecycle/retain.cpp \
 	src/server/lifecycle/retention_rule.cpp \
 	src/server/lifecycle/retention_run.cpp \
+	src/server/lifecycle/waiting.cpp \
 	src/server/backup/archiving_primary.cpp \
 	src/server/backup/create.cpp \
 	src/server/backup/spec.cpp \
@@ -223,9 +234,11 @@ SERVER_SOURCES = \
 	src/server/schedule/zone.cpp \
 	src/server/migration/adopt.cpp \
 	src/server/migration/apply.cpp \
+	src/server/migration/callbacks.cpp \
 	src/server/migration/copy.cpp \
 	src/server/migration/execute.cpp \
 	src/server/migration/history.cpp \
+	src/server/migration/locks.cpp \
 	src/server/migration/manage.cpp \
 	src/server/migration/messages.cpp \
 	src/server/migration/recovery.cpp \
@@ -233,8 +246,10 @@ SERVER_SOURCES = \
 	src/server/migration/script.cpp \
 	src/server/migration/steps.cpp \
 	src/server/soft_delete/change.cpp \
+	src/server/soft_delete/clearance.cpp \
 	src/server/soft_delete/enable.cpp \
 	src/server/soft_delete/guard.cpp \
+	src/server/soft_delete/other_owner.cpp \
 	src/server/soft_delete/purge.cpp \
 	src/server/soft_delete/purging.cpp \
 	src/server/soft_delete/remove.cpp \
@@ -252,17 +267,20 @@ SERVER_SOURCES = \
 	src/server/ddl/index_steps.cpp \
 	src/server/ddl/input.cpp \
 	src/server/ddl/partition.cpp \
+	src/server/ddl/reach.cpp \
 	src/server/ddl/shadow.cpp \
 	src/server/ddl/spec.cpp \
 	src/server/ddl/step.cpp \
 	src/server/ddl/work.cpp \
 	src/server/lint/alter_table.cpp \
 	src/server/lint/catalog.cpp \
+	src/server/lint/column_move.cpp \
 	src/server/lint/lint.cpp \
+	src/server/lint/names.cpp \
 	src/server/lint/script.cpp \
 	src/server/lint/statements.cpp \
+	src/server/lint/stepwise.cpp \
 	src/server/trace/clones.cpp \
-	src/server/trace/reach.cpp \
 	src/server/trace/trace.cpp
 
 CLI_SOURCES = \
@@ -303,6 +321,7 @@ CLI_SOURCES = \
 	src/cli/migration_files.cpp \
 	src/cli/migration_options.cpp \
 	src/cli/migration_runner.cpp \
+	src/cli/queue_watch.cpp \
 	src/cli/commands/lint.cpp
 
 # In the order in which they are joined into dbops--VERSION.sql.
@@ -317,5 +336,6 @@ SCHEMA_SOURCES = \
 	src/schema/archive.sql \
 	src/schema/backup.sql \
 	src/schema/migration.sql \
+	src/schema/drift.sql \
 	src/schema/lint.sql \
 	src/schema/trace.sql

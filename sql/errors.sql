@@ -132,6 +132,17 @@ CALL dbops.run(:job);
 SELECT row_key, sqlstate FROM dbops.job_errors WHERE job_id = :job ORDER BY row_key;
 SELECT id FROM kinds WHERE id <= 10 ORDER BY id;
 
+-- A key that as text is longer than an entry of an index can be; another differs from it at the end alone
+CREATE TABLE longs (id bytea PRIMARY KEY, n integer);
+INSERT INTO longs SELECT string_agg(sha256(i::text::bytea), '' ORDER BY i) || last::bytea, 0 FROM generate_series(1, 62) i, (VALUES ('a'), ('b')) v (last)
+  GROUP BY last;
+SELECT dbops.backfill('longs', 'n = 1 / n', max_errors => 2) AS job \gset
+CALL dbops.run(:job);
+SELECT state, rows_failed, last_sqlstate FROM dbops.jobs WHERE job_id = :job;
+SELECT e.row_key = '(' || l.id::text || ')' AS named, e.sqlstate, e.message FROM longs l LEFT JOIN dbops.job_errors e
+  ON e.job_id = :job AND e.row_key LIKE '%' || right(l.id::text, 2) || ')' ORDER BY l.id;
+DROP TABLE longs;
+
 SELECT job_id, kind, state, rows_done, rows_failed FROM dbops.jobs ORDER BY job_id;
 DROP TABLE t, many, keyless, parts, refers, kinds;
 DROP FUNCTION complain, broken;

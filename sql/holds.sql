@@ -119,6 +119,25 @@ CALL dbops.run(:job);
 \set VERBOSITY default
 SELECT row_key, sqlstate, message FROM dbops.job_errors WHERE job_id = :job;
 SELECT array_agg(id ORDER BY id) FROM c;
+-- nor in a backfill
+CREATE TABLE f (id integer PRIMARY KEY, done boolean);
+INSERT INTO f SELECT i FROM generate_series(1, 3) i;
+CREATE TRIGGER also BEFORE UPDATE ON f FOR EACH ROW EXECUTE FUNCTION also();
+INSERT INTO c (id) VALUES (1), (2);
+CREATE OR REPLACE FUNCTION also() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN DELETE FROM c WHERE id = OLD.id; RETURN NEW; END $$;
+SELECT dbops.backfill('f', 'done = true', 'done IS NULL', max_errors => 5) AS job \gset
+CALL dbops.run(:job);
+SELECT row_key, sqlstate, message FROM dbops.job_errors WHERE job_id = :job;
+SELECT (SELECT array_agg(id ORDER BY id) FROM c), (SELECT array_agg(id ORDER BY id) FROM f WHERE done);
+-- in another form of the statement, by a foreign key of the row, in a block that catches other errors
+BEGIN;
+SELECT dbops.deletion_condition('t', 'x');
+SAVEPOINT s;
+SELECT refused('MERGE INTO c USING (VALUES (3)) v (id) ON c.id = v.id WHEN MATCHED THEN DELETE');
+SELECT refused('DELETE FROM c USING b WHERE c.b = b.id');
+SELECT refused('DELETE FROM a WHERE id = 3');
+SELECT refused('DO $d$BEGIN DELETE FROM c; EXCEPTION WHEN division_by_zero THEN NULL; END$d$');
+ROLLBACK;
 -- outside of dbops it does, unless the guard is a trigger of the table
 CREATE TRIGGER guard BEFORE DELETE ON c FOR EACH ROW EXECUTE FUNCTION dbops.hold_guard();
 SELECT refused('DELETE FROM c');
@@ -138,7 +157,7 @@ COMMIT;
 DELETE FROM d WHERE id = 4;
 
 SELECT dbops.release(hold_id, 'end of test') > 0 FROM dbops.holds WHERE active ORDER BY hold_id;
-DROP TABLE t, a, b, c, d, e;
+DROP TABLE t, a, b, c, d, e, f;
 DROP FUNCTION also;
 DROP PROCEDURE do_delete;
 DELETE FROM dbops.legal_hold;

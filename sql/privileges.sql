@@ -132,10 +132,13 @@ SELECT refused('CREATE FUNCTION dbops.mine() RETURNS integer LANGUAGE sql AS ''S
 SELECT refused('CREATE TABLE dbops.mine ()');
 SELECT refused('SELECT nextval(''dbops.job_job_id_seq'')');
 -- A leaky function in a query on a view sees one's own rows only
-CREATE FUNCTION leak(text) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS $$ BEGIN RAISE NOTICE 'seen: %', $1; RETURN true; END $$;
+CREATE FUNCTION leak(text) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS $$ BEGIN INSERT INTO seen VALUES ($1); RETURN true; END $$;
 SET ROLE regress_dbops_bob;
+CREATE TEMP TABLE seen (what text);
 SELECT label FROM dbops.jobs WHERE leak(label) AND job_id >= :teams;
 SELECT reason FROM dbops.job_events WHERE leak(reason) AND job_id >= :teams ORDER BY event_id;
+SELECT DISTINCT what FROM seen ORDER BY what;
+DROP TABLE seen;
 
 -- Other tables, files, programs, other roles: by no text argument
 SET ROLE regress_dbops_bob;
@@ -284,6 +287,17 @@ GRANT ALL ON parts, parts_1, parts_2 TO regress_dbops_bob;
 SET ROLE regress_dbops_bob;
 SELECT refused_backfill('parts', 'n = 1');
 RESET ROLE;
+-- on a table that only a subquery reads: refused as well, and not left to the first batch
+CREATE TABLE looks (id integer PRIMARY KEY, n integer);
+GRANT ALL ON looks TO regress_dbops_bob;
+SET ROLE regress_dbops_bob;
+SELECT refused_backfill('looks', 'n = (SELECT g.n FROM guarded g WHERE g.id = looks.id)');
+SELECT refused_backfill('looks', 'n = 1', 'EXISTS (SELECT FROM guarded g WHERE g.id = looks.id)');
+SELECT refused($$SELECT dbops.batch_delete('looks', 'EXISTS (SELECT FROM guarded g WHERE g.id = looks.id)')$$);
+SELECT refused($$SELECT dbops.backfill_preview('looks', 'n = (SELECT g.n FROM guarded g WHERE g.id = looks.id)')$$);
+SHOW row_security;
+RESET ROLE;
+DROP TABLE looks;
 
 -- A role that is gone
 CREATE ROLE regress_dbops_passing LOGIN;

@@ -131,6 +131,10 @@ SELECT dbops.run_retention(1) IS NULL;
 SELECT waiting_for ~ 'clock was set forward' FROM dbops.retention_status;
 UPDATE dbops.retention_rule SET doubt_since = now() - interval '23 hours';
 SELECT dbops.run_retention(1) IS NULL;
+-- ... whose grace period begins again with another restore
+UPDATE dbops.retention_rule SET doubt_since = now() - interval '25 hours', doubt_origin = jsonb_set(doubt_origin, '{timeline}', '78');
+SELECT dbops.run_retention(1) IS NULL;
+SELECT doubt_since > now() - interval '1 hour' FROM dbops.retention_rule;
 UPDATE dbops.retention_rule SET doubt_since = now() - interval '25 hours';
 SELECT dbops.run_retention(1) IS NULL;
 SELECT doubt FROM dbops.retention_rule;
@@ -179,6 +183,14 @@ SELECT rule = :r FROM dbops.retain('orders', 'at', '10 days', '@daily', children
 CALL fill();
 CALL run_rule(:r);
 SELECT (SELECT count(*) FROM orders), (SELECT count(*) FROM lines), (SELECT count(*) FROM lines WHERE order_id IS NULL), (SELECT count(*) FROM parcels);
+-- a held row that would lose its reference keeps it, and the order that it is to; so does a held order
+CALL fill();
+SELECT dbops.hold('lines', 'id = 27', 'case') AS held_line, dbops.hold('orders', 'id = 14', 'case') AS held_order \gset
+CALL run_rule(:r);
+SELECT (SELECT array_agg(id ORDER BY id) FROM orders WHERE at < now() - interval '10 days'), (SELECT order_id FROM lines WHERE id = 27);
+SELECT dbops.release(:held_line, 'over') = :held_line, dbops.release(:held_order, 'over') = :held_order;
+CALL run_rule(:r);
+SELECT (SELECT count(*) FROM orders WHERE at < now() - interval '10 days'), (SELECT order_id FROM lines WHERE id = 27);
 SELECT dbops.unretain(:r) = :r;
 -- a circle
 ALTER TABLE lines ADD parcel integer REFERENCES parcels;
@@ -275,6 +287,20 @@ SELECT dbops.run_retention(:r);
 SELECT count(*) FROM dbops.retention_status;
 SELECT state FROM dbops.schedules;
 SELECT dbops.unschedule('retain ' || :r) > 0;
+
+-- A foreign key of a table refers to no row of one that only inherits from it
+CREATE TABLE kin (id integer PRIMARY KEY, at timestamptz);
+CREATE TABLE heir (PRIMARY KEY (id)) INHERITS (kin);
+CREATE INDEX ON heir (at);
+CREATE TABLE kin_child (id integer PRIMARY KEY, kin integer REFERENCES kin);
+INSERT INTO kin SELECT i, now() FROM generate_series(1, 3) i;
+INSERT INTO heir SELECT i, now() - interval '9 days' FROM generate_series(1, 4) i;
+INSERT INTO kin_child SELECT i, i FROM generate_series(1, 3) i;
+SELECT rule AS r FROM dbops.retain('heir', 'at', '1 day', '@daily', max_share => NULL, children => 'delete') \gset
+CALL run_rule(:r);
+SELECT (SELECT count(*) FROM ONLY kin), (SELECT count(*) FROM heir), (SELECT count(*) FROM kin_child);
+SELECT dbops.unretain(:r) = :r;
+DROP TABLE kin_child, heir, kin;
 
 DROP TABLE events, orders, lines, parcels;
 DROP PROCEDURE fill, run_rule;

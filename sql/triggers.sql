@@ -182,3 +182,22 @@ CALL dbops.run(:job);
 SELECT min(n), max(n), min(id), max(id) FROM moving;
 DROP TABLE moving;
 DROP FUNCTION move;
+
+-- A deferred trigger that lets go of the job's lock when a batch commits: nothing is claimed without it, as another worker
+-- may have taken it; what was committed stays, and each row is done once
+CREATE TABLE loose (id integer PRIMARY KEY, n integer NOT NULL DEFAULT 0);
+INSERT INTO loose SELECT generate_series(1, 300);
+CREATE FUNCTION let_go() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_unlock_all(); RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER let_go AFTER UPDATE ON loose DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION let_go();
+SELECT dbops.backfill('loose', 'n = n + 1', max_batch_rows => 100, parallel => 2) AS job \gset
+CALL dbops.run(:job);
+-- (A dispatcher that looks between the two takes the run for lost, and the session tries once more.)
+SELECT state, rows_done IN (100, 200), last_sqlstate FROM dbops.jobs WHERE job_id = :job;
+SELECT slice, work FROM dbops.job_slice WHERE job_id = :job ORDER BY slice;
+SELECT max(n), count(*) FILTER (WHERE n = 1) = (SELECT rows_done FROM dbops.jobs WHERE job_id = :job), count(*) FROM loose;
+DROP TRIGGER let_go ON loose;
+SELECT dbops.retry(:job);
+CALL dbops.run(:job);
+SELECT n, count(*) FROM loose GROUP BY n ORDER BY n;
+DROP TABLE loose;
+DROP FUNCTION let_go;

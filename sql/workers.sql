@@ -23,6 +23,8 @@ SELECT dbops.backfill('t', 'b = a + 1', parallel => 3, max_batch_rows => 500) AS
 CALL dbops.wait(:job);
 SELECT state, rows_done FROM dbops.jobs WHERE job_id = :job;
 SELECT count(*) FROM t WHERE b = a + 1;
+-- The others end a moment later.
+DO $$ BEGIN FOR i IN 1..6000 LOOP COMMIT; EXIT WHEN NOT EXISTS (SELECT FROM dbops.job_runs WHERE outcome = 'running'); PERFORM pg_sleep(0.01); END LOOP; END $$;
 SELECT count(*) FROM dbops.job_runs WHERE job_id = :job AND outcome = 'running';
 SELECT dbops.batch_delete('t', 'id > 5000', parallel => 2) AS job \gset
 CALL dbops.wait(:job, '5 min');

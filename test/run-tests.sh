@@ -8,7 +8,8 @@
 # look at is kept in build/test-results.
 #
 # Environment: PG_CONFIG; CXX; JOBS (default: all processors); FUZZ_SECONDS (10 for each fuzzer); TAP_JOBS (4 files at
-# once), TAP_TIMEOUT (900 s a file); DBOPS_STAGE (a `make install DESTDIR=` to use instead of building one).
+# once), TAP_TIMEOUT (900 s a file); DBOPS_STAGE (a `make install DESTDIR=` to use instead of building one);
+# DBOPS_PACKAGES=installed: those of test/setup are there, and what is skipped for the lack of one of them has failed.
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "$0")/.." && pwd)
@@ -22,6 +23,25 @@ unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES PGHOST PGPORT PGUSER PGDATABASE P
 
 note() { printf '\n== %s\n' "$*"; }
 count() { echo "$1 $2" >>"$WORK/counts"; } # count PASSED FAILED
+lacking() { # lacking REASON: the package without which tests are skipped for that reason, if it is one
+  case $1 in
+  *pgbouncer*) echo pgbouncer ;;
+  *pg_cron*) echo postgresql-15-cron ;;
+  *radosgw* | *"S3 server"*) echo radosgw ;;
+  *IO::Pty*) echo libipc-run-perl ;; # which depends on it
+  *clang++*) echo clang ;;
+  esac
+}
+skipped() { # skipped NUMBER NAME REASON: neither passed nor failed, unless it should not have been
+  local package
+  package=$(lacking "$3")
+  if [ "${DBOPS_PACKAGES:-}" = installed ] && [ -n "$package" ] && grep -qxF -e "$package" "$ROOT"/test/setup/packages-{server,tools,s3}.txt; then
+    count 0 "$1"
+    echo "FAILED  $2: skipped, although $package should be installed: $3"
+  else
+    echo "$1 $2: $3" >>"$WORK/skips"
+  fi
+}
 one() { # one STATUS NAME
   if [ "$1" -eq 0 ]; then count 1 0; echo "ok      $2"; else count 0 1; echo "FAILED  $2"; fi
 }
@@ -47,6 +67,17 @@ purity() {
     if tr -s ' \\' '\n' <"$WORK/includes" | grep -E "$forbidden" | sort -u | grep .; then status=1; fi
     one $status "no header of PostgreSQL is reachable from src/$part"
   done
+  clang_options
+}
+
+# The options of the module's build, as the other compiler takes them: on the file that has the least and includes the most.
+clang_options() {
+  local command status=0
+  command -v clang++ >/dev/null || { skipped 1 purity "no clang++"; return 0; }
+  command=$(make -s -n -B -C "$ROOT" CXX=clang++ src/server/module.o | grep -e '-o src/server/module.o')
+  command=${command//-MMD -MP/}
+  (cd "$ROOT" && sh -c "${command/-c -o src\/server\/module.o/-fsyntax-only}") || status=1
+  one $status "clang takes the module and its options"
 }
 
 # cmake_build DIRECTORY TARGETS [CMAKE ARGUMENT...]
@@ -60,7 +91,7 @@ cmake_build() {
 
 # gtest_run NAME COMMAND...: from the work directory and without root's rights, which would hide errors of permission
 gtest_run() {
-  local name=$1 log=$WORK/$1.log status=0 ok bad
+  local name=$1 log=$WORK/$1.log status=0 ok bad skips lack
   shift
   (cd "$WORK/home" && as_user "$@" --gtest_color=no) >"$log" 2>&1 || status=$?
   ok=$(matches '^\[       OK \]' "$log")
@@ -71,7 +102,11 @@ gtest_run() {
     grep -vE '^\[(       OK |-+|=+)' "$log" | tail -n 100
     keep "$log" "$name.log"
   fi
-  echo "$name: $ok ok, $bad failed, $(matches '^\[  SKIPPED \] .*ms\)$' "$log") skipped"
+  skips=$(matches '^\[  SKIPPED \] .*ms\)$' "$log")
+  echo "$name: $ok ok, $bad failed, $skips skipped"
+  lack=$(matches '^no S3 server$' "$log")
+  [ "$lack" -eq 0 ] || skipped "$lack" "$name" "no S3 server"
+  [ "$skips" -le "$lack" ] || skipped $((skips - lack)) "$name" "what a kind of store, or an archive, does not have"
 }
 
 unit_run() { # unit_run DIRECTORY NAME
@@ -142,7 +177,7 @@ fuzz() {
   note "fuzzers, $FUZZ_SECONDS s each"
   local name names running=0
   names=$(find "$ROOT/test/fuzz" -name '*_fuzz.cpp' -printf '%f\n' | sed 's/\.cpp$//' | LC_ALL=C sort)
-  command -v clang++ >/dev/null || { echo "skipped: no clang++"; return 0; }
+  command -v clang++ >/dev/null || { skipped "$(wc -w <<<"$names")" fuzzers "no clang++"; return 0; }
   if ! sanitized_build "$names"; then
     one 1 "build of the fuzzers"
     return 0
@@ -269,18 +304,21 @@ tap_file() {
     cd "$directory"
     export TESTDIR=$directory TESTDATADIR=$directory/tmp_check TESTLOGDIR=$directory/tmp_check/log
     export PG_REGRESS=$PGXS_TEST/regress/pg_regress PG_TEST_PORT_DIR=$WORK/portlock TEMP_CONFIG=$WORK/source/test/server.conf
-    export DBOPS_CLI=$STAGE/usr/local/bin/dbops
+    export DBOPS_CLI=$STAGE/usr/local/bin/dbops DBOPS_STAGE=$STAGE
     PATH=$("$PG_CONFIG" --bindir):$PATH
     export PATH
     as_user timeout -k 30 "${TAP_TIMEOUT:-900}" perl -I "$PGXS_TEST/perl" -I "$WORK/source/test/tap" "$WORK/source/test/tap/$name.pl"
   ) >"$log" 2>&1 || status=$?
-  ok=$(matches '^ok [0-9]' "$log")
+  ok=$(grep -E '^ok [0-9]' "$log" | grep -vc '# skip ') || true
   bad=$(grep -E '^not ok [0-9]' "$log" | grep -vc '# TODO') || true
   if [ "$bad" -eq 0 ] && { [ $status -ne 0 ] || ! grep -qE '^1\.\.[0-9]' "$log"; }; then bad=1; fi # it died, or stopped early
   count "$ok" "$bad"
   (
     flock 8
     echo "$name: $ok ok, $bad failed ($((SECONDS - begin)) s)$(sed -n 's/^1\.\.0 # *SKIP/, skipped:/p' "$log")"
+    sed -n -e 's/^1\.\.0 # *SKIP *//p' -e 's/^ok [0-9]* # skip *//p' "$log" | sort | uniq -c | while read -r number reason; do
+      skipped "$number" "$name" "$reason"
+    done
     [ "$bad" -eq 0 ] || grep -vE '^ok [0-9]' "$log" | tail -n 60 | sed 's/^/    /'
   ) 8>"$WORK/report.lock"
   if [ "$bad" -ne 0 ]; then
@@ -299,7 +337,9 @@ tap() {
   note "tests of whole servers (TAP)"
   mkdir -p "$WORK/tap" "$WORK/portlock" "$WORK/source/test"
   own "$WORK/tap" "$WORK/portlock"
-  cp -r "$ROOT/test/tap" "$ROOT/test/s3" "$ROOT/test/format" "$ROOT/test/peers" "$WORK/source/test/"
+  for name in tap s3 format peers setup demo bench; do # the last three for demo.pl
+    cp -r "$ROOT/test/$name" "$WORK/source/test/"
+  done
   for name in README.md CHANGELOG.md docs; do # for documentation.pl
     [ ! -e "$ROOT/$name" ] || cp -r "$ROOT/$name" "$WORK/source/"
   done
@@ -369,6 +409,10 @@ wait $body || complete=$?
 body=
 [ $complete -eq 0 ] || { count 0 1; echo "run-tests.sh itself ended with status $complete"; }
 read -r passed failed <<<"$(awk '{ p += $1; f += $2 } END { print p + 0, f + 0 }' "$WORK/counts")"
+if [ -s "$WORK/skips" ]; then
+  note "skipped: $(awk '{ n += $1 } END { print n }' "$WORK/skips"), which count neither as passed nor as failed"
+  LC_ALL=C sort -k 2 "$WORK/skips"
+fi
 clear_workplace
 echo
 echo "$passed passed, $failed failed"

@@ -1,6 +1,7 @@
 -- Included by every file of this suite, with ECHO off. The server of the suite has dbops.max_workers = 0: a job stays queued
 -- until CALL dbops.run() does it.
 DELETE FROM dbops.job;
+DELETE FROM dbops.deletion_record;
 SELECT setval('dbops.job_job_id_seq', 1, false) AS begin \gset
 \pset format unaligned
 \pset tuples_only on

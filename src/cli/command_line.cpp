@@ -338,6 +338,7 @@ CLI::App* add_restore(CLI::App& app, RestoreCommand& command) {
   target("--timeline", command.timeline, "TIMELINE", "latest, current or a number");
   target("--target-action", command.target_action, "ACTION", "promote (default), pause or shutdown");
   restore->add_flag("--standby", command.standby, "a standby, which follows the archive");
+  restore->add_flag("--accept-damage", command.accept_damage, "also a backup in which dbops verify has found damage");
   restore->add_flag("--delta", command.delta, "into a data directory: what is right there stays, the rest is replaced");
   restore->add_flag("--discard-wal", command.discard_wal, "with --delta: also where WAL was not archived yet");
   restore->add_option("--tablespace", command.tablespaces, "another place for a tablespace; may be given several times")

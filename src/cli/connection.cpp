@@ -7,6 +7,7 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <cstdio>
 #include <cstring>
 #include <system_error>
 
@@ -89,6 +90,35 @@ Connection::Connection(PGconn* connection) : connection_(connection), wait_(wait
 void Connection::ignore_notices() {
   PQsetNoticeReceiver(
       connection_.get(), [](void*, const PGresult*) {}, nullptr);
+}
+
+Connection::KeptNotices::KeptNotices(Connection& connection, std::vector<std::string>& where)
+    : connection_(connection) {
+  connection_.keep_notices(&where);
+}
+
+Connection::KeptNotices::~KeptNotices() {
+  connection_.keep_notices(nullptr);
+}
+
+bool Connection::is_direct() {
+  if (!direct_) direct_ = execute("SELECT pg_catalog.pg_backend_pid()").integer(0, 0) == server_process();
+  return *direct_;
+}
+
+void Connection::keep_notices(std::vector<std::string>* where) {
+  PQsetNoticeReceiver(
+      connection_.get(),
+      [](void* kept, const PGresult* result) {
+        constexpr std::size_t most = 100;
+        std::fputs(PQresultErrorMessage(result), stderr);
+        auto* messages = static_cast<std::vector<std::string>*>(kept);
+        const std::string severity = field(result, PG_DIAG_SEVERITY_NONLOCALIZED);
+        if (messages != nullptr && messages->size() < most &&
+            (severity == "NOTICE" || severity == "WARNING" || severity == "INFO"))
+          messages->push_back(severity + ": " + field(result, PG_DIAG_MESSAGE_PRIMARY));
+      },
+      where);
 }
 
 void Connection::take_input() {

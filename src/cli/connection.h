@@ -61,6 +61,9 @@ class Result {
   [[nodiscard]] bool is_null(int row, int column) const { return PQgetisnull(result_.get(), row, column) == 1; }
   // NULL is "", 0 or false; the optional forms tell it apart.
   [[nodiscard]] std::string text(int row, int column) const;
+  [[nodiscard]] Parameter parameter(int row, int column) const {
+    return is_null(row, column) ? std::nullopt : Parameter(text(row, column));
+  }
   [[nodiscard]] std::int64_t integer(int row, int column) const { return maybe_integer(row, column).value_or(0); }
   [[nodiscard]] bool boolean(int row, int column) const { return text(row, column) == "t"; }
   [[nodiscard]] std::optional<std::int64_t> maybe_integer(int row, int column) const;
@@ -83,6 +86,17 @@ class Connection {
   void wait_with(WaitForInput wait);
   // For where a notice of the server would disturb what is on the screen.
   void ignore_notices();
+  // Until the guard is gone, NOTICE, WARNING and INFO of the server are shown and added there, the first 100.
+  class KeptNotices {
+   public:
+    KeptNotices(Connection& connection, std::vector<std::string>& where);
+    ~KeptNotices();
+    KeptNotices(const KeptNotices&) = delete;
+    KeptNotices& operator=(const KeptNotices&) = delete;
+
+   private:
+    Connection& connection_;
+  };
 
   // One statement, in a transaction of its own. Throws SqlError or ConnectionError.
   Result execute(const std::string& sql, const std::vector<Parameter>& parameters = {});
@@ -99,10 +113,13 @@ class Connection {
   [[nodiscard]] std::string database() const { return PQdb(connection_.get()); }
   // As the server said when the session began: a pooler between says something else than pg_backend_pid().
   [[nodiscard]] int server_process() const { return PQbackendPID(connection_.get()); }
+  // No pooler between. Asked of the server once.
+  bool is_direct();
 
  private:
   friend class Connector;
   explicit Connection(PGconn* connection);
+  void keep_notices(std::vector<std::string>* where); // null: only shown
   void take_input();
   Result take_result();
 
@@ -111,6 +128,7 @@ class Connection {
   };
   std::unique_ptr<PGconn, Finish> connection_;
   WaitForInput wait_;
+  std::optional<bool> direct_;
 };
 
 // Connects, and connects again.

@@ -1,5 +1,6 @@
 #include "cli/migration_files.h"
 
+#include "core/migrate/callback.h"
 #include "core/migrate/checksum.h"
 #include "core/migrate/statement.h"
 
@@ -39,6 +40,29 @@ bool wants_placeholders(const fs::path& file) {
   return true;
 }
 
+bool is_within(const fs::path& inner, const fs::path& outer) {
+  return std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end()).first == outer.end();
+}
+
+// Directories are searched with those below them: one that is below another one, or is the same, is there once.
+std::vector<std::string> without_nested(const std::vector<std::string>& directories) {
+  std::vector<fs::path> real;
+  for (const std::string& directory : directories) {
+    std::error_code error;
+    real.push_back(fs::weakly_canonical(fs::path(directory) / "", error));
+    if (error) real.back() = directory; // what is wrong with it is said when it is searched
+    if (!real.back().has_filename()) real.back() = real.back().parent_path();
+  }
+  std::vector<std::string> kept;
+  for (std::size_t i = 0; i < real.size(); ++i) {
+    bool again = false;
+    for (std::size_t j = 0; j < real.size() && !again; ++j)
+      again = i != j && is_within(real[i], real[j]) && (real[i] != real[j] || j < i);
+    if (!again) kept.push_back(directories[i]);
+  }
+  return kept;
+}
+
 } // namespace
 
 std::string read_sql_file(const std::string& path) {
@@ -58,10 +82,11 @@ std::string read_sql_file(const std::string& path) {
 }
 
 MigrationFiles::MigrationFiles(const FileSettings& settings) : settings_(settings) {
-  for (const std::string& directory : settings.directories) {
+  for (const std::string& directory : without_nested(settings.directories)) {
     std::error_code error;
-    if (!fs::is_directory(directory, error))
-      throw FileError("directory " + directory + " is not there" + (error ? ": " + error.message() : ""));
+    const bool there = fs::is_directory(directory, error);
+    if (!there && settings.may_be_missing) continue;
+    if (!there) throw FileError("directory " + directory + " is not there" + (error ? ": " + error.message() : ""));
     std::vector<fs::path> found;
     for (const auto& entry :
          fs::recursive_directory_iterator(directory, fs::directory_options::follow_directory_symlink))
@@ -73,11 +98,27 @@ MigrationFiles::MigrationFiles(const FileSettings& settings) : settings_(setting
   if (const auto duplicate = migrate::find_duplicate(migrations_)) throw FileError(*duplicate);
 }
 
+void MigrationFiles::not_executed(const fs::path& file, const migrate::ParsedName& parsed) {
+  const std::string reason = file.string() + " " + std::string(to_string(parsed.problem));
+  switch (parsed.problem) {
+  case migrate::NameProblem::other_suffix:
+    return;
+  case migrate::NameProblem::absent_event: // Flyway's own, in a directory that Flyway uses too
+    warnings_.push_back(reason + ": " + migrate::explain_event(parsed.event) + "; it is not executed");
+    return;
+  case migrate::NameProblem::unknown_event:
+    if (settings_.validate_naming) throw FileError(reason + ": " + migrate::explain_event(parsed.event));
+    warnings_.push_back(reason + ", and it is not executed: " + migrate::explain_event(parsed.event));
+    return;
+  default:
+    if (settings_.validate_naming) throw FileError(reason);
+  }
+}
+
 void MigrationFiles::add(const fs::path& root, const fs::path& file) {
   const migrate::ParsedName parsed = migrate::parse_file_name(file.filename().string(), settings_.naming);
   if (!parsed.name) {
-    if (settings_.validate_naming && parsed.problem != migrate::NameProblem::other_suffix)
-      throw FileError(file.string() + " " + std::string(to_string(parsed.problem)));
+    not_executed(file, parsed);
     return;
   }
   migrate::LocalMigration local;
@@ -124,7 +165,11 @@ std::string MigrationFiles::path(const migrate::LocalMigration& migration) const
 
 std::string MigrationFiles::sql(const migrate::LocalMigration& migration) const {
   const fs::path& file = paths_.at(migration.script);
-  return replaced(std::string(migrate::without_bom(read_sql_file(file.string()))), file);
+  const std::string text = read_sql_file(file.string());
+  const bool repeatable = migration.name.kind == migrate::FileKind::repeatable;
+  if (migrate::line_checksum(repeatable ? replaced(text, file) : text) != migration.checksum)
+    throw FileError(file.string() + " was changed while dbops was at work");
+  return replaced(std::string(migrate::without_bom(text)), file);
 }
 
 } // namespace dbops::cli

@@ -17,7 +17,8 @@ struct FileSettings {
   core::migrate::Naming naming;
   core::migrate::Placeholders placeholders;
   bool replace_placeholders = true;
-  bool validate_naming = false; // a name that is not a migration's is an error
+  bool may_be_missing = false;  // a directory that is not there is an empty one
+  bool validate_naming = false; // a name that is neither a migration's nor a callback's is an error
 };
 
 // Something is wrong with a file; the message names it.
@@ -38,15 +39,19 @@ class MigrationFiles {
   // What is to be executed: without a byte order mark, placeholders replaced. Throws FileError.
   [[nodiscard]] std::string sql(const core::migrate::LocalMigration& migration) const;
   [[nodiscard]] std::string path(const core::migrate::LocalMigration& migration) const;
+  // Files that look as if they were meant to be executed, and are not: a line each, for people.
+  [[nodiscard]] const std::vector<std::string>& warnings() const noexcept { return warnings_; }
 
  private:
   void add(const std::filesystem::path& root, const std::filesystem::path& file);
+  void not_executed(const std::filesystem::path& file, const core::migrate::ParsedName& parsed);
   [[nodiscard]] std::string replaced(const std::string& text, const std::filesystem::path& file) const;
 
   FileSettings settings_;
   std::vector<core::migrate::LocalMigration> migrations_;
   std::vector<core::migrate::LocalMigration> callbacks_;
   std::map<std::string, std::filesystem::path> paths_; // by script
+  std::vector<std::string> warnings_;
 };
 
 // The bytes of a file; "-" is standard input. Throws FileError when it cannot be read or is not UTF-8.

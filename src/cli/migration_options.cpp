@@ -30,7 +30,7 @@ constexpr std::array<Words, 8> words{{
      "Exit status: 0 when they do, 1 when they do not, 2 for wrong usage, files that cannot be read, or no "
      "connection."},
     {MigrationAction::undo, "undo", "Take the last migration back, by its file U1.2__x.sql",
-     "With --target, all down to that version, and that one too."},
+     "With --target VERSION, all down to that version, and that one too."},
     {MigrationAction::repair, "repair", "Make the history agree with the files",
      "Removes migrations that are applied in part, marks those without a file as deleted, takes over checksums and\n"
      "descriptions of the files. Changes nothing but the history."},
@@ -49,7 +49,7 @@ std::string check_version(const std::string& text) {
 }
 
 std::string check_target(const std::string& text) {
-  return check_version(text.ends_with('?') ? text.substr(0, text.size() - 1) : text);
+  return migrate::Target::parse(text) ? "" : "\"" + text + "\" is not a version, nor latest, current or next";
 }
 
 std::string check_pattern(const std::string& text) {
@@ -72,6 +72,10 @@ std::string check_seconds(const std::string& text) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
   const bool valid = error == std::errc() && end == text.data() + text.size() && seconds >= 0.001 && seconds <= 86400;
   return valid ? "" : "\"" + text + "\" is not a number of seconds from 0.001 to 86400";
+}
+
+std::string check_seconds_or_none(const std::string& text) {
+  return text == "0" ? "" : check_seconds(text);
 }
 
 std::string check_count(const std::string& text) {
@@ -107,7 +111,8 @@ void add_file_options(CLI::App& app, MigrationCommand& command, std::vector<std:
 
 void add_plan_options(CLI::App& app, MigrationCommand& command) {
   app.add_option("--target", command.target,
-                 "last version; later ones stay as they are. VERSION? need not be that of a migration")
+                 "last version, or latest, current, next; later ones stay as they are. VERSION? need not be that of a "
+                 "migration")
       ->type_name("VERSION")
       ->check(check_target);
   app.add_flag("--out-of-order", command.out_of_order, "apply versions below the highest applied one too");
@@ -126,6 +131,14 @@ void add_running_options(CLI::App& app, MigrationCommand& command) {
   app.add_option("--lock-retries", command.lock_retries, "further tries after a lock was not to be had; default 10")
       ->type_name("COUNT")
       ->check(check_count);
+  app.add_option("--wait-for-transactions", command.wait_for_transactions,
+                 "for long transactions that hold what it has to lock, then tries all the same; default 300")
+      ->type_name("SECONDS")
+      ->check(check_seconds_or_none);
+  app.add_option("--max-blocking", command.max_blocking,
+                 "cancels a migration that others have had to wait for so long; default 5, 0: any time")
+      ->type_name("SECONDS")
+      ->check(check_seconds_or_none);
   app.add_option("--wait", command.wait, "for another runner; default 300")->type_name("SECONDS")->check(check_seconds);
 }
 
@@ -149,6 +162,8 @@ MigrationOptions::MigrationOptions(CLI::App& app, std::function<void(const Migra
       sub->add_option("--baseline-version", command.version, "default 1")->type_name("VERSION")->check(check_version);
       sub->add_option("--baseline-description", command.description, "default \"<< dbops Baseline >>\"")
           ->type_name("TEXT");
+      command.files.may_be_missing = true; // they are for its callbacks alone
+      add_file_options(*sub, command, placeholders_[i]);
     } else if (command.action == MigrationAction::diff) {
       // no more than the project
     } else if (command.action == MigrationAction::adopt) {
@@ -193,8 +208,12 @@ void MigrationOptions::add_lint(CLI::App& app, const std::function<void(const Li
                    ? std::string()
                    : "\"" + text + "\" is no severity";
       });
-  lint->add_option("--small-table", lint_.small_table, "tables below this give notices alone; default 1048576")
+  lint->add_option("--small-table", lint_.options.small_table, "tables below this give notices alone; default 1048576")
       ->type_name("BYTES");
+  lint->add_flag("--qualified", lint_.options.qualified, "find names of tables without a schema");
+  lint->add_option("--name-pattern", lint_.options.name_pattern,
+                   "find new names that do not match a regular expression")
+      ->type_name("REGEX");
   lint->footer("Exit status: 0 when nothing that severe was found, 1 when something was, 2 for wrong usage, files that "
                "cannot be\n"
                "read, or no connection. -- dbops: ignore RULE REASON before a statement lets a finding pass.");

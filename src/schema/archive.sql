@@ -13,7 +13,7 @@ COMMENT ON FUNCTION dbops.archive_repositories() IS
 
 CREATE VIEW dbops.archive_status WITH (security_barrier) AS SELECT * FROM dbops.archive_repositories();
 COMMENT ON VIEW dbops.archive_status IS
-  'One row a repository: how far WAL is durable there, seconds of commits that would be lost with this server (rpo_seconds), backlog, counters since stats_reset, the last error and what to do.';
+  'One row a repository: how far WAL is durable there, seconds of commits that would be lost with this server (rpo_seconds), the files that it lacks, counters since stats_reset, the last error and what to do.';
 
 CREATE FUNCTION dbops.reset_archive_counters() RETURNS void
   AS 'MODULE_PATHNAME', 'dbops_reset_archive_counters' LANGUAGE C VOLATILE;
@@ -30,7 +30,7 @@ CREATE FUNCTION dbops.check(timeout interval DEFAULT '1 minute',
     OUT check_name text, OUT ok boolean, OUT severity text, OUT detail text, OUT hint text)
   RETURNS SETOF record AS 'MODULE_PATHNAME', 'dbops_check' LANGUAGE C VOLATILE ROWS 20;
 COMMENT ON FUNCTION dbops.check(interval) IS
-  'One row a check of archiving: settings, key, stores, owner; ends a WAL segment and follows it through the archiver into each store and back; clock, streamer, backlog, errors. Waits at most timeout in all. severity (info, warning, error) says how bad a check is that is not ok.';
+  'One row a check of archiving: settings, key, stores, owner; ends a WAL segment and follows it through the archiver into each store and back; clock, streamer, backlog, errors. Then one a purge, rule of retention or batch_delete of this database that waits for a confirmation. Waits at most timeout in all. severity (info, warning, error) says how bad a check is that is not ok.';
 
 CREATE FUNCTION dbops.take_over_archive() RETURNS text
   AS 'MODULE_PATHNAME', 'dbops_take_over_archive' LANGUAGE C VOLATILE;

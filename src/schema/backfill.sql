@@ -64,10 +64,12 @@ CREATE FUNCTION dbops.batch_delete(
   skip_triggers boolean DEFAULT false,
   run_as name DEFAULT NULL,
   label text DEFAULT NULL,
-  priority integer DEFAULT 0) RETURNS bigint
+  priority integer DEFAULT 0,
+  max_rows bigint DEFAULT NULL,
+  max_share double precision DEFAULT NULL) RETURNS bigint
   AS 'MODULE_PATHNAME', 'dbops_batch_delete' LANGUAGE C;
-COMMENT ON FUNCTION dbops.batch_delete(regclass, text, text, integer, integer, interval, bigint, double precision, double precision, double precision, interval, bigint, bigint, bigint, bigint, double precision, boolean, text, text, interval, bigint, double precision, boolean, name, text, integer) IS
-  'Delete the rows that match a condition in batches, as a job, with a cursor that is remembered between batches. Options and errors as in dbops.backfill. Returns the job id.';
+COMMENT ON FUNCTION dbops.batch_delete(regclass, text, text, integer, integer, interval, bigint, double precision, double precision, double precision, interval, bigint, bigint, bigint, bigint, double precision, boolean, text, text, interval, bigint, double precision, boolean, name, text, integer, bigint, double precision) IS
+  'Delete the rows that match a condition in batches, as a job, with a cursor that is remembered between batches. Beyond max_rows, or max_share of the table, it stops and asks: dbops.confirm_deletion(job). Other options and errors as in dbops.backfill. Returns the job id.';
 
 CREATE FUNCTION dbops.backfill_preview(
   target regclass, assignments text, condition text DEFAULT NULL,
@@ -128,9 +130,16 @@ CREATE FUNCTION dbops.batch_delete_preview(
   run_as name DEFAULT NULL,
   label text DEFAULT NULL,
   priority integer DEFAULT 0,
+  max_rows bigint DEFAULT NULL,
+  max_share double precision DEFAULT NULL,
   OUT strategy_used text, OUT walks_by text, OUT owner text, OUT tables integer, OUT estimated_rows bigint,
   OUT estimated_batches bigint, OUT estimated_wal_bytes bigint, OUT estimated_time interval, OUT locks text,
   OUT statement text, OUT warnings text[])
   AS 'MODULE_PATHNAME', 'dbops_batch_delete_preview' LANGUAGE C;
-COMMENT ON FUNCTION dbops.batch_delete_preview(regclass, text, text, integer, integer, interval, bigint, double precision, double precision, double precision, interval, bigint, bigint, bigint, bigint, double precision, boolean, text, text, interval, bigint, double precision, boolean, name, text, integer) IS
+COMMENT ON FUNCTION dbops.batch_delete_preview(regclass, text, text, integer, integer, interval, bigint, double precision, double precision, double precision, interval, bigint, bigint, bigint, bigint, double precision, boolean, text, text, interval, bigint, double precision, boolean, name, text, integer, bigint, double precision) IS
   'What dbops.batch_delete with the same arguments would do. Changes nothing.';
+
+CREATE FUNCTION dbops.confirm_deletion(job bigint) RETURNS bigint
+  AS 'MODULE_PATHNAME', 'dbops_confirm_deletion' LANGUAGE C;
+COMMENT ON FUNCTION dbops.confirm_deletion(bigint) IS
+  'Let a dbops.batch_delete go on, without a limit, that is paused because it would exceed its max_rows or max_share. Returns the job id. For its owner and dbops_admin. Raises 55000 when it does not wait for that.';

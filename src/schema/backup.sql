@@ -30,7 +30,7 @@ CREATE VIEW dbops.backups WITH (security_barrier) AS
          verified_at, deeply_verified_at, drilled_at, pinned, pin_reason, problem
   FROM dbops.stored_backups();
 COMMENT ON VIEW dbops.backups IS
-  'One row a backup in dbops.store, oldest first: state (ok, corrupt pages, unfinished, unreadable), when, how large, how much was new, when it was last verified and restored by a drill, whether it is pinned.';
+  'One row a backup in dbops.store, oldest first: state (ok, damaged, corrupt pages, unfinished, unreadable, no key), when, how large, how much was new, when it was last verified and restored by a drill, whether it is pinned.';
 
 CREATE FUNCTION dbops.stored_windows(
     OUT timeline bigint, OUT from_time timestamptz, OUT to_time timestamptz, OUT from_lsn pg_lsn, OUT to_lsn pg_lsn,
@@ -57,15 +57,16 @@ COMMENT ON VIEW dbops.drills IS
 CREATE FUNCTION dbops.check_backups(
     max_backup_age interval DEFAULT '25 hours', max_verify_age interval DEFAULT '8 days', max_drill_age interval DEFAULT '35 days',
     OUT check_name text, OUT ok boolean, OUT severity text, OUT detail text, OUT hint text)
-  RETURNS SETOF record LANGUAGE sql VOLATILE ROWS 4
+  RETURNS SETOF record LANGUAGE sql VOLATILE ROWS 5
   BEGIN ATOMIC
     WITH stored AS MATERIALIZED (SELECT * FROM dbops.stored_backups()),
     newest AS (SELECT * FROM stored WHERE finished_at IS NOT NULL ORDER BY backup DESC LIMIT 1),
-    drilled AS (SELECT max(at) AS at FROM dbops.stored_drills() WHERE succeeded),
+    drilled AS (SELECT max(at) AS at FROM dbops.stored_drills() WHERE succeeded AND at <= clock_timestamp() + interval '1 hour'),
+    -- A time of a clock that was ahead says nothing until the next one.
     last(check_name, severity, at, allowed, detail, hint) AS (
       SELECT 'last backup', 'error', (SELECT finished_at FROM newest), max_backup_age, (SELECT backup FROM newest),
              'SELECT dbops.backup(), and look at dbops.jobs and dbops.schedules for why none was taken.'
-      UNION ALL SELECT 'last verification', 'warning', (SELECT max(greatest(verified_at, deeply_verified_at)) FROM stored), max_verify_age, NULL,
+      UNION ALL SELECT 'last verification', 'warning', (SELECT max(verified_at) FROM stored WHERE verified_at <= clock_timestamp() + interval '1 hour'), max_verify_age, NULL,
              'Run "dbops verify --deep" where the store can be reached.'
       UNION ALL SELECT 'last drill', 'warning', (SELECT at FROM drilled), max_drill_age, NULL,
              'Run "dbops drill"; dbops.drills has those that failed.')
@@ -76,10 +77,14 @@ CREATE FUNCTION dbops.check_backups(
     UNION ALL
     SELECT 'corrupt pages', damaged_blocks = 0, 'error', damaged_blocks || ' in backup ' || backup,
            CASE WHEN damaged_blocks > 0 THEN 'The server''s log names them. Restore the relations from a backup before, or repair them.' END
-    FROM newest;
+    FROM newest
+    UNION ALL
+    SELECT 'damaged backups', count(*) = 0, 'error', concat_ws(': ', count(*), string_agg(backup, ', ' ORDER BY backup)),
+           CASE WHEN count(*) > 0 THEN 'dbops.backups says what is wrong with them. Take a new backup, and mend or remove what is damaged.' END
+    FROM stored WHERE state = 'damaged';
   END;
 COMMENT ON FUNCTION dbops.check_backups(interval, interval, interval) IS
-  'One row a check of backups: when the last one was taken, when one was last verified, when one was last restored by a drill, each no longer ago than allowed (NULL: not checked); and whether the newest has corrupt pages. Columns as of dbops.check().';
+  'One row a check of backups: when the last one was taken, when one was last verified, when one was last restored by a drill, each no longer ago than allowed (NULL: not checked); whether the newest has corrupt pages; and whether a verification has found damage in any. Columns as of dbops.check().';
 
 REVOKE ALL ON FUNCTION dbops.check_backups(interval, interval, interval), dbops.backup(text, text, jsonb, integer, double precision, interval, bigint, interval, integer),
   dbops.stored_backups(), dbops.stored_windows(), dbops.stored_drills() FROM PUBLIC;

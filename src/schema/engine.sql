@@ -128,9 +128,11 @@ CREATE TABLE dbops.job_error (
   unit jsonb NOT NULL,
   sqlstate text NOT NULL,
   message text NOT NULL,
-  at timestamptz NOT NULL DEFAULT clock_timestamp(),
-  UNIQUE (job_id, relation_oid, row_key)
+  at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+-- By hashes: a key may be as long as an index entry can be, and longer than that as text. (Not md5(), which fails in FIPS mode.)
+CREATE UNIQUE INDEX job_error_row_idx ON dbops.job_error
+  (job_id, relation_oid, hashtextextended(row_key, 0), hashtextextended(row_key, 1));
 
 COMMENT ON TABLE dbops.job IS 'What is to be done: one row a job. Read it through dbops.jobs; change it through the functions.';
 COMMENT ON TABLE dbops.job_slice IS 'The part of a job that one worker does at a time: units claimed, rows done, times. Rewritten by every batch.';
@@ -306,7 +308,7 @@ CREATE VIEW dbops.progress WITH (security_barrier) AS
              WHEN dbops.lacks_processes() THEN 'a free process: max_worker_processes is too low'
              ELSE coalesce(j.last_hint, 'a free worker') END
            WHEN 'running' THEN coalesce(s.waiting_for, a.waits_for)
-           WHEN 'paused' THEN CASE WHEN j.last_sqlstate = '54000' THEN j.last_hint ELSE 'SELECT dbops.resume(' || j.job_id || ')' END
+           WHEN 'paused' THEN CASE WHEN j.spec ? 'asks' THEN j.last_hint ELSE 'SELECT dbops.resume(' || j.job_id || ')' END
          END AS waiting_for,
          CASE j.state
            WHEN 'queued' THEN (SELECT max(e.at) FROM dbops.job_event e WHERE e.job_id = j.job_id AND e.to_state = 'queued')

@@ -102,7 +102,10 @@ CREATE VIEW dbops.schedules WITH (security_barrier) AS
   SELECT s.job_id, s.name, nullif(j.spec ->> 'schedule', '') AS schedule, j.spec ->> 'timezone' AS timezone, j.spec ->> 'command' AS command,
          coalesce((SELECT r.rolname::text FROM pg_catalog.pg_roles r WHERE r.oid = j.owner_oid), j.owner_name) AS owner,
          CASE WHEN j.state = 'queued' AND s.running THEN 'running' ELSE j.state END AS state,
-         CASE WHEN j.state = 'queued' AND NOT s.running THEN s.due_at WHEN j.state = 'queued' THEN coalesce(s.pending_at, s.next_slot) END AS next_run,
+         CASE WHEN j.state <> 'queued' THEN NULL
+              WHEN NOT s.running THEN s.due_at
+              -- due_at is that of the run under way, or the moment at which a window opens for the next one
+              WHEN s.pending_at IS NOT NULL OR s.next_slot IS NOT NULL THEN greatest(coalesce(s.pending_at, s.next_slot), s.due_at) END AS next_run,
          CASE WHEN s.running THEN s.began_at ELSE s.last_began END AS last_run,
          CASE WHEN s.running THEN 'running' ELSE s.last_outcome END AS last_result,
          s.last_error, s.last_ended - s.last_began AS last_duration,
@@ -122,6 +125,12 @@ COMMENT ON VIEW dbops.schedules IS
   'One row a schedule: what it runs, when, as whom; its state, next and last run, last result, and how many runs were missed or skipped.';
 GRANT SELECT ON dbops.schedules TO PUBLIC;
 
+-- Newer versions of pg_cron show their settings to superusers alone; which zone its schedules are meant in is no secret.
+CREATE FUNCTION dbops.cron_timezone() RETURNS text LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  RETURN coalesce(nullif(current_setting('cron.timezone', true), ''), 'GMT');
+COMMENT ON FUNCTION dbops.cron_timezone() IS
+  'The time zone that schedules of pg_cron are meant in, for dbops.adopt_pg_cron(): cron.timezone, which newer versions of pg_cron show to superusers alone.';
+
 CREATE FUNCTION dbops.adopt_pg_cron(dry_run boolean DEFAULT false,
   OUT jobid bigint, OUT name text, OUT schedule text, OUT adopted boolean, OUT job_id bigint, OUT remarks text) RETURNS SETOF record
   LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -129,7 +138,9 @@ DECLARE
   entry record;
   message text;
   hint text;
-  zone text := coalesce(nullif(current_setting('cron.timezone', true), ''), 'GMT');
+  fields text[];
+  otherwise text;
+  zone text := dbops.cron_timezone();
 BEGIN
   IF dry_run IS NULL THEN
     RAISE EXCEPTION 'dry_run must not be null' USING ERRCODE = 'null_value_not_allowed';
@@ -142,7 +153,12 @@ BEGIN
                        ' nodename FROM cron.job j ORDER BY jobid' LOOP
     jobid := entry.jobid;
     name := coalesce(entry.jobname, 'cron job ' || entry.jobid);
-    schedule := regexp_replace(trim(entry.schedule), '^([0-9]+) +seconds?$', 'every \1 seconds', 'i');
+    schedule := regexp_replace(btrim(entry.schedule, E' \t\r\n'), '^([0-9]+) +seconds?$', 'every \1 seconds', 'i');
+    -- pg_cron reads five fields and ignores the rest, of which a sixth one would make seconds here.
+    fields := regexp_match(schedule, '^([^@[:space:]]\S*(?:\s+\S+){4})\s+(\S.*)$');
+    schedule := coalesce(fields[1], schedule);
+    otherwise := CASE WHEN fields IS NOT NULL THEN format('pg_cron does not read what follows the fifth field: "%s" is left out', fields[2])
+                      WHEN schedule IN ('@yearly', '@annually') THEN format('pg_cron never runs %s, here it runs on 1 January', schedule) END;
     adopted := false;
     job_id := NULL;
     remarks := NULL;
@@ -166,10 +182,11 @@ BEGIN
           EXECUTE 'SELECT cron.alter_job($1, active := false)' USING entry.jobid;
         END IF;
         adopted := true;
+        remarks := nullif(concat_ws('; ', remarks, otherwise), '');
       EXCEPTION
         WHEN SQLSTATE 'DBOPS' THEN
           job_id := NULL;
-          remarks := concat_ws('; ', 'can be adopted', remarks);
+          remarks := concat_ws('; ', 'can be adopted', remarks, otherwise);
         WHEN OTHERS THEN
           GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT;
           job_id := NULL;

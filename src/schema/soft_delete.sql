@@ -1,6 +1,6 @@
 -- Soft delete: rows that are deleted for the application, can come back for a grace period, and go for good after it.
 
--- pg_dump writes these three tables with the database, so that what was deleted can still be restored in a copy: hence
+-- pg_dump writes the first three tables with the database, so that what was deleted can still be restored in a copy: hence
 -- regclass, which it writes as a name.
 CREATE TABLE dbops.soft_delete_rule (
   target regclass PRIMARY KEY,
@@ -10,6 +10,9 @@ CREATE TABLE dbops.soft_delete_rule (
   unique_keys text NOT NULL DEFAULT 'partial' CHECK (unique_keys IN ('partial', 'keep')),
   live_view regclass,
   indexes jsonb NOT NULL DEFAULT '[]',     -- unique indexes that were made partial: name, as they were, how they are built
+  max_rows bigint,                         -- that one purge may delete
+  max_share double precision NOT NULL DEFAULT 0.5, -- of a table, likewise; 1: all
+  restore_grace interval NOT NULL DEFAULT '1 day', -- how long no purge runs after a restore
   purge_schedule text,                     -- name of the schedule that purges, see dbops.schedules
   job_id bigint,                           -- that builds the indexes
   created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -46,7 +49,19 @@ CREATE TABLE dbops.deleted_row (
 );
 CREATE INDEX deleted_row_deletion_idx ON dbops.deleted_row (deletion_id, target);
 
-REVOKE ALL ON dbops.soft_delete_rule, dbops.soft_deletion, dbops.deleted_row FROM PUBLIC;
+-- Not in dumps: a copy has deletions whose grace period is over, and nobody's word that they may go there. A row a rule,
+-- apart from it because open deletions hold that in share.
+CREATE TABLE dbops.purge_origin (
+  target oid PRIMARY KEY,
+  origin jsonb NOT NULL DEFAULT '{}',      -- server, timeline and clock by which it was last purged; {}: never, in this database
+  doubt text,                              -- why nothing is purged at present: a restore, a leap of the clock
+  doubt_since timestamptz,                 -- restore_grace begins
+  doubt_origin jsonb,                      -- the server and clock that it began with
+  too_many text,                           -- what a purge would have deleted beyond max_rows or max_share
+  confirmed boolean NOT NULL DEFAULT false -- the next one may
+);
+
+REVOKE ALL ON dbops.soft_delete_rule, dbops.soft_deletion, dbops.deleted_row, dbops.purge_origin FROM PUBLIC;
 SELECT pg_catalog.pg_extension_config_dump('dbops.soft_delete_rule', '');
 SELECT pg_catalog.pg_extension_config_dump('dbops.soft_deletion', '');
 SELECT pg_catalog.pg_extension_config_dump('dbops.deleted_row', '');
@@ -55,6 +70,7 @@ SELECT pg_catalog.pg_extension_config_dump('dbops.deleted_row_row_id_seq', '');
 
 COMMENT ON TABLE dbops.soft_delete_rule IS 'Which tables have soft delete, and how. Read it through dbops.soft_delete_status; change it through the functions.';
 COMMENT ON TABLE dbops.soft_deletion IS 'Every deletion. Read it through dbops.soft_deletions.';
+COMMENT ON TABLE dbops.purge_origin IS 'Where each table with soft delete was last purged, and what its next purge waits for. Read it through dbops.soft_delete_status; dbops.confirm_purge lets it go on.';
 COMMENT ON TABLE dbops.deleted_row IS 'Rows that were deleted in tombstone mode, until they are restored or purged. Nobody may read it: dbops.undelete() brings them back.';
 
 -- --- triggers of the tables ------------------------------------------------------------------------------------------
@@ -102,10 +118,10 @@ CREATE FUNCTION dbops.soft_delete(target regclass, VARIADIC key "any") RETURNS b
 COMMENT ON FUNCTION dbops.soft_delete(regclass, "any") IS
   'Delete one row so that it can come back: dbops.soft_delete(''users'', 42). Its primary key, column by column. What refers to it ON DELETE CASCADE goes with it. Returns the deletion id, for dbops.undelete(). Locks the rows FOR UPDATE. Raises P0002 when there is no such live row, 23503 when other rows refer to it, 2BP01 when some of these have no soft delete, 42501 without the privilege DELETE.';
 
-CREATE FUNCTION dbops.undelete(deletion bigint) RETURNS bigint
+CREATE FUNCTION dbops.undelete(deletion bigint, lossy boolean DEFAULT false) RETURNS bigint
   AS 'MODULE_PATHNAME', 'dbops_undelete' LANGUAGE C;
-COMMENT ON FUNCTION dbops.undelete(bigint) IS
-  'Restore exactly the rows of one deletion; returns how many. Raises 23505 with the key when one would collide with a newer row, 23503 when one refers to a row that is deleted, 55000 when the deletion is undone or purged already, 42501 without DELETE and INSERT on the table.';
+COMMENT ON FUNCTION dbops.undelete(bigint, boolean) IS
+  'Restore exactly the rows of one deletion; returns how many. Raises 23505 with the key when one would collide with a newer row, 23503 when one refers to a row that is deleted, 55000 when the deletion is undone or purged already, 22000 when the table has changed so that it cannot take all that the rows held, unless lossy is true; 27000 when a trigger keeps a row back, 42501 without DELETE and INSERT on the table.';
 
 CREATE FUNCTION dbops.soft_delete_enable(
   target regclass,
@@ -114,10 +130,13 @@ CREATE FUNCTION dbops.soft_delete_enable(
   unique_keys text DEFAULT NULL,
   purge_schedule text DEFAULT '',
   lock_timeout interval DEFAULT '2 s',
-  concurrently boolean DEFAULT NULL) RETURNS bigint
+  concurrently boolean DEFAULT NULL,
+  max_share double precision DEFAULT NULL,
+  restore_grace interval DEFAULT NULL,
+  max_rows bigint DEFAULT NULL) RETURNS bigint
   AS 'MODULE_PATHNAME', 'dbops_soft_delete_enable' LANGUAGE C;
-COMMENT ON FUNCTION dbops.soft_delete_enable(regclass, text, interval, text, text, interval, boolean) IS
-  'Give a table soft delete: mode column (deleted_at, partial unique keys, a view of live rows) or tombstone (rows leave the table and are kept). What is not given is as it is: at first column, 30 days, partial unique keys and a purge @hourly; a purge_schedule of NULL is none. Called again, it mends what has changed since. Returns the job that builds the indexes of a table above 8 MB, else NULL. Takes ACCESS EXCLUSIVE for a moment, under lock_timeout (55P03). For the owner.';
+COMMENT ON FUNCTION dbops.soft_delete_enable(regclass, text, interval, text, text, interval, boolean, double precision, interval, bigint) IS
+  'Give a table soft delete: mode column (deleted_at, partial unique keys, a view of live rows) or tombstone (rows leave the table and are kept). What is not given is as it is: at first column, 30 days, partial unique keys, a purge @hourly of at most half a table (max_share) and any number of rows (max_rows), and none for a day after a restore (restore_grace); a purge_schedule of NULL is none. Called again, it mends what has changed since. Returns the job that builds the indexes of a table above 8 MB, else NULL. Takes ACCESS EXCLUSIVE for a moment, under lock_timeout (55P03). For the owner.';
 
 CREATE FUNCTION dbops.soft_delete_preview(
   target regclass,
@@ -126,9 +145,12 @@ CREATE FUNCTION dbops.soft_delete_preview(
   unique_keys text DEFAULT NULL,
   purge_schedule text DEFAULT '',
   lock_timeout interval DEFAULT '2 s',
-  concurrently boolean DEFAULT NULL) RETURNS text
+  concurrently boolean DEFAULT NULL,
+  max_share double precision DEFAULT NULL,
+  restore_grace interval DEFAULT NULL,
+  max_rows bigint DEFAULT NULL) RETURNS text
   AS 'MODULE_PATHNAME', 'dbops_soft_delete_preview' LANGUAGE C;
-COMMENT ON FUNCTION dbops.soft_delete_preview(regclass, text, interval, text, text, interval, boolean) IS
+COMMENT ON FUNCTION dbops.soft_delete_preview(regclass, text, interval, text, text, interval, boolean, double precision, interval, bigint) IS
   'The statements that dbops.soft_delete_enable with the same arguments would run. It does and undoes them, with the same locks; raises what that would raise.';
 
 CREATE FUNCTION dbops.soft_delete_finish(target oid, lock_timeout interval DEFAULT '2 s') RETURNS void
@@ -148,7 +170,12 @@ COMMENT ON FUNCTION dbops.soft_delete_disable(regclass, text, interval, boolean)
 CREATE PROCEDURE dbops.purge(target regclass, older_than interval DEFAULT NULL, nice_ratio double precision DEFAULT 0.2)
   AS 'MODULE_PATHNAME', 'dbops_purge' LANGUAGE C;
 COMMENT ON PROCEDURE dbops.purge(regclass, interval, double precision) IS
-  'Delete for good what was deleted from the table longer ago than its grace period (or older_than), with the rows that went along, children first, in batches. dbops.soft_delete_enable schedules it. Not inside a transaction block. For the owner.';
+  'Delete for good what was deleted from the table longer ago than its grace period (or older_than), with the rows that went along, children first, in batches. Does nothing, with a WARNING, while it waits for dbops.confirm_purge(). dbops.soft_delete_enable schedules it. Not inside a transaction block. For the owner.';
+
+CREATE FUNCTION dbops.confirm_purge(target regclass) RETURNS boolean
+  AS 'MODULE_PATHNAME', 'dbops_confirm_purge' LANGUAGE C;
+COMMENT ON FUNCTION dbops.confirm_purge(regclass) IS
+  'Let purges of a table go on that wait for somebody''s word: after a restore, a promotion or a leap of the clock, or because the next one would delete more than max_rows or max_share. Returns whether they waited. For the owner.';
 
 -- --- sight -------------------------------------------------------------------------------------------------------------
 
@@ -188,12 +215,21 @@ CREATE VIEW dbops.soft_delete_status WITH (security_barrier) AS
          (SELECT count(*) FROM dbops.soft_deletion d WHERE d.target = r.target AND d.state = 'deleted') AS deletions,
          (SELECT min(d.deleted_at) FROM dbops.soft_deletion d WHERE d.target = r.target AND d.state = 'deleted') AS oldest,
          (SELECT count(*) FROM dbops.soft_deletion d WHERE d.target = r.target AND d.state = 'purging') AS being_purged,
-         r.purge_schedule,
-         (SELECT s.due_at FROM dbops.schedule s WHERE s.name = r.purge_schedule) AS next_purge,
-         (SELECT s.last_began FROM dbops.schedule s WHERE s.name = r.purge_schedule) AS last_purge,
-         (SELECT s.last_outcome FROM dbops.schedule s WHERE s.name = r.purge_schedule) AS last_purge_result,
+         coalesce(s.name, r.purge_schedule) AS purge_schedule, s.next_run AS next_purge,
+         CASE WHEN s.running THEN s.began_at ELSE s.last_began END AS last_purge,
+         CASE WHEN s.running THEN 'running' ELSE s.last_outcome END AS last_purge_result,
+         r.max_rows, r.max_share, r.restore_grace,
+         CASE WHEN o.target IS NULL THEN 'it comes from a dump'
+              WHEN o.doubt IS NOT NULL THEN o.doubt || ', until ' || pg_catalog.to_char(o.doubt_since + r.restore_grace, 'YYYY-MM-DD HH24:MI')
+              ELSE o.too_many END || ': SELECT dbops.confirm_purge(' || pg_catalog.quote_literal(r.target::text) || ')' AS waiting_for,
          r.created_at, r.created_by
-  FROM dbops.soft_delete_rule r WHERE dbops.may_see(dbops.owner_of(r.target));
+  FROM dbops.soft_delete_rule r LEFT JOIN dbops.purge_origin o ON o.target = r.target::oid
+  LEFT JOIN LATERAL (SELECT s.*, CASE WHEN j.state <> 'queued' THEN NULL
+              WHEN NOT s.running THEN s.due_at
+              WHEN s.pending_at IS NOT NULL OR s.next_slot IS NOT NULL THEN greatest(coalesce(s.pending_at, s.next_slot), s.due_at) END AS next_run -- as in dbops.schedules
+    FROM dbops.schedule s JOIN dbops.job j USING (job_id)
+    WHERE j.spec ->> 'command' = 'CALL dbops.purge(' || r.target::oid || ')' ORDER BY s.job_id LIMIT 1) s ON true
+  WHERE dbops.may_see(dbops.owner_of(r.target));
 COMMENT ON VIEW dbops.soft_delete_status IS
   'One row a table with soft delete: its mode and grace period, how many deletions can be undeleted, and when it is purged.';
 
@@ -241,9 +277,18 @@ CREATE VIEW dbops.soft_delete_problems WITH (security_barrier) AS
   FROM member m WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_trigger t
     WHERE t.tgrelid = m.relid AND t.tgname = 'dbops_soft_delete_truncate' AND t.tgenabled IN ('O', 'A'))
   UNION ALL
-  SELECT r.target::text, 'purge blocked', format('%s deletions are past their grace period and keep rows: live rows refer to them, or they are held', count(*)),
+  SELECT m.target::text, 'tombstones not kept', format('rows that are deleted from %s are gone for good', m.relid::regclass),
+         format('SELECT dbops.soft_delete_enable(%L)', m.target::text)
+  FROM member m JOIN rule r USING (target) WHERE r.mode = 'tombstone' AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger t
+    WHERE t.tgrelid = m.relid AND t.tgfoid = 'dbops.keep_tombstone()'::regprocedure AND t.tgenabled IN ('O', 'A'))
+  UNION ALL
+  SELECT r.target::text, 'purge blocked', format('%s deletions are past their grace period and keep rows: live rows refer to them, they are held, or their triggers refuse', count(*)),
          format('CALL dbops.purge(%L) tries again', r.target::text)
-  FROM rule r JOIN dbops.soft_deletion d USING (target) WHERE d.state = 'purging' GROUP BY r.target;
+  FROM rule r JOIN dbops.soft_deletion d USING (target) WHERE d.state = 'purging' GROUP BY r.target
+  UNION ALL
+  SELECT r.target::text, 'purge waits', coalesce(o.doubt, o.too_many, 'it comes from a dump'), format('SELECT dbops.confirm_purge(%L)', r.target::text)
+  FROM rule r LEFT JOIN dbops.purge_origin o ON o.target = r.target::oid
+  WHERE o.target IS NULL OR o.doubt IS NOT NULL OR o.too_many IS NOT NULL;
 COMMENT ON VIEW dbops.soft_delete_problems IS
-  'What keeps soft delete from doing as it should: foreign keys, columns, partitions and unique keys that came later, children without it, deletions that cannot be purged. remedy is what to do.';
+  'What keeps soft delete from doing as it should: foreign keys, columns, partitions and unique keys that came later, children without it, deletions that cannot be purged, purges that wait for somebody''s word. remedy is what to do.';
 GRANT SELECT ON dbops.soft_deletions, dbops.soft_delete_status, dbops.soft_delete_problems TO PUBLIC;

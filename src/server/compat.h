@@ -106,7 +106,8 @@ inline constexpr uint32 nologin_worker_flag = 0;
 #endif
 
 // 18 wraps the list, for OLD and NEW.
-inline bool has_returning(const UpdateStmt* statement) {
+template <typename DataStatement> // UpdateStmt, DeleteStmt
+bool has_returning(const DataStatement* statement) {
 #if PG_VERSION_NUM >= 180000
   return statement->returningClause != nullptr;
 #else
@@ -139,6 +140,18 @@ inline bool holds_lock(const LOCKTAG& tag, LOCKMODE mode) {
   return LockHeldByMe(&tag, mode);
 #endif
 }
+
+// The ring of a process's locks in a partition of the lock table, each of them PROCLOCK::procLink. It ends where it
+// began.
+#if PG_VERSION_NUM >= 160000
+inline const dlist_node* head_of_locks(const PGPROC* process, int partition) {
+  return &process->myProcLocks[partition].head;
+}
+#else
+inline const SHM_QUEUE* head_of_locks(const PGPROC* process, int partition) {
+  return &process->myProcLocks[partition];
+}
+#endif
 
 inline void no_transaction_timeout() {
 #if PG_VERSION_NUM >= 170000

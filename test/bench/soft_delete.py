@@ -26,7 +26,7 @@ CREATE TABLE orders (id bigint PRIMARY KEY, user_id bigint NOT NULL REFERENCES u
 CREATE TABLE lines (id bigint PRIMARY KEY, order_id bigint NOT NULL REFERENCES orders ON DELETE CASCADE, note text);
 CREATE INDEX ON orders (user_id);
 CREATE INDEX ON lines (order_id);
-SELECT dbops.soft_delete_enable(t::regclass, purge_schedule => NULL) FROM unnest(ARRAY['users', 'orders', 'lines']) t;
+SELECT dbops.soft_delete_enable(t::regclass, purge_schedule => NULL, max_share => 1) FROM unnest(ARRAY['users', 'orders', 'lines']) t;
 INSERT INTO dbops.soft_deletion (target, key, deleted_at, deleted_by, actor, tables, counts, open, transaction_id, transaction_start)
   SELECT 'users'::regclass, (2 * i)::text, now() - interval '90 days', current_user, 10, ARRAY['users', 'orders',
     'lines']::regclass[], ARRAY[1, 4, 12], false, pg_current_xact_id(), now()

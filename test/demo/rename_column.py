@@ -2,11 +2,15 @@
 
 expand (add the column, a trigger that keeps both) -> dbops.backfill -> check -> the application moves over -> contract.
 pgbench writes all the time; every change of a balance is also a row in pgbench_history, so at the end the balance of each
-account can be proved to the last transaction. Half way the worker is killed.
+account can be proved to the last transaction. On the way the worker is ended twice: by pg_terminate_backend(), which the
+application does not notice, and by kill -9, after which the server goes through crash recovery and cuts off all its sessions;
+the application connects again, and the job continues from its last batch.
 """
 
 import argparse
 import json
+import os
+import signal
 import sys
 import time
 
@@ -74,9 +78,44 @@ def bar(share, width=32):
     return "█" * full + "░" * (width - full)
 
 
+def worker_of(server, job):
+    return server.sql(f"SELECT r.pid FROM dbops.job_runs r JOIN pg_stat_activity a USING (pid)"
+                      f" WHERE r.job_id = {job} AND r.outcome = 'running' LIMIT 1")
+
+
+def terminate(server, job, application):
+    worker = worker_of(server, job)
+    if not worker:
+        return None
+    server.sql(f"SELECT pg_terminate_backend({worker})")
+    print(f"  the worker, process {worker}, was ended by pg_terminate_backend()", flush=True)
+    return application
+
+
+def kill_9(server, job, application):
+    """A process of the server that is killed may have damaged shared memory: the server ends all sessions and recovers."""
+    worker = worker_of(server, job)
+    if not worker:
+        return None
+    os.kill(int(worker), signal.SIGKILL)
+    begin = time.time()
+    print(f"  the worker, process {worker}, was killed: kill -9", flush=True)
+    application.process.wait(timeout=300)
+    while True:
+        try:
+            server.sql("SELECT 1")
+            break
+        except RuntimeError:
+            if time.time() - begin > 300:
+                raise
+            time.sleep(0.1)
+    print(f"  the server has recovered after {time.time() - begin:.1f} s; the application connects again", flush=True)
+    return application.again()
+
+
 def watch(server, job, application, seconds_between=1.0):
-    """A line a second until the job has ended; kills its worker half way."""
-    killed = None
+    """A line a second until the job has ended; ends its worker twice. The application may be another one then."""
+    blows = [(0.3, terminate), (0.6, kill_9)]
     shown = time.time()
     while True:
         row = json.loads(server.sql(f"SELECT row_to_json(p) FROM dbops.progress p WHERE job_id = {job}"))
@@ -89,14 +128,12 @@ def watch(server, job, application, seconds_between=1.0):
         print(f"  {bar(share)} {share * 100:5.1f} %  {row['rows_done']:>9} rows  {row['rows_per_second'] or 0:>8.0f}/s  "
               f"{row['state']:<9}  application p99 {percentile(latencies, 0.99):6.1f} ms{waiting}", flush=True)
         if row["state"] in ("succeeded", "failed", "cancelled"):
-            return row
-        if killed is None and share > 0.4:
-            killed = server.sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'dbops worker'").split("\n")[0]
-            if killed:
-                server.sql(f"SELECT pg_terminate_backend({killed})")
-                print(f"  the worker, process {killed}, was killed", flush=True)
-            else:
-                killed = None
+            return row, application, len(blows)
+        if blows and share > blows[0][0]:
+            after = blows[0][1](server, job, application)
+            if after:
+                application = after
+                blows.pop(0)
         time.sleep(seconds_between)
 
 
@@ -104,12 +141,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scale", type=int, default=30, help="pgbench scale: 100,000 accounts each")
     parser.add_argument("--rate", type=int, default=200, help="transactions a second of the application")
+    parser.add_argument("--max-rows-per-second", type=int, help="limit of the job")
     arguments = parser.parse_args()
 
     say(f"A server of its own, with {arguments.scale * 100_000:,} accounts")
     server = Server("demo", SETTINGS)
     try:
         server.run("pgbench", "-i", "-q", "-s", arguments.scale, quiet=True, stderr=-3)
+        server.sql("CHECKPOINT")
         server.sql("CREATE EXTENSION dbops")
         server.wait_for_launcher()
 
@@ -129,10 +168,12 @@ def main():
         for name in ("strategy_used", "estimated_rows", "estimated_batches", "estimated_time", "locks"):
             print(f"    {name:18} {preview[name]}")
 
-        say("SELECT dbops.backfill('pgbench_accounts', 'balance = abalance', 'balance IS NULL')")
+        limit = f", max_rows_per_second => {arguments.max_rows_per_second}" if arguments.max_rows_per_second else ""
+        statement = f"SELECT dbops.backfill('pgbench_accounts', 'balance = abalance', 'balance IS NULL'{limit})"
+        say(statement)
         size = int(server.sql("SELECT pg_total_relation_size('pgbench_accounts')"))
-        job = server.sql("SELECT dbops.backfill('pgbench_accounts', 'balance = abalance', 'balance IS NULL')")
-        done = watch(server, job, old)
+        job = server.sql(statement)
+        done, old, not_ended = watch(server, job, old)
         if done["state"] != "succeeded":
             raise RuntimeError("the job did not succeed: " + server.sql(f"SELECT last_error FROM dbops.jobs WHERE job_id = {job}"))
         grown = int(server.sql("SELECT pg_total_relation_size('pgbench_accounts')"))
@@ -163,7 +204,10 @@ def main():
         transactions, accounts = server.sql("SELECT count(*) FROM pgbench_history;").strip(), server.sql("SELECT count(*) FROM pgbench_accounts")
         print(f"  {transactions} transactions ran meanwhile; {accounts} accounts, {wrong} with a wrong balance")
         good = left == "0" and wrong == "0" and old_alive and new_alive
-        print("  every row is right, and the application never stopped" if good else "  SOMETHING IS WRONG")
+        if not_ended:
+            print(f"  (the job was over before its worker could be ended {'again' if not_ended == 1 else 'at all'})")
+        print("  every row is right; the application was cut off by the kill -9 alone" if good and not not_ended
+              else "  every row is right" if good else "  SOMETHING IS WRONG")
         return 0 if good else 1
     finally:
         server.remove()

@@ -1,6 +1,8 @@
-// Any bytes as a migration file and as its name: no crash, and the statements are parts of the file in its order.
+// Any bytes as a migration file, as its name and as a changelog of Liquibase: no crash, and the statements are parts of
+// the file in its order.
 #include "core/migrate/checksum.h"
 #include "core/migrate/file_name.h"
+#include "core/migrate/liquibase.h"
 #include "core/migrate/placeholder.h"
 #include "core/migrate/statement.h"
 
@@ -47,6 +49,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const auto again = Version::parse(parsed.name->version->text());
     require(again && *again == *parsed.name->version);
   }
+  for (const Changeset& changeset : read_changelog("--liquibase formatted sql\n--changeset a:" + std::string(text)))
+    require(!changeset.id.empty() && changeset.text.find_first_of(" \t\r\n") == std::string::npos);
   UnknownPlaceholder unknown;
   if (!replace_placeholders(text, {{"a", "b"}}, unknown)) require(unknown.position < size);
   return 0;

@@ -20,7 +20,7 @@ mkdir -p "$ROOT/build"
 (flock 9 && make -s -C "$ROOT" -j "$(nproc)" >"$WORK/build.log" 2>&1 && make -s -C "$ROOT" install DESTDIR="$STAGE" >>"$WORK/build.log" 2>&1) \
   9>"$ROOT/build/.lock" || { cat "$WORK/build.log"; exit 1; }
 fi
-cp -r "$ROOT/test/setup" "$ROOT/test/bench" "$ROOT/test/demo" "$ROOT/test/s3" "$WORK/bin/"
+cp -r "$ROOT/test/setup" "$ROOT/test/bench" "$ROOT/test/demo" "$ROOT/test/s3" "$ROOT/test/peers" "$WORK/bin/"
 chmod -R a+rX "$STAGE" "$WORK/bin"
 DBOPS_SETTINGS=$(server_settings)
 PGBIN=$("$PG_CONFIG" --bindir)

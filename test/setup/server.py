@@ -63,6 +63,7 @@ class Load:
 
     def __init__(self, server, script, rate, clients=2, seconds=3600):
         self.server = server
+        self.arguments = (script, rate, clients, seconds)
         self.prefix = server.home / f"load-{time.monotonic_ns()}"
         path = pathlib.Path(f"{self.prefix}.sql")
         path.write_text(script, encoding="utf-8")
@@ -73,6 +74,9 @@ class Load:
 
     def alive(self):
         return self.process.poll() is None
+
+    def again(self):
+        return Load(self.server, *self.arguments)
 
     def latencies(self, start=0.0, end=float("inf")):
         """Milliseconds of the transactions that ended between two times of the epoch, sorted."""

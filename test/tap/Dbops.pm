@@ -10,6 +10,7 @@ use strict;
 use warnings;
 
 use File::Basename ();
+use File::Path ();
 use IPC::Run ();
 
 use PostgreSQL::Test::Cluster;
@@ -72,6 +73,55 @@ sub ask
 	  or return;
 	chomp $out;
 	return $out;
+}
+
+# A directory with these files, by name; returns it.
+sub directory
+{
+	my ($path, %files) = @_;
+	File::Path::make_path($path);
+	for my $name (keys %files)
+	{
+		open my $handle, '>:raw', "$path/$name" or die "$path/$name: $!";
+		print $handle $files{$name};
+		close $handle;
+	}
+	return $path;
+}
+
+# The command dbops with these arguments, in database postgres: its status, what it has printed, and its errors.
+sub cli
+{
+	my ($node, @arguments) = @_;
+	my ($out, $err) = ('', '');
+	IPC::Run::run([ $ENV{DBOPS_CLI}, '--dbname', $node->connstr('postgres'), @arguments ], '<', \undef, '>', \$out, '2>', \$err);
+	return ($? >> 8, $out, $err);
+}
+
+# The same, to go on beside the test: with output and errors in {out}. To be ended with finish_cli.
+sub start_cli
+{
+	my ($node, @arguments) = @_;
+	my $command = { out => '' };
+	$command->{run} = IPC::Run::start([ $ENV{DBOPS_CLI}, '--dbname', $node->connstr('postgres'), @arguments ],
+		'<', \undef, '>&', \$command->{out}, IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
+	return $command;
+}
+
+# Waits until such a command has said something, or has ended; whether it has.
+sub says
+{
+	my ($command, $what) = @_;
+	$command->{run}->pump until $command->{out} =~ $what || !$command->{run}->pumpable;
+	return $command->{out} =~ $what;
+}
+
+# Waits for its end: its status, and what it has said.
+sub finish_cli
+{
+	my ($command) = @_;
+	$command->{run}->finish;
+	return ($? >> 8, $command->{out});
 }
 
 # A job of dbops.backfill or batch_delete with these SQL arguments; returns its id.

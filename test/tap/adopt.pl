@@ -2,7 +2,6 @@
 use strict;
 use warnings;
 use File::Path qw(make_path);
-use IPC::Run qw(run);
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Dbops;
@@ -10,13 +9,7 @@ use Dbops;
 my $node = Dbops::node('adopt');
 my $place = PostgreSQL::Test::Utils::tempdir();
 sub sql { return $node->safe_psql('postgres', $_[0]); }
-sub cli
-{
-	my (@arguments) = @_;
-	my ($out, $err) = ('', '');
-	run([ $ENV{DBOPS_CLI}, '--dbname', $node->connstr('postgres'), @arguments ], '<', \undef, '>', \$out, '2>', \$err);
-	return ($? >> 8, $out, $err);
-}
+sub cli { return Dbops::cli($node, @_); }
 my $dir = "$place/migrations";
 make_path($dir);
 sub file

@@ -26,16 +26,23 @@ sql(q{SELECT cron.schedule_in_database('elsewhere', '0 0 * * *', 'SELECT 6', 'ot
 sql(q{SELECT cron.schedule('asleep', '0 0 * * *', 'SELECT 7')});
 sql(q{SELECT cron.alter_job(jobid, active := false) FROM cron.job WHERE jobname = 'asleep'});
 sql(q{SELECT cron.schedule('bad sql', '0 0 * * *', 'SELEC 8')});
+sql(q{SELECT cron.schedule('six', '0 3 * * * *', 'SELECT 10')});
+sql(q{SELECT cron.schedule('years', '@yearly', 'SELECT 11')});
 Dbops::value_as($node, 'ann', q{SELECT cron.schedule('of ann', '0 4 * * 1', 'SELECT 9')});
 
-is(sql('SELECT count(*), count(*) FILTER (WHERE adopted), count(*) FILTER (WHERE remarks LIKE \'can be adopted%\') FROM dbops.adopt_pg_cron(dry_run => true)'), '10|0|5', 'a dry run says what would be');
+is(sql('SELECT count(*), count(*) FILTER (WHERE adopted), count(*) FILTER (WHERE remarks LIKE \'can be adopted%\') FROM dbops.adopt_pg_cron(dry_run => true)'), '12|0|7', 'a dry run says what would be');
 is(sql('SELECT count(*) FROM dbops.schedules'), 0, 'and changes nothing');
-is(sql('SELECT count(*) FROM cron.job WHERE active'), 9, 'nor there');
+is(sql('SELECT count(*) FROM cron.job WHERE active'), 11, 'nor there');
 
 is(Dbops::value_as($node, 'ann', 'SELECT name, adopted, job_id IS NOT NULL FROM dbops.adopt_pg_cron(dry_run => true)'), 'of ann|f|f', 'a role sees its own');
-is(sql('SELECT string_agg(name, \',\' ORDER BY jobid) FROM dbops.adopt_pg_cron() WHERE adopted'), 'nightly,cron job 2,monthly,asleep,of ann', 'those that can be are adopted');
+sql('CREATE TABLE report AS SELECT * FROM dbops.adopt_pg_cron()');
+is(sql('SELECT string_agg(name, \',\' ORDER BY jobid) FROM report WHERE adopted'), 'nightly,cron job 2,monthly,asleep,six,years,of ann', 'those that can be are adopted');
 is(sql(q{SELECT name, schedule, timezone, command, owner = current_user, state, overlap, missed FROM dbops.schedules WHERE name = 'nightly'}),
 	'nightly|30 3 * * *|Europe/Berlin|VACUUM|t|queued|queue|skip', 'with what they run, when and how');
+is(sql(q{SELECT schedule, remarks FROM report WHERE name = 'six'}), '0 3 * * *|pg_cron does not read what follows the fifth field: "*" is left out', 'a sixth field stays without a meaning');
+is(sql(q{SELECT schedule FROM dbops.schedules WHERE name = 'six'}), '0 3 * * *', 'for the schedule, too');
+is(sql(q{SELECT remarks FROM report WHERE name = 'years'}), 'pg_cron never runs @yearly, here it runs on 1 January', 'what begins to run says so');
+is(sql(q{SELECT remarks IS NULL FROM report WHERE name = 'nightly'}), 't', 'what is the same has no remark');
 is(sql(q{SELECT owner FROM dbops.schedules WHERE name = 'of ann'}), 'ann', 'as their role');
 is(sql(q{SELECT state FROM dbops.schedules WHERE name = 'asleep'}), 'paused', 'inactive ones are paused');
 is(sql('SELECT string_agg(jobname, \',\' ORDER BY jobid) FROM cron.job WHERE active'), 'never,reboot,hash,elsewhere,bad sql', 'and deactivated there');

@@ -4,7 +4,6 @@ use warnings;
 use File::Basename qw(dirname);
 use File::Copy qw(copy);
 use File::Path qw(make_path);
-use IPC::Run qw(run);
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Dbops;
@@ -14,13 +13,7 @@ my $node = Dbops::node('adopt_real');
 my $place = PostgreSQL::Test::Utils::tempdir();
 sub sql { return $node->safe_psql('postgres', $_[0]); }
 sub load { return $node->command_ok([ 'psql', '-XqAt', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres'), '-f', "$peers/$_[0]" ], "the history that the tool has written: $_[0]"); }
-sub cli
-{
-	my (@arguments) = @_;
-	my ($out, $err) = ('', '');
-	run([ $ENV{DBOPS_CLI}, '--dbname', $node->connstr('postgres'), @arguments ], '<', \undef, '>', \$out, '2>', \$err);
-	return ($? >> 8, $out, $err);
-}
+sub cli { return Dbops::cli($node, @_); }
 sub adopted { my ($status, $out, $err) = cli('adopt', @_); diag $err if $status; return "$status\n$out"; }
 sub history { return sql("SELECT string_agg(concat_ws(' ', installed_rank, type, description, CASE WHEN live THEN 'live' END), ', ' ORDER BY installed_rank) FROM dbops.migration_history WHERE project = '$_[0]'"); }
 sub content { return sql(join ' UNION ALL ', map { "(SELECT string_agg(md5(t::text), ' ' ORDER BY t::text) FROM $_ t)" } @_); }
@@ -48,6 +41,19 @@ is(sql("SELECT string_agg(imported_from, ', ' ORDER BY installed_rank) FROM dbop
 is(sql("SELECT count(*) FROM dbops.migration_history h JOIN databasechangelog d ON h.description = d.id || '::' || d.author AND h.installed_on::timestamp = d.dateexecuted WHERE project = 'liquibase'"), 8, 'and times');
 is(content('databasechangelog', 'databasechangeloglock'), $before, 'its tables are as they were');
 goes_on('liquibase');
+# Changesets in formatted SQL are compared where their file is given: by what Liquibase's own checksum is of.
+my $changelogs = "$place/changelogs";
+make_path($changelogs);
+my $more = slurp_file("$peers/liquibase/more.sql");
+append_to_file("$changelogs/more.sql", $more);
+sub of_sql { my ($status, $out, $err) = cli('adopt', '--from', 'liquibase', '--dir', $changelogs, '--project', @_); return join ' ', map { /^(.*)  more\.sql$/ ? $1 : () } split /\n/, $out; }
+is(of_sql('liquibase verified'), 'verified verified verified', 'the checksums that Liquibase has written are computed again');
+unlink "$changelogs/more.sql";
+append_to_file("$changelogs/more.sql", $more =~ s/person_name ON/person_name  ON/r =~ s/RETURN 1/RETURN 2/r);
+is(of_sql('liquibase differs'), 'verified verified differs', 'another text differs, other spaces do not');
+unlink "$changelogs/more.sql";
+append_to_file("$changelogs/more.sql", $more =~ s/CREATE INDEX/-- a comment\nCREATE INDEX/r =~ s/numeric/\${type}/r);
+is(of_sql('liquibase comments'), 'adopted adopted verified', 'what may be another one for its comments or parameters is not said to differ');
 
 # --- Alembic: where it stands: on one revision, on two branches, behind their merge -----------------------------------------------------------
 for ([ 1, '27c6a30d7c24' ], [ 2, 'b1a' ], [ 3, 'b1a', 'b2a' ], [ 4, 'fe3merge' ])

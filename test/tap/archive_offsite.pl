@@ -41,6 +41,12 @@ sub come_back { my ($store) = @_; rename "$store->{directory}.away", $store->{di
 sub at_rest { my ($store) = @_; return { directory => "$store->{directory}.away" }; }
 sub ready { my ($node) = @_; my @files = glob $node->data_dir . '/pg_wal/archive_status/*.ready'; return scalar @files; }
 sub archived { my ($node, $file) = @_; return -e $node->data_dir . "/pg_wal/archive_status/$file.done"; }
+# What the view says that a store lacks: number and first file.
+sub lacks_by_view
+{
+	my ($node, $repository) = @_;
+	return Dbops::value($node, "SELECT backlog_files, oldest_unarchived_wal FROM dbops.archive_status WHERE repository = '$repository'");
+}
 sub is_up_to_date
 {
 	my ($node, $what) = @_;
@@ -63,6 +69,9 @@ sub is_up_to_date
 	  or diag Archive::report($node);
 	is(Dbops::value($node, q{SELECT string_agg(repository || ': ' || state, ', ' ORDER BY repository DESC) FROM dbops.archive_status}),
 		'primary: failing, offsite: up to date', 'and the view says so');
+	like(lacks_by_view($node, 'primary'), qr/^3\d\d\|$names[0]$/, 'it says what the first store lacks');
+	ok(Dbops::wait_for($node, q{SELECT backlog_files = 0 AND oldest_unarchived_wal IS NULL FROM dbops.archive_status WHERE repository = 'offsite'}, 't', 60),
+		'and that the offsite store lacks nothing') or diag lacks_by_view($node, 'offsite');
 	$node->restart;
 	my @more = switch_wal($node, 20);
 	ok(wait_until(sub { lacks($offsite, @more) eq '' }), 'after a restart it goes on') or diag lacks($offsite, @more), Archive::report($node);
@@ -80,6 +89,11 @@ sub is_up_to_date
 	is(scalar(grep { archived($node, $_) } @names), 0, 'of which none is acknowledged');
 	ok(Dbops::wait_for($node, q{SELECT durable_lsn = flush_lsn FROM dbops.archive_status WHERE repository = 'primary'}, 't'), 'all is durable there')
 	  or diag Archive::report($node);
+	like(lacks_by_view($node, 'offsite'), qr/^3\d\d\|$names[0]$/, 'the view says what the offsite store lacks');
+	ok(Dbops::wait_for($node, q{SELECT backlog_files < 3 FROM dbops.archive_status WHERE repository = 'primary'}, 't', 60), 'and that the first one has all')
+	  or diag lacks_by_view($node, 'primary');
+	is(Dbops::value($node, q{SELECT string_agg(check_name || ' ' || ok, ', ' ORDER BY check_name DESC) FROM dbops.check('1s') WHERE check_name LIKE '%backlog'}),
+		'primary store backlog true, offsite store backlog false', 'and so does dbops.check()');
 	come_back($offsite);
 	switch_wal($node, 1);
 	ok(Archive::wait_archived($node), 'the offsite store is back: it catches up by itself');
@@ -154,6 +168,45 @@ sub is_up_to_date
 	kill 'CONT', $streamer or die;
 	is_up_to_date($node, 'new: it catches up');
 	is(lacks($offsite, sort keys %{ segments($store) }), '', 'new: and has every segment of the first store') or diag Archive::report($node);
+	$node->stop;
+}
+
+# An object that is damaged in the first store does not keep the offsite store from getting the others.
+{
+	my ($store, $offsite) = (Archive::store('file'), Archive::store('file'));
+	my $node = Archive::primary('damage', $store, offsite => $offsite, conf => "$conf\ndbops.offsite_max_backlog = '2MB'\n", init => ['--wal-segsize=1']);
+	$node->safe_psql('postgres', 'CREATE TABLE t (v text)');
+	is_up_to_date($node, 'damage: both stores work at first');
+	go_out($offsite);
+	my @names = switch_wal($node, 12);
+	ok(wait_until(sub { archived($node, $names[8]) }), 'damage: segments go without the offsite store');
+	ok(wait_until(sub { lacks($store, @names) eq '' }), 'damage: the first one has them');
+	my ($count, $first) = split /\|/, lacks_by_view($node, 'offsite');
+	cmp_ok($first, 'le', $names[0], 'damage: the view says from where on the offsite store lacks them');
+	cmp_ok($count, '>=', 12, 'damage: and how many');
+	my $object = segments($store)->{ $names[4] };
+	my $good = slurp_file($object);
+	my $damaged = $good;
+	substr($damaged, length($good) / 2, 1) ^= "\x01";
+	my $write = sub { my ($content) = @_; open my $out, '>:raw', $object or die; print $out $content; close $out or die; };
+	$write->($damaged);
+	come_back($offsite);
+	switch_wal($node, 1);
+	my $status = q{SELECT state, backlog_files, oldest_unarchived_wal FROM dbops.archive_status WHERE repository = 'offsite'};
+	ok(Dbops::wait_for($node, $status, "gap|1|$names[4]", 120), 'damage: the view names the segment that the offsite store cannot get') or diag Archive::report($node);
+	is(lacks($offsite, sort keys %{ segments($store) }), $names[4], 'damage: the offsite store has all the others');
+	ok(Dbops::wait_for($node, q{SELECT durable_lsn = flush_lsn FROM dbops.archive_status WHERE repository = 'offsite'}, 't', 60), 'damage: and what comes later');
+	like(Dbops::value($node, q{SELECT last_error, last_hint FROM dbops.archive_status WHERE repository = 'offsite'}), qr/$names[4].*is not copied.*\|Put a good copy/,
+		'damage: it says why, and what to do');
+	like(Dbops::value($node, q{SELECT ok, severity, detail FROM dbops.check() WHERE check_name = 'offsite store damage'}), qr/^f\|error\|1 objects .*$names[4]/,
+		'damage: dbops.check() says it');
+	ok(Archive::wait_log($node, qr/WARNING: .*$names[4].* is not copied/), 'damage: so does the log');
+	$node->restart;
+	ok(Dbops::wait_for($node, $status, "gap|1|$names[4]", 60), 'damage: it is known after a restart') or diag Archive::report($node);
+	$write->($good);
+	is_up_to_date($node, 'damage: it is tried again by itself');
+	is(lacks($offsite, sort keys %{ segments($store) }), '', 'damage: and the offsite store has everything');
+	is(slurp_file(segments($offsite)->{ $names[4] }), $good, 'damage: byte for byte');
 	$node->stop;
 }
 

@@ -147,7 +147,7 @@ is(Dbops::value_as($node, 'watcher', q{SELECT string_agg(succeeded || ' ' || (rt
 is(Dbops::value($node, q{SELECT string_agg(backup, ' ') FROM dbops.backups WHERE drilled_at IS NOT NULL}), $first->{label}, 'the good one counts');
 
 is(Dbops::value_as($node, 'watcher', q{SELECT string_agg(check_name || ' ' || ok, ', ') FROM dbops.check_backups()}),
-	'last backup true, last verification true, last drill true, corrupt pages true', 'dbops.check_backups is content');
+	'last backup true, last verification true, last drill true, corrupt pages true, damaged backups true', 'dbops.check_backups is content');
 is(Dbops::value_as($node, 'watcher', q{SELECT string_agg(check_name || ' ' || (hint IS NOT NULL), ', ') FROM dbops.check_backups('0 s', NULL, '0 s') WHERE NOT ok}),
 	'last backup true, last drill true', 'or says what is too long ago');
 like(Dbops::refusal($node, 'SELECT * FROM dbops.check_backups()', role => 'stranger'), qr/^42501/, 'not to everybody');

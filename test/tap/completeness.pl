@@ -1,6 +1,6 @@
-# The completeness checker: random inserts, updates, deletes and changes of keys while a job runs, and afterwards the
-# account: a trigger has written down every change of every row and whether the job made it. What is checked is what
-# docs/backfill.md promises in "What is guaranteed".
+# The completeness checker: random inserts, updates, deletes, changes of keys and, in some of the rounds, moves between partitions
+# while a job runs, and afterwards the account: a trigger has written down every change of every row and whether the job made
+# it. What is checked is what docs/backfill.md promises in "What is guaranteed".
 #
 # Environment: DBOPS_SEED repeats the parameters of a run, DBOPS_ROUNDS sets how many rounds, DBOPS_NIGHTLY=1 does
 # thousands.
@@ -65,19 +65,29 @@ $node->safe_psql('postgres', <<'SQL');
 CREATE TABLE control (
   appear float8 NOT NULL,  -- share of the changes that make the condition true
   top bigint NOT NULL,     -- numbers that keys are made of
-  columns text, value text -- of the key
+  columns text, value text, -- of the key
+  partitions int            -- 0: it is one table
 );
 CREATE UNLOGGED TABLE audit (
   seq bigserial, at timestamptz DEFAULT clock_timestamp(), by_job boolean, op text, uid bigint, gen int,
   old_key text, new_key text, old_n int, new_n int, old_val int, new_val int, old_src int,
   xact xid8 DEFAULT pg_current_xact_id(), seen pg_snapshot DEFAULT pg_current_snapshot());
-CREATE UNLOGGED TABLE trouble (state text, message text);
+CREATE UNLOGGED TABLE trouble (state text, message text, detail text);
+CREATE UNLOGGED TABLE quarrel (detail text); -- deadlocks among transactions of the application
 
--- One transaction of the application. Rows are locked in the order of uid, so that only the job can cause a deadlock.
+-- Whether a process that a deadlock's detail names is not a session of the application.
+CREATE FUNCTION has_other_process(detail text) RETURNS boolean LANGUAGE sql AS $$
+  SELECT count(*) = 0 OR NOT bool_and(EXISTS (SELECT FROM pg_stat_activity a
+                                              WHERE a.pid = m[1]::int AND a.backend_type = 'client backend' AND a.application_name = 'pgbench'))
+  FROM regexp_matches(detail, 'rocess (\d+)', 'g') m
+$$;
+
+-- One transaction of the application. Rows are locked in the order of uid. (Among themselves these transactions can only have
+-- a deadlock over keys: one changes its row's key to that of a row which another has changed, and which then wants that row.)
 CREATE FUNCTION step() RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
   c control;
-  u bigint; rows bigint[]; kind float8 := random(); part float8;
+  u bigint; rows bigint[]; kind float8 := random(); dice float8; message text; detail text;
 BEGIN
   PERFORM pg_advisory_xact_lock_shared(1);
   SELECT * INTO c FROM control;
@@ -100,20 +110,30 @@ BEGIN
                        ' INSERT INTO again (%1$s, src, val) SELECT * FROM d', c.columns) USING rows[1];
         EXECUTE format('WITH d AS (DELETE FROM again RETURNING %1$s, src, val) INSERT INTO t (%1$s, src, val) SELECT * FROM d', c.columns);
       END IF;
+    ELSIF kind < 0.32 AND c.partitions > 0 THEN -- to another partition, as it is or changed on the way
+      dice := random();
+      IF dice < 0.6 THEN
+        UPDATE t SET part = (part + 1 + floor(random() * (c.partitions - 1))::int) % c.partitions WHERE uid = rows[1];
+      ELSIF dice < 0.8 THEN
+        UPDATE t SET part = floor(random() * c.partitions)::int, src = src + 2, val = CASE WHEN val IS NOT NULL THEN 2 * (src + 2) END WHERE uid = rows[1];
+      ELSE -- there and back again
+        UPDATE t SET part = (part + 1) % c.partitions WHERE uid = rows[1];
+        UPDATE t SET part = (part + c.partitions - 1) % c.partitions WHERE uid = rows[1];
+      END IF;
     ELSE
       FOREACH u IN ARRAY rows LOOP
-        part := random();
-        IF part < c.appear THEN
+        dice := random();
+        IF dice < c.appear THEN
           UPDATE t SET val = NULL, gen = gen + 1 WHERE uid = u AND val IS NOT NULL;
-        ELSIF part < 0.5 THEN
+        ELSIF dice < 0.5 THEN
           UPDATE t SET pad = repeat('y', floor(random() * 150)::int) WHERE uid = u;
-        ELSIF part < 0.7 THEN -- as the application's own dual write would
+        ELSIF dice < 0.7 THEN -- as the application's own dual write would
           UPDATE t SET src = src + 2, val = CASE WHEN val IS NOT NULL THEN 2 * (src + 2) END WHERE uid = u;
-        ELSIF part < 0.75 THEN
+        ELSIF dice < 0.75 THEN
           DELETE FROM t WHERE uid = u;
-        ELSIF part < 0.85 THEN
+        ELSIF dice < 0.85 THEN
           PERFORM FROM t WHERE uid = u FOR UPDATE;
-        ELSIF part < 0.95 THEN
+        ELSIF dice < 0.95 THEN
           PERFORM FROM t WHERE uid = u FOR KEY SHARE;
         ELSE
           UPDATE t SET pad = pad WHERE uid = u;
@@ -125,6 +145,12 @@ BEGIN
       IF random() < 0.05 THEN RAISE EXCEPTION USING ERRCODE = 'ZZ001'; END IF; -- that changes its mind
     END IF;
   EXCEPTION WHEN unique_violation OR SQLSTATE 'ZZ001' THEN NULL;
+            -- It waited for a row that another transaction of the application has moved; the job moves none.
+            WHEN serialization_failure THEN IF c.partitions = 0 THEN INSERT INTO trouble VALUES (SQLSTATE, SQLERRM); END IF;
+            WHEN deadlock_detected THEN
+              GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL;
+              IF has_other_process(detail) THEN INSERT INTO trouble VALUES ('40P01', message, detail);
+              ELSE INSERT INTO quarrel VALUES (detail); END IF;
             WHEN OTHERS THEN INSERT INTO trouble VALUES (SQLSTATE, SQLERRM);
   END;
 END $$;
@@ -133,9 +159,13 @@ SQL
 my $script = PostgreSQL::Test::Utils::tempdir() . '/step.sql';
 PostgreSQL::Test::Utils::append_to_file($script, "SELECT step()\n");
 my $load_output = '';
+# The job breaks a deadlock within some 10 ms of having closed it, before the application looks: however seldom a busy
+# machine lets the job's process run.
+$ENV{PGOPTIONS} = '-c deadlock_timeout=20s';
 my $load = start [
 	'pgbench', '-n', '-c', '3', '-T', '100000', '-f', $script, '-h', $node->host, '-p', $node->port,
 	'-U', $node->connstr =~ /user=(\S+)/ ? $1 : scalar getpwuid($>), 'postgres' ], '>&', \$load_output;
+delete $ENV{PGOPTIONS};
 
 # Changes `control` while no transaction of the load is under way.
 sub between_steps
@@ -151,7 +181,22 @@ sub make_table
 {
 	my ($r)    = @_;
 	my ($definition, $columns, $value, $index) = @{ $keys{ $r->{key} } };
-	my $key_of = sub { $columns ? 'ROW(' . join(', ', map { "$_[0].$_" } split /, /, $columns) . ')::text' : "''" };
+	my $place = join ', ', grep { defined } $columns, $r->{partitions} ? 'part' : undef;
+	my $key_of = sub { $place ? 'ROW(' . join(', ', map { "$_[0].$_" } split /, /, $place) . ')::text' : "''" };
+	my $storage = "WITH (fillfactor = $r->{fillfactor}, autovacuum_vacuum_threshold = 50)";
+	my ($extra, $partitioning, $unique, $leaves) = ('', $storage, $index ? ", $index" : '', '');
+	if ($r->{partitions})
+	{
+		$extra = "part int NOT NULL DEFAULT floor(random() * $r->{partitions}),";
+		$partitioning = 'PARTITION BY LIST (part)';
+		if ($r->{indexes} eq 'root') { $unique =~ s/\)$/, part)/; }
+		else { $unique = ''; }
+		for my $i (0 .. $r->{partitions} - 1)
+		{
+			$leaves .= "CREATE TABLE t$i PARTITION OF t FOR VALUES IN ($i) $storage;\n";
+			$leaves .= "ALTER TABLE t$i ADD $index;\n" if $index && $unique eq '';
+		}
+	}
 	my $rows   = 200 + int rand 800;
 	my $lead   = $columns ? "$columns," : '';
 	my $values = $columns ? "$value,"   : '';
@@ -163,8 +208,8 @@ DROP SEQUENCE IF EXISTS uids;
 TRUNCATE audit, trouble;
 CREATE SEQUENCE uids;
 CREATE TABLE t (@{[ $definition ? "$definition," : '' ]} src int NOT NULL, uid bigint DEFAULT nextval('uids'), val int, n int NOT NULL DEFAULT 0,
-  gen int NOT NULL DEFAULT 1, pad text @{[ $index ? ", $index" : '' ]}) WITH (fillfactor = $r->{fillfactor}, autovacuum_vacuum_threshold = 50);
-CREATE INDEX ON t (uid);
+  gen int NOT NULL DEFAULT 1, $extra pad text $unique) $partitioning;
+${leaves}CREATE INDEX ON t (uid);
 CREATE TABLE again (@{[ $definition ? "$definition," : '' ]} src int, val int);
 INSERT INTO t ($lead src, val, n, pad) SELECT $values s, CASE WHEN random() < $r->{done} THEN 2 * s END, floor(random() * 5), repeat('z', floor(random() * $r->{pad})::int)
   FROM (SELECT i, floor(random() * 1000)::int AS s FROM generate_series(1, $rows) i ORDER BY random()) x;
@@ -178,9 +223,9 @@ BEGIN
 END \$\$;
 CREATE TRIGGER keep_account AFTER INSERT OR UPDATE OR DELETE ON t FOR EACH ROW EXECUTE FUNCTION keep_account();
 @{[ $r->{analyzed} ? 'ANALYZE t;' : '' ]}
-INSERT INTO control VALUES ($r->{appear}, @{[ 2 * $rows ]}, @{[ literal($columns) ]}, @{[ literal($value) ]});
+INSERT INTO control VALUES ($r->{appear}, @{[ 2 * $rows ]}, @{[ literal($columns) ]}, @{[ literal($value) ]}, $r->{partitions});
 SQL
-	return $rows;
+	return ($rows, $place ? "ROW($place)::text" : q{''});
 }
 
 # The account. Each query gives what should not be there.
@@ -189,20 +234,22 @@ sub faults
 	my ($r, $strict) = @_;
 	my $kind  = $kinds{ $r->{kind} };
 	my %query = (
-		'the application was a deadlock victim, or met another error' => 'SELECT state, message FROM trouble',
+		'the application was a deadlock victim, or met another error' => 'SELECT state, message, detail FROM trouble',
 		'a change of the job is lost, or was made without a trace' => q{
 			SELECT t.uid, t.n, b.n, a.count FROM t LEFT JOIN before b USING (uid)
 			LEFT JOIN (SELECT uid, count(*) FROM audit WHERE by_job AND op = 'UPDATE' AND new_n = old_n + 1 GROUP BY 1) a USING (uid)
 			WHERE t.n <> coalesce(b.n, 0) + coalesce(a.count, 0)},
 		'a row has vanished or come back' => q{
-			SELECT uid FROM (SELECT uid FROM before UNION SELECT uid FROM audit WHERE op = 'INSERT'
-			  EXCEPT SELECT uid FROM audit WHERE op = 'DELETE') x FULL JOIN t USING (uid) WHERE x.uid IS NULL OR t.uid IS NULL});
+			-- A move to another partition is a DELETE and an INSERT.
+			SELECT uid, x.there, t.there FROM (SELECT uid, sum(there) AS there FROM (SELECT generate_series(1, :rows) AS uid, 1 AS there
+			  UNION ALL SELECT uid, CASE op WHEN 'INSERT' THEN 1 WHEN 'DELETE' THEN -1 ELSE 0 END FROM audit) y GROUP BY uid) x
+			FULL JOIN (SELECT uid, count(*) AS there FROM t GROUP BY uid) t USING (uid) WHERE coalesce(x.there, 0) <> coalesce(t.there, 0)});
 	if ($kind->{falsified})
 	{
 		# Without a strict account only what the job could see at its last change must be gone. (By snapshots, not by clocks: a
 		# transaction is seen a while after its time of commit.)
 		my $still = $strict ? '' : q{ AND EXISTS (SELECT FROM audit a WHERE a.uid = t.uid AND NOT a.by_job AND a.new_val IS NULL
-			AND (a.op = 'INSERT' AND t.gen = 1 OR a.old_val IS NOT NULL AND a.gen + 1 = t.gen)
+			AND (a.op = 'INSERT' AND t.gen = 1 OR a.op = 'UPDATE' AND a.old_val IS NOT NULL AND a.gen + 1 = t.gen)
 			AND pg_visible_in_snapshot(a.xact, (SELECT seen FROM audit WHERE by_job ORDER BY pg_snapshot_xmax(seen) DESC LIMIT 1)))};
 		$query{'rows still match the condition'} = "SELECT uid FROM t WHERE val IS NULL$still";
 		$query{'the job changed a row that did not match'} = 'SELECT uid FROM audit WHERE by_job AND old_val IS NOT NULL';
@@ -214,7 +261,7 @@ sub faults
 	{
 		$query{'a row whose key did not change was not changed exactly once'} = qq{
 			SELECT uid, b.n, t.n, b.key FROM before b JOIN t USING (uid)
-			WHERE uid NOT IN (SELECT uid FROM audit WHERE old_key <> new_key)
+			WHERE uid NOT IN (SELECT uid FROM audit WHERE old_key <> new_key OR op = 'DELETE')
 			AND t.n <> b.n + ($kind->{matches_before})::int};
 		$query{'the job changed a row that did not match'} =
 		  "SELECT uid, old_n, old_src FROM audit WHERE by_job AND NOT ($kind->{matches_audit})";
@@ -224,7 +271,8 @@ sub faults
 	my @found;
 	for my $what (sort keys %query)
 	{
-		my $rows = $node->safe_psql('postgres', "SELECT * FROM ($query{$what}) q LIMIT 5");
+		$query{$what} =~ s/:rows/$r->{rows}/;
+		my $rows = $node->safe_psql('postgres', "SELECT q FROM ($query{$what}) q LIMIT 5");
 		push @found, "$what: $rows" if $rows ne '';
 	}
 	return @found;
@@ -232,7 +280,7 @@ sub faults
 
 sub show { my ($r) = @_; return join ' ', map { "$_=" . ($r->{$_} // 'default') } sort keys %$r }
 
-my ($strict_rounds, $changes, $batches, $failed, $retried) = (0, 0, 0, 0, 0);
+my ($strict_rounds, $changes, $batches, $failed, $retried, $partitioned, $moves) = (0, 0, 0, 0, 0, 0, 0);
 
 sub play
 {
@@ -247,10 +295,13 @@ sub play
 	$r->{batch}      = 1 + int rand 40;
 	$r->{stripes}    = rand() < 0.3 ? 1 + int rand 8 : undef;
 	$r->{pause}      = rand() < 0.15;
-	my $rows  = make_table($r);
+	$r->{partitions} = rand() < 0.4 ? 2 + int rand 3 : 0;
+	$r->{indexes}    = (qw(root leaves))[ int rand 2 ];
+	my ($rows, $key) = make_table($r);
+	$r->{rows} = $rows;
 	# Not one snapshot with the job, but no change is between the two.
 	my $job = (split /\n/, between_steps(
-			"CREATE TABLE before AS SELECT uid, n, src, @{[ $keys{$r->{key}}[1] ? 'ROW(' . $keys{$r->{key}}[1] . ')::text' : q{''} ]} AS key FROM t;"
+			"CREATE TABLE before AS SELECT uid, n, src, $key AS key FROM t;"
 			. "SELECT dbops." . ($kind->{delete} ? 'batch_delete' : 'backfill') . "('t', $kind->{call}, strategy => '$r->{walk}',"
 			. " stripes => @{[ $r->{stripes} // 'NULL' ]}, parallel => $r->{parallel}, target_batch_time => '5 ms', max_batch_rows => $r->{batch},"
 			. " lock_timeout => '5 ms', nice_ratio => 0, max_lock_waiters => @{[ int(rand 2) ? 0 : 'NULL' ]})"))[-1];
@@ -284,6 +335,8 @@ sub play
 	my ($done, $count) = split /\|/, $node->safe_psql('postgres',
 		"SELECT (SELECT count(*) FROM audit WHERE by_job), (SELECT batches FROM dbops.progress WHERE job_id = $job)");
 	$changes += $done;
+	$partitioned += $r->{partitions} > 0;
+	$moves += $node->safe_psql('postgres', q{SELECT count(*) FROM audit a JOIN t USING (uid) WHERE a.op = 'DELETE'});
 	$batches += $count;
 	$strict_rounds += $strict;
 	$r->{strict} = $strict || 0;
@@ -312,11 +365,13 @@ while ($played < $rounds && time() - $start < $seconds && $failed < 5)
 	diag "  $_" for @faults;
 }
 
+diag 'deadlocks of the application with itself: ' . $node->safe_psql('postgres', q{SELECT count(*) || coalesce(', as ' || min(detail), '') FROM quarrel});
 $load->pump_nb;
 ok($load->pumpable, 'the load ran to the end') or diag $load_output;
 $load->kill_kill;
 is($failed, 0, "$played rounds keep what docs/backfill.md promises");
 cmp_ok($played, '>=', 10, "enough rounds: $played in " . int(time() - $start) . ' s');
 cmp_ok($changes, '>', 100 * $played / 2, "$changes changes by jobs in $batches batches; $strict_rounds rounds held to the strict account, $retried jobs tried again");
+cmp_ok($moves, '>=', $partitioned, "$moves rows moved between partitions in $partitioned of the rounds");
 $node->stop;
 done_testing;

@@ -1,5 +1,5 @@
-# kill -9 of a worker, the launcher or the postmaster, and immediate shutdowns, at random moments while jobs run; then each
-# row has been changed exactly once. And a job that kills its worker each time.
+# kill -9 of a worker, the launcher or the postmaster, immediate and orderly shutdowns, at random moments while jobs run; then
+# each row has been changed, or deleted, exactly once. And a job that kills its worker each time.
 #
 # Environment: DBOPS_SEED repeats the random choices, DBOPS_NIGHTLY=1 does many rounds.
 use strict;
@@ -19,6 +19,11 @@ $node->safe_psql('postgres', qq{
 	CREATE TABLE by_key (id int PRIMARY KEY, n int NOT NULL DEFAULT 0) WITH (fillfactor = 50);
 	CREATE TABLE by_stripe (id int PRIMARY KEY, n int NOT NULL DEFAULT 0) WITH (fillfactor = 50);
 	CREATE TABLE by_block (id int, n int NOT NULL DEFAULT 0, done boolean NOT NULL DEFAULT true) WITH (fillfactor = 50);
+	-- Each row that is deleted is noted; those of a round are deleted, and nothing else.
+	CREATE TABLE deleting (id int PRIMARY KEY, round int);
+	CREATE TABLE deleted (id int, round int);
+	CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS \$\$BEGIN INSERT INTO deleted VALUES (OLD.id, OLD.round); RETURN OLD; END\$\$;
+	CREATE TRIGGER note BEFORE DELETE ON deleting FOR EACH ROW EXECUTE FUNCTION note();
 	INSERT INTO by_key (id) SELECT generate_series(1, $rows);
 	INSERT INTO by_stripe (id) SELECT generate_series(1, $rows);
 	INSERT INTO by_block (id) SELECT generate_series(1, $rows);
@@ -60,8 +65,9 @@ my %blow = (
 		for (my $i = 0; (kill(0, $pid) || processes()) && $i < 1200; ++$i) { sleep 0.05; }
 		return $node->start;
 	},
-	immediate => sub { $node->stop('immediate'); $node->start; return 1; });
-my @kinds = qw(worker postmaster launcher immediate);
+	immediate => sub { $node->stop('immediate'); $node->start; return 1; },
+	fast => sub { $node->stop('fast'); $node->start; return 1; });
+my @kinds = qw(worker postmaster launcher immediate fast);
 
 my %count;
 my $lost = 0;
@@ -72,6 +78,9 @@ for my $round (1 .. $rounds)
 		Dbops::backfill($node, qq{'by_stripe', 'n = n + 1', strategy => 'stripe', parallel => 2, stripes => 4, $pace}));
 	$node->safe_psql('postgres', 'UPDATE by_block SET done = false');
 	push @jobs, Dbops::backfill($node, qq{'by_block', 'n = n + 1, done = true', 'NOT done', strategy => 'stripe', stripes => 4, $pace});
+	$node->safe_psql('postgres', "INSERT INTO deleting SELECT i, CASE WHEN i % 2 = 0 THEN $round ELSE 0 END FROM generate_series(1, $rows) i"
+		  . ' ON CONFLICT (id) DO UPDATE SET round = EXCLUDED.round');
+	push @jobs, Dbops::batch_delete($node, qq{'deleting', 'round = $round', $pace});
 	my $list  = join ',', @jobs;
 	my $blows = 1 + int rand 3;
 	for my $i (1 .. $blows)
@@ -90,17 +99,46 @@ for my $round (1 .. $rounds)
 		is(Dbops::value($node, "SELECT count(*) FILTER (WHERE n <> $round) || ' of ' || count(*) || ', ' || min(n) || ' to ' || max(n) FROM $tables[$i]"),
 			"0 of $rows, $round to $round", "round $round: $tables[$i]: each row once");
 	}
+	is(Dbops::wait_job($node, $jobs[3], 120), 'succeeded', "round $round: batch_delete ends");
+	is(Dbops::value($node, "SELECT count(*) || ' ' || count(DISTINCT id) || ' ' || count(*) FILTER (WHERE id % 2 = 1) FROM deleted WHERE round = $round"),
+		join(' ', $rows / 2, $rows / 2, 0), "round $round: each row is deleted once, and no other");
+	is(Dbops::value($node, 'SELECT count(*) || \' \' || count(*) FILTER (WHERE id % 2 = 0) FROM deleting'), join(' ', $rows / 2, 0), "round $round: the others stay");
+	is(Dbops::value($node, "SELECT sum(rows_done) FROM dbops.job_runs WHERE job_id = $jobs[3]"), $rows / 2, "round $round: and are accounted for");
 	is(Dbops::value($node, "SELECT count(*) FROM by_block WHERE NOT done"), 0, "round $round: by_block: nothing is left");
 	# Of two workers one may find that the other has done the rest: stopped.
 	ok(Dbops::wait_for($node, "SELECT count(*) FROM dbops.job_runs WHERE job_id IN ($list) AND outcome NOT IN ('finished', 'stopped', 'lost')", 0, 30),
 		"round $round: every run has ended or is known as lost");
 	is(Dbops::value($node, "SELECT string_agg(DISTINCT total::text, ',') FROM (SELECT sum(rows_done) AS total FROM dbops.job_runs"
-		  . " WHERE job_id IN ($list) GROUP BY job_id) t"), $rows, "round $round: and the rows are accounted for");
+		  . " WHERE job_id IN ($list) AND job_id <> $jobs[3] GROUP BY job_id) t"), $rows, "round $round: and the rows are accounted for");
 	$lost += Dbops::value($node, "SELECT count(*) FROM dbops.job_runs WHERE job_id IN ($list) AND outcome = 'lost'");
 	last unless Test::More->builder->is_passing;
 }
 note join ', ', map { "$_: $count{$_}" } sort keys %count;
 cmp_ok($lost, '>', 0, "some runs were lost: $lost");
+
+# --- an orderly stop --------------------------------------------------------------------------------------------------------
+# In the middle of a batch: it is rolled back, the server stops without waiting for the job, and the job goes on.
+$node->safe_psql('postgres', q{
+	CREATE TABLE stopped (id int PRIMARY KEY, n int NOT NULL DEFAULT 0);
+	INSERT INTO stopped (id) SELECT generate_series(1, 100);
+	CREATE TABLE gate (shut boolean); INSERT INTO gate VALUES (true);
+	CREATE FUNCTION pass() RETURNS trigger LANGUAGE plpgsql AS $$
+	  BEGIN WHILE (SELECT shut FROM gate) LOOP PERFORM pg_sleep(0.02); END LOOP; RETURN NEW; END$$;
+	CREATE TRIGGER pass BEFORE UPDATE ON stopped FOR EACH ROW WHEN (OLD.id = 55) EXECUTE FUNCTION pass();
+});
+my $stopped = Dbops::backfill($node, q{'stopped', 'n = n + 1', strategy => 'key', max_batch_rows => 10, nice_ratio => 0});
+ok(Dbops::wait_for($node, "SELECT count(*) FROM pg_stat_activity a JOIN dbops.job_runs r USING (pid) WHERE r.job_id = $stopped"
+	  . " AND r.outcome = 'running' AND a.wait_event = 'PgSleep'", 1), 'stopped: in the middle of a batch');
+my $before = Dbops::value($node, 'SELECT count(*) FROM stopped WHERE n = 1');
+cmp_ok($before, '>', 0, 'stopped: some were committed');
+$node->stop('fast');
+$node->start;
+ok(reachable(), 'stopped: started again');
+cmp_ok(Dbops::value($node, 'SELECT count(*) FROM stopped WHERE n = 1'), '>=', $before, 'stopped: what was committed has stayed');
+$node->safe_psql('postgres', 'UPDATE gate SET shut = false');
+is(Dbops::wait_job($node, $stopped, 120), 'succeeded', 'stopped: the job ends');
+is(Dbops::value($node, "SELECT count(*) FILTER (WHERE n <> 1) || ' of ' || count(*) FROM stopped"), '0 of 100', 'stopped: each row once');
+is(Dbops::value($node, "SELECT sum(rows_done) FROM dbops.job_runs WHERE job_id = $stopped"), 100, 'stopped: and accounted for');
 
 # --- a job that always ends its worker -----------------------------------------------------------------------------------
 $node->safe_psql('postgres', q{

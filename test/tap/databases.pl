@@ -60,6 +60,25 @@ ends($job{d2}, 'renamed', 'renamed: the job goes on');
 once('renamed', 'renamed: each row once');
 ends($job{d3}, 'd3', 'copied: the job goes on');
 once('d3', 'copied: each row once');
+
+# Templates are databases too: after a start jobs there are found as well.
+sql('postgres', 'ALTER DATABASE d4 IS_TEMPLATE true');
+sql('d4', 'UPDATE t SET n = 0');
+$job{d4} = slow_job('d4');
+under_way($job{d4}, 'd4');
+$node->restart;
+ends($job{d4}, 'd4', 'a template: the job goes on after a restart');
+once('d4', 'a template: each row once');
+sql('postgres', 'ALTER DATABASE d4 IS_TEMPLATE false');
+# What is copied when nothing is said.
+sql('template1', "CREATE EXTENSION dbops; $slow CREATE TABLE t (id int PRIMARY KEY, n int NOT NULL DEFAULT 0); INSERT INTO t (id) SELECT generate_series(1, 1000)");
+my $common = slow_job('template1');
+under_way($common, 'template1');
+in_time('CREATE DATABASE', sub { sql('postgres', 'CREATE DATABASE plain') });
+sql('postgres', 'DROP DATABASE plain');
+ends($common, 'template1', 'template1: the job goes on');
+once('template1', 'template1: each row once');
+sql('template1', 'DROP EXTENSION dbops; DROP TABLE t; DROP FUNCTION slowly');
 # The copy has the rows and the cursor of one moment: its job is a job like any other.
 ends($job{d3}, 'copy', 'in the copy as well');
 once('copy', 'the copy: each row once');

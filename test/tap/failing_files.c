@@ -1,6 +1,7 @@
 /*
  * For restore_faults.pl, as LD_PRELOAD: counts what changes files below $FAIL_BELOW, and at number $FAIL_AT (from 0) ends the process as
- * kill -9 does, or, with an errno in $FAIL_ERRNO, fails from there on, as a disk that is full does. $FAIL_COUNT: a file for the count.
+ * kill -9 does, or, with an errno in $FAIL_ERRNO, fails from there on, as a disk that is full does, or, with $FAIL_STOPS, stops until
+ * SIGCONT comes. $FAIL_COUNT: a file for the count.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -53,6 +54,12 @@ fails(bool below, bool takes_space)
 	step = atomic_fetch_add(&steps, 1);
 	if (at == NULL || step < atoi(at))
 		return false;
+	if (getenv("FAIL_STOPS") != NULL)
+	{
+		if (step == atoi(at))
+			raise(SIGSTOP);		/* this thread: of the process, it may be another, and later */
+		return false;
+	}
 	if (error == NULL)
 		kill(getpid(), SIGKILL);
 	if (!takes_space)

@@ -1,7 +1,6 @@
 # dbops migrate, info, validate, undo, repair, baseline: on a real server, with real files.
 use strict;
 use warnings;
-use File::Path qw(make_path);
 use IPC::Run ();
 use JSON::PP qw(decode_json);
 use PostgreSQL::Test::Utils;
@@ -15,14 +14,7 @@ Dbops::create_extension($node, 'shop');
 $node->safe_psql('shop', 'GRANT ALL ON SCHEMA public TO ann, bob');
 
 # Files of a directory, by name.
-sub directory
-{
-	my ($name, %files) = @_;
-	my $path = "$place/$name";
-	make_path($path);
-	write_file("$path/$_", $files{$_}) for keys %files;
-	return $path;
-}
+sub directory { my ($name, %files) = @_; return Dbops::directory("$place/$name", %files); }
 
 sub write_file
 {
@@ -178,6 +170,27 @@ is((dbops('baseline', '--baseline-version', '2', '--project', 'steps'))[0], 0, '
 like((dbops('baseline', '--baseline-version', '3', '--project', 'steps'))[2], qr/another baseline/, 'another one is refused');
 is((dbops('migrate', '--dir', $steps, '--project', 'steps', '--target', '3'))[0], 0, 'migrate to a target');
 is(history('steps'), '2 BASELINE true, 3 SQL true', 'only what is between');
+
+# The words of Flyway, and a version that is missing.
+write_file("$steps/R__r.sql", 'CREATE TABLE IF NOT EXISTS step_r ()');
+write_file("$steps/V${_}__x.sql", "CREATE TABLE step$_ (x int)") for 5, 7;
+is((dbops('migrate', '--dir', $steps, '--project', 'steps', '--target', 'current'))[0], 0, 'migrate to the current version');
+is(history('steps'), '2 BASELINE true, 3 SQL true, r SQL true', 'applies what is repeatable alone');
+is((dbops('migrate', '--dir', $steps, '--project', 'steps', '--target', 'next'))[0], 0, 'migrate to the next version');
+is(history('steps'), '2 BASELINE true, 3 SQL true, r SQL true, 4 SQL true', 'applies that one');
+like(join(' ', (dbops('migrate', '--dir', $steps, '--project', 'steps', '--target', '6'))[ 0, 2 ]), qr/^2 .*no migration has the version 6/, 'a version that no migration has');
+is((dbops('migrate', '--dir', $steps, '--project', 'steps', '--target', '6?'))[0], 0, 'that may be missing');
+is(history('steps'), '2 BASELINE true, 3 SQL true, r SQL true, 4 SQL true, 5 SQL true', 'goes up to it');
+like(join(' ', (dbops('migrate', '--dir', $steps, '--project', 'steps', '--target', 'newest'))[ 0, 2 ]), qr/^2 .*not a version, nor latest, current or next/, 'another word');
+is((dbops('migrate', '--dir', $steps, '--project', 'steps', '--target', 'LATEST'))[0], 0, 'migrate to the latest version');
+is(history('steps'), '2 BASELINE true, 3 SQL true, r SQL true, 4 SQL true, 5 SQL true, 7 SQL true', 'applies the rest');
+write_file("$steps/U${_}__x.sql", "DROP TABLE step$_") for 5, 7;
+like(join(' ', (dbops('undo', '--dir', $steps, '--project', 'steps', '--target', '6'))[ 0, 2 ]), qr/^2 .*no migration has the version 6/, 'undo to a version that no migration has');
+is((dbops('undo', '--dir', $steps, '--project', 'steps', '--target', 'current'))[0], 0, 'undo to the current version');
+is(value("SELECT to_regclass('step7') IS NULL AND to_regclass('step5') IS NOT NULL"), 't', 'takes the highest back');
+is((dbops('undo', '--dir', $steps, '--project', 'steps', '--target', '4.5?'))[0], 0, 'undo to a version that may be missing');
+is(value("SELECT to_regclass('step5') IS NULL AND to_regclass('step4') IS NOT NULL"), 't', 'goes down to it, not beyond');
+
 my $callbacks = directory('callbacks', 'V1__x.sql' => "INSERT INTO log VALUES ('1')", 'V2__x.sql' => "INSERT INTO log VALUES ('2')",
 	'R__r.sql' => "INSERT INTO log VALUES ('r')", 'beforeMigrate.sql' => 'CREATE TABLE IF NOT EXISTS log (what text, n serial)',
 	(map { ("${_}__x.sql" => "INSERT INTO log VALUES ('$_')") } qw(beforeEachMigrate afterEachMigrate afterVersioned beforeRepeatables afterMigrate afterMigrateApplied)));
@@ -210,6 +223,32 @@ is(history('mixed'), '1 SQL true', 'and ends it');
 is(value("SELECT indisvalid FROM pg_index WHERE indexrelid = 'mixed_b'::regclass"), 't', 'the index is valid');
 is(value("SELECT count(*) FROM pg_index WHERE NOT indisvalid"), 0, 'no INVALID index is left');
 
+# REINDEX and CLUSTER of what is partitioned: known by the catalog; tables of the migration itself included.
+sub files_of { return value("SELECT string_agg(pg_relation_filenode(relid)::text, ' ' ORDER BY relid::text) FROM pg_partition_tree('$_[0]') WHERE isleaf"); }
+$node->safe_psql('shop', 'CREATE TABLE parted (a int, b int) PARTITION BY RANGE (a); CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (0) TO (10); CREATE TABLE parted_2 PARTITION OF parted FOR VALUES FROM (10) TO (20);
+	CREATE INDEX parted_b ON parted (b); INSERT INTO parted SELECT i % 20, -i FROM generate_series(1, 100) i; ALTER TABLE parted OWNER TO ann; ALTER TABLE parted_1 OWNER TO ann; ALTER TABLE parted_2 OWNER TO ann');
+my ($tables_before, $indexes_before) = (files_of('parted'), files_of('parted_b'));
+my $parted = directory('parted', 'V1__reindex.sql' => "INSERT INTO parted VALUES (1, 1);\nREINDEX TABLE parted;\nREINDEX INDEX parted_b;\nINSERT INTO parted VALUES (1, 2);\n",
+	'V2__cluster.sql' => "CLUSTER parted USING parted_b;\nVACUUM parted;\nSELECT 1/0;\n");
+($status, $out, $err) = dbops('migrate', '--dir', $parted, '--project', 'parted', '--no-lint');
+like("$status $err", qr/^1 .*V2__cluster\.sql:3:1: ERROR 22012/, 'REINDEX and CLUSTER of a partitioned table run') or diag $out;
+is(history('parted'), '1 SQL true, 2 SQL false', 'statement by statement');
+is(value("SELECT string_agg(statement_number || state, ',' ORDER BY statement_number) FROM dbops.migration_steps WHERE project = 'parted' AND script = 'V2__cluster.sql'"), '1done,2done', 'with a record of each');
+isnt(files_of('parted'), $tables_before, 'the tables are written anew');
+isnt(files_of('parted_b'), $indexes_before, 'the indexes too');
+is(value('SELECT count(*) FROM parted WHERE b > 0'), 2, 'what is around them took effect once');
+($tables_before, $indexes_before) = (files_of('parted'), files_of('parted_b'));
+write_file("$parted/V2__cluster.sql", "CLUSTER parted USING parted_b;\nVACUUM parted;\nSELECT 1;\n");
+is((dbops('migrate', '--dir', $parted, '--project', 'parted', '--no-lint'))[0], 0, 'the next run goes on behind them');
+is(files_of('parted'), $tables_before, 'and does not cluster again');
+my $own_parted = directory('own_parted', 'V1__x.sql' => "CREATE TABLE own_parted (a int) PARTITION BY RANGE (a);\nCREATE TABLE own_parted_1 PARTITION OF own_parted FOR VALUES FROM (0) TO (10);\nINSERT INTO own_parted VALUES (1);\n"
+	  . "CREATE INDEX own_parted_a ON own_parted (a);\nREINDEX INDEX own_parted_a;\nINSERT INTO own_parted VALUES (2);\nREINDEX (VERBOSE) TABLE own_parted;\nCREATE TABLE own_plain (a int PRIMARY KEY);\nREINDEX TABLE own_plain;\n");
+($status, $out, $err) = dbops('migrate', '--dir', $own_parted, '--project', 'own_parted', '--no-lint');
+is($status, 0, 'tables that the migration itself has made') or diag $err;
+is(value('SELECT count(*) FROM own_parted'), 2, 'take effect once');
+is(value("SELECT string_agg(statement_number || state, ',' ORDER BY statement_number) FROM dbops.migration_steps WHERE project = 'own_parted'"), join(',', map { "${_}done" } 1 .. 9), 'statement by statement');
+like((dbops('migrate', '--dir', directory('parted_callback', 'beforeMigrate__x.sql' => 'REINDEX TABLE parted'), '--project', 'parted_callback'))[2], qr/cannot be in a transaction/, 'not in a callback');
+
 # IF NOT EXISTS over an INVALID index of somebody else.
 $node->safe_psql('shop', 'CREATE TABLE leftover (a int); INSERT INTO leftover VALUES (1), (1); ALTER TABLE leftover OWNER TO ann');
 $node->psql('shop', 'CREATE UNIQUE INDEX CONCURRENTLY leftover_a ON leftover (a)');
@@ -233,6 +272,26 @@ is($node->safe_psql('shop', 'SET ROLE bob; SELECT count(*) FROM dbops.migration_
 ($status, $out, $err) = dbops_as('bob', 'migrate', '--dir', directory('bob', 'V1__x.sql' => 'ALTER TABLE users ADD COLUMN y int'), '--project', 'bob');
 like("$status $err", qr/^1 .*ERROR 42501: must be owner of table users/, 'a role migrates what it owns, and nothing else');
 like((dbops_as('bob', 'migrate', '--dir', directory('bob2', 'V1__x.sql' => "COPY users FROM stdin;\n9\tx\n\\.\n"), '--project', 'bob'))[2], qr/ERROR 42501: permission denied for table users/, 'COPY needs its privileges');
+
+# --- who may open a project, and to whom it can be given -----------------------------------------------------------------------------
+$node->safe_psql('shop', 'CREATE ROLE eve LOGIN; CREATE ROLE carl LOGIN; CREATE ROLE dora LOGIN; CREATE SCHEMA of_dora; CREATE TABLE of_dora.t (x int); ALTER TABLE of_dora.t OWNER TO dora');
+sub refused { my ($role, $sql) = @_; return Dbops::refusal($node, $sql, database => 'shop', role => $role); }
+for my $sql (q{SELECT dbops.apply_migration('V1__x.sql', '', project => 'taken')}, q{SELECT dbops.baseline_migrations('999', project => 'taken')},
+	q{CREATE TEMP TABLE mine (x int); SELECT dbops.apply_migration('V1__x.sql', '', project => 'taken')})
+{
+	like(refused('eve', $sql), qr/^42501: role "eve" may not open the migration project "taken"/, "who can change nothing takes no name: $sql");
+}
+is(value("SELECT count(*) FROM dbops.migration_projects WHERE name = 'taken'"), 0, 'so it is not taken');
+is(refused('dora', q{SELECT dbops.apply_migration('V1__x.sql', 'ALTER TABLE of_dora.t ADD y int', project => 'taken')}), '', 'who has a table opens one');
+like(refused('bob', q{SELECT dbops.apply_migration('V2__x.sql', '', project => 'taken')}), qr/^42501: .*belongs to another role/, 'which is not of others');
+like(refused('bob', q{SELECT dbops.set_migration_owner('taken', 'bob')}), qr/^42501: .*belongs to another role/, 'who cannot take it');
+like(refused('dora', q{SELECT dbops.set_migration_owner('taken', 'bob')}), qr/^42501: must be a member of role "bob"/, 'nor be given it by who is not a member');
+$node->safe_psql('shop', 'GRANT dbops_admin TO carl');
+is(refused('carl', q{SELECT dbops.set_migration_owner('taken', 'bob')}), '', 'an admin gives it');
+is(value("SELECT owner FROM dbops.migration_projects WHERE name = 'taken'"), 'bob', 'so it has that owner');
+like(refused('dora', q{SELECT dbops.apply_migration('V2__x.sql', '', project => 'taken')}), qr/^42501: .*belongs to another role/, 'and is no more of the one before');
+is(refused('bob', q{SELECT dbops.apply_migration('V2__x.sql', '', project => 'taken')}), '', 'but of the new one');
+like(refused('carl', q{SELECT dbops.set_migration_owner('nothing', 'bob')}), qr/^42704: /, 'no such project');
 
 # --- in SQL -------------------------------------------------------------------------------------------------------------------------
 is(value(q{SELECT outcome FROM dbops.apply_migration('V1__x.sql', 'CREATE TABLE by_sql (x int)', project => 'by_sql')}), 'applied', 'apply_migration in SQL');

@@ -1,7 +1,6 @@
 # Migrations beside each other, under locks, through PgBouncer, and after kills of clients and servers.
 use strict;
 use warnings;
-use File::Path qw(make_path);
 use IPC::Run qw(start);
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -11,19 +10,7 @@ use Dbops;
 my $node = Dbops::node('migrate_crash');
 my $place = PostgreSQL::Test::Utils::tempdir();
 
-sub directory
-{
-	my ($name, %files) = @_;
-	my $path = "$place/$name";
-	make_path($path);
-	for (keys %files)
-	{
-		open my $handle, '>', "$path/$_" or die $!;
-		print $handle $files{$_};
-		close $handle;
-	}
-	return $path;
-}
+sub directory { my ($name, %files) = @_; return Dbops::directory("$place/$name", %files); }
 
 # A running dbops migrate; finish() gives status and what it said.
 sub migrate
@@ -81,16 +68,16 @@ is($node->safe_psql('postgres', "SELECT count(*) FROM pg_locks WHERE locktype = 
 $node->safe_psql('postgres', 'CREATE TABLE busy (x int); INSERT INTO busy VALUES (1)');
 my $holder = $node->background_psql('postgres');
 $holder->query_safe('BEGIN; SELECT * FROM busy');
-my $ddl = migrate('busy', directory('busy', 'V1__x.sql' => "CREATE TABLE beside (x int);\nALTER TABLE busy ADD COLUMN y int;"), '--lock-timeout', '0.2', '--lock-retries', '100');
+my $ddl = migrate('busy', directory('busy', 'V1__x.sql' => "CREATE TABLE beside (x int);\nALTER TABLE busy ADD COLUMN y int;"), '--lock-timeout', '0.2', '--lock-retries', '100', '--wait-for-transactions', '0');
 ok(Dbops::wait_for($node, "SELECT count(*) > 1 FROM dbops.migration_attempts WHERE project = 'busy' AND outcome = 'lock_timeout'", 't'), 'it tries, and tries again');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM busy'), 1, 'the application gets through between');
 $holder->query_safe('COMMIT');
 is((finish($ddl))[0], 0, 'when the lock is free it succeeds') or diag $ddl->{out};
 is(history('busy'), '1 true', 'once');
 $holder->query_safe('BEGIN; SELECT * FROM busy');
-$ddl = migrate('busy', directory('busy', 'V2__x.sql' => 'ALTER TABLE busy ADD COLUMN z int;'), '--lock-timeout', '0.1', '--lock-retries', '1');
+$ddl = migrate('busy', directory('busy', 'V2__x.sql' => 'ALTER TABLE busy ADD COLUMN z int;'), '--lock-timeout', '0.1', '--lock-retries', '1', '--wait-for-transactions', '0');
 my ($status, $out) = finish($ddl);
-like("$status $out", qr/^1 .*ERROR 55P03: canceling statement due to lock timeout/s, 'after the last try it says so');
+like("$status $out", qr/^1 .*ERROR 55P03: canceling statement due to lock timeout.*DETAIL:  held by process \d+ \(role/s, 'after the last try it says so, and who has it');
 $holder->query_safe('COMMIT');
 
 # --- cancel --------------------------------------------------------------------------------------------------------------------
@@ -128,6 +115,62 @@ is($status, 0, 'the next run goes on') or diag $out;
 is(history('crash'), '1 true, 2 true', 'to the end');
 is(invalid() . $node->safe_psql('postgres', "SELECT indisvalid FROM pg_index WHERE indexrelid = 'crash_x'::regclass"), '0t', 'the index is valid');
 is($node->safe_psql('postgres', "SELECT to_regclass('crash_after') IS NOT NULL"), 't', 'what comes after it is there');
+
+# --- the server is killed when the index is built, and the record of that is not --------------------------------------------------------
+$node->safe_psql('postgres', 'CREATE TABLE made (x int, y int, t text); INSERT INTO made SELECT i, i, i FROM generate_series(1, 100) i');
+sub kill_behind_the_build
+{
+	my ($name, $dir) = @_;
+	my ($write, $build) = block_and_start('INSERT INTO made VALUES (-1, -1)', $name, $dir);
+	my $keeper = $node->background_psql('postgres');
+	$keeper->query_safe('BEGIN; LOCK dbops.migration_step');
+	$write->query_safe('ROLLBACK');
+	ok(Dbops::wait_for($node, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%dbops.apply_migration%' AND wait_event_type = 'Lock' AND pid <> pg_backend_pid()", 1), "$name: it is built, and that is about to be recorded");
+	is($node->safe_psql('postgres', "SELECT count(*), count(*) FILTER (WHERE indisvalid) FROM pg_index WHERE indrelid = 'made'::regclass"), '1|1', "$name: the index is valid");
+	$node->stop('immediate');
+	finish($build);
+	eval { $_->quit } for $write, $keeper;
+	$node->start;
+	is($node->safe_psql('postgres', "SELECT state FROM dbops.migration_steps WHERE project = '$name'"), 'running', "$name: the record says that it was begun");
+	return;
+}
+sub indexes_of_made { return $node->safe_psql('postgres', "SELECT string_agg(indexrelid::text, ',') FROM pg_index WHERE indrelid = 'made'::regclass"); }
+my $definition = 'public.made USING btree (x DESC, lower(t) COLLATE "C" text_pattern_ops) INCLUDE (y) WITH (fillfactor = 80) WHERE made.x > 0';
+my $made = directory('made', 'V1__x.sql' => "CREATE UNIQUE INDEX CONCURRENTLY made_x ON $definition;\nCREATE TABLE made_after (x int);\n");
+kill_behind_the_build('made', $made);
+my $built = indexes_of_made();
+($status, $out) = finish(migrate('made', $made));
+is($status, 0, 'what is built is taken as done') or diag $out;
+is(history('made') . indexes_of_made(), "1 true$built", 'and not built again');
+is($node->safe_psql('postgres', "SELECT to_regclass('made_after') IS NOT NULL"), 't', 'what comes after it is there');
+$node->safe_psql('postgres', 'DROP INDEX made_x');
+my $unnamed = directory('unnamed', 'V1__x.sql' => "CREATE INDEX CONCURRENTLY ON made (y, x);\n");
+kill_behind_the_build('unnamed', $unnamed);
+$built = indexes_of_made();
+is((finish(migrate('unnamed', $unnamed)))[0], 0, 'an index that the server has named');
+is(history('unnamed') . indexes_of_made(), "1 true$built", 'is found too');
+$node->safe_psql('postgres', 'DROP INDEX made_y_x_idx');
+my $replaced = directory('replaced', 'V1__x.sql' => "CREATE INDEX CONCURRENTLY made_x ON made (x);\n");
+kill_behind_the_build('replaced', $replaced);
+for my $other ('INDEX made_x ON made (y)', 'UNIQUE INDEX made_x ON made (x)', 'INDEX made_x ON made (x) WHERE y > 0')
+{
+	$node->safe_psql('postgres', "DROP INDEX made_x; CREATE $other");
+	$built = indexes_of_made();
+	($status, $out) = finish(migrate('replaced', $replaced));
+	like("$status $out", qr/^1 .*V1__x\.sql:1:1: ERROR 42P07: index public\.made_x is there already, with another definition.*Drop or rename/s, "CREATE $other by somebody is not taken for it");
+	is(history('replaced') . indexes_of_made(), "1 false$built", 'and stays');
+}
+$node->safe_psql('postgres', 'DROP INDEX made_x');
+is((finish(migrate('replaced', $replaced)))[0], 0, 'when it has gone, the migration goes on');
+is($node->safe_psql('postgres', "SELECT pg_get_indexdef('made_x'::regclass)"), 'CREATE INDEX made_x ON public.made USING btree (x)', 'with its own');
+# An expression on the whole row, whose type is the table's own: no copy of it can be asked for the definition.
+$node->safe_psql('postgres', 'DROP INDEX made_x; CREATE FUNCTION of_row(made) RETURNS int IMMUTABLE LANGUAGE sql AS $$SELECT ($1).x$$');
+my $of_row = directory('of_row', 'V1__x.sql' => "CREATE INDEX CONCURRENTLY made_row ON made (of_row(made));\n");
+kill_behind_the_build('of_row', $of_row);
+$built = indexes_of_made();
+($status, $out) = finish(migrate('of_row', $of_row));
+is($status, 0, 'an index on the whole row that is built') or diag $out;
+is(history('of_row') . indexes_of_made(), "1 true$built", 'is taken as done');
 
 # --- a client that is killed: the server goes on, and the next run waits for that -----------------------------------------------------
 $node->safe_psql('postgres', 'CREATE TABLE orphan (x int)');

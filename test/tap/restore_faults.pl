@@ -15,6 +15,7 @@ use IPC::Run ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes ();
 
 my $directory = File::Temp::tempdir(CLEANUP => 1);
 my $place = File::Temp::tempdir(CLEANUP => 1);
@@ -46,7 +47,8 @@ sub restore
 sub state_of
 {
 	my $out = '';
-	IPC::Run::run([ 'sh', '-c', q{cd "$1" && find . -type f ! -name 'dbops.restore*' ! -name '*.dbops' -exec sha256sum {} + | sort -k2 && find . ! -name 'dbops.restore*' ! -name '*.dbops' -printf '%p %y %m\n' | sort},
+	IPC::Run::run([ 'sh', '-c', q{cd "$1" && set -- ! -name 'dbops.restore*' ! -name '*.dbops' ! -name postmaster.pid &&
+		find . -type f "$@" -exec sha256sum {} + | sort -k2 && find . "$@" -printf '%p %y %m\n' | sort},
 		'sh', $where ], '>', \$out);
 	return $out;
 }
@@ -103,6 +105,68 @@ for my $step (1, $middle[1], map { $steps - $_ } 12, 6)
 	fault($step, "a disk that is full from step $step on", FAIL_ERRNO => Errno::ENOSPC);
 }
 fault($steps - 8, 'a disk that is broken at the end', FAIL_ERRNO => Errno::EIO);
+
+# --- two of them, and a server that starts meanwhile --------------------------------------------------------------------
+# Stops at a step; returns the process.
+sub stopped
+{
+	my ($step, @arguments) = @_;
+	local @ENV{qw(FAIL_BELOW FAIL_AT FAIL_STOPS LD_PRELOAD)} = ($where, $step, 1, $faults);
+	my $messages = '';
+	my $process = IPC::Run::start([ $ENV{DBOPS_CLI}, 'restore', '-j', 1, '-D', "$where/data", '--tablespace', "$space=$where/space", @arguments,
+			Backup::store_options($store) ], '<', \undef, '>', \my $out, '2>', \$messages);
+	my $pid = $process->{KIDS}[0]{PID};
+	for (1 .. 1200)
+	{
+		last if slurp_file("/proc/$pid/stat") =~ /\) T /;
+		Time::HiRes::sleep(0.05);
+	}
+	like(slurp_file("/proc/$pid/stat"), qr/\) T /, "a restore stops at step $step");
+	return { process => $process, pid => $pid, messages => \$messages };
+}
+
+# How it ends then.
+sub goes_on
+{
+	my ($run) = @_;
+	kill 'CONT', $run->{pid};
+	$run->{process}->finish;
+	return $run->{process}->full_result(0) >> 8;
+}
+
+sub start_server
+{
+	unlink "$directory/log";
+	return system("pg_ctl -s -w -t 60 -D $where/data -l $directory/log -o \"-k $directory -c listen_addresses=''\" start >/dev/null 2>&1") == 0;
+}
+
+mkdir $where or die;
+my $first = stopped($middle[0]);
+my $second = restore();
+is($second->{status}, 2, 'a second restore into the same directory is refused');
+like($second->{err}, qr/another restore into .* is running.*HINT/s, 'it says why');
+my $elsewhere = Backup::dbops('restore', '-D', "$where/other", '--tablespace', "$space=$where/space", Backup::store_options($store));
+is($elsewhere->{status}, 2, 'and one into the same place for a tablespace');
+ok(!start_server(), 'no server starts from it');
+is(goes_on($first), 0, 'the first one goes on') or diag ${ $first->{messages} };
+File::Path::remove_tree("$where/other");
+is(state_of(), $whole, 'and gets to the whole');
+ok(!-e "$where/data/postmaster.pid", 'nothing is left that keeps a server out');
+
+my $delta = stopped(2, '--delta');
+ok(-e "$where/data/global/pg_control", 'with --delta there is a pg_control until the first change');
+ok(!start_server(), 'but no server starts beside the restore');
+like(slurp_file("$directory/log"), qr/lock file "postmaster.pid" already exists/, 'as it is in the way');
+is(goes_on($delta), 0, 'which goes on') or diag ${ $delta->{messages} };
+is(state_of(), $whole, 'and gets to the whole');
+
+my $late = stopped(0, '--delta');
+ok(start_server(), 'a server that starts between the checks and the first change');
+is(goes_on($late), 2, 'ends the restore');
+like(${ $late->{messages} }, qr/a server is running in/, 'it says why');
+ok(-e "$where/data/global/pg_control" && !-e "$where/data/dbops.restore", 'nothing was changed');
+is(system("pg_ctl -s -w -t 60 -D $where/data -m fast stop"), 0, 'and the server runs until it is stopped');
+File::Path::remove_tree($where);
 
 # --- damage in the store ------------------------------------------------------------------------------------------------
 sub damaged

@@ -30,10 +30,12 @@ Dbops::value($node, q{SELECT pg_create_restore_point('before it')});
 step(5);
 Archive::wait_durable($node);
 
+my $messages;
 sub reaches
 {
 	my ($name, $expected, @arguments) = @_;
 	my $copy = Backup::restored($name, $store, arguments => \@arguments);
+	$messages = $copy->{restore_messages};
 	is(Dbops::value($copy, 'SELECT coalesce(max(n), 0) FROM step'), $expected, "$name: it ends there");
 	is(Dbops::value($copy, 'SHOW archive_mode'), 'off', "$name: and does not archive");
 	$copy->stop;
@@ -115,6 +117,14 @@ without(sub {
 }, grep { /$behind/ } @of_second);
 is(Backup::dbops('verify', '--gap-time', 0, Backup::store_options($store))->{status}, 0, 'nothing is missing');
 reaches('over_the_switch', 26);
+unlike($messages, qr/WARNING: backup/, 'no backup is left out');
+
+# Both sides go on: the newest backup is not always on the way.
+my $newer = Backup::take($node, $store, what => 'a backup of the first timeline');
+reaches('beside_it', 26);
+like($messages, qr/WARNING: backup \Q$newer->{label}\E is newer, and is left out: it is of timeline 1, .* --timeline 1/, 'a newer one of another timeline is named');
+reaches('of_the_first', 5, '--timeline', 1);
+unlike($messages, qr/WARNING: backup/, 'which is taken when its timeline is wanted');
 
 $node->stop;
 

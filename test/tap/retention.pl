@@ -141,6 +141,21 @@ is(Dbops::wait_job($node, $job, undef, states => [qw(succeeded failed cancelled)
 is(sql('SELECT count(*) FROM q_child'), $children, '... and has deleted no row that is to stay by the rule as it is now');
 is(sql("SELECT reason FROM dbops.job_event WHERE job_id = $job AND action = 'cancel'"), 'its retention rule was changed', '... and says why');
 sql("SELECT dbops.unretain($q); DROP TABLE q_child, q");
+# A time zone is part of what a rule says; and its schedule may have another name
+sql(q{CREATE TABLE q (id int PRIMARY KEY, at timestamp); CREATE INDEX ON q (at); INSERT INTO q SELECT i, now() - interval '9 days' FROM generate_series(1, 50) i});
+$q = sql(q{SELECT rule FROM dbops.retain('q', 'at', '5 days', '@yearly', max_share => NULL, max_rows => 5, timezone => 'UTC')});
+is(run_rule($q), 'paused', 'a run stops at its maximum');
+$job = sql("SELECT last_job FROM dbops.retention_status WHERE rule = $q");
+my $left = sql('SELECT count(*) FROM q');
+sql("SELECT dbops.alter_schedule('retain $q', new_name => 'mine'); SELECT dbops.schedule('retain $q', '\@yearly', 'SELECT 1')");
+sql(q{SELECT rule FROM dbops.retain('q', 'at', '5 days', '@monthly', max_share => NULL, max_rows => 5, timezone => 'Pacific/Kiritimati')});
+is(sql("SELECT string_agg(schedule, ',' ORDER BY name) FROM dbops.schedules WHERE name IN ('mine', 'retain $q')"), '@monthly,@yearly', 'a rule finds its schedule under another name');
+sql("SELECT dbops.confirm_retention($q)");
+is(Dbops::wait_job($node, $job, undef, states => [qw(succeeded failed cancelled)]), 'cancelled', 'another time zone ends a run');
+is(sql('SELECT count(*) FROM q'), $left, '... which has deleted nothing more');
+sql("SELECT dbops.unretain($q); DROP TABLE q");
+is(sql("SELECT string_agg(name, ',') FROM dbops.schedules WHERE name IN ('mine', 'retain $q')"), "retain $q", 'only its own schedule goes with a rule');
+sql("SELECT dbops.unschedule('retain $q')");
 
 # --- rows whose age changes while they are deleted ----------------------------------------------------------------------------
 sql(<<'SQL');
@@ -217,6 +232,66 @@ is(sql('SELECT count(*) FROM s'), 5, '... and deletes nothing');
 sql(q{SELECT dbops.alter_schedule('delete', command => 'DELETE FROM s WHERE id <> 4'); SELECT dbops.run_now('delete')});
 ok(Dbops::wait_for($node, "SELECT last_result FROM dbops.schedules WHERE name = 'delete'", 'finished'), 'of others it does not');
 is(sql('SELECT string_agg(id::text, \',\') FROM s'), '4', 'they have gone');
+# ... and its TRUNCATE and DROP, whatever they are called by
+sql(q{CREATE SCHEMA held; CREATE TABLE held.x (id int PRIMARY KEY, long text); INSERT INTO held.x SELECT 1, string_agg(md5(i::text), '') FROM generate_series(1, 999) i;
+	ALTER TABLE held.x ALTER long SET STORAGE EXTERNAL; SELECT dbops.hold('held.x', 'long IS NOT NULL AND length(long) > 5', 'case');
+	CREATE TABLE s_child (id int); ALTER TABLE s ADD PRIMARY KEY (id); ALTER TABLE s_child ADD FOREIGN KEY (id) REFERENCES s;
+	CREATE TABLE free (id int); INSERT INTO free VALUES (1); SELECT dbops.hold('free', 'id = 2', 'case')});
+sql(q{CREATE TABLE top (id int PRIMARY KEY); CREATE TABLE below (id int PRIMARY KEY REFERENCES top ON DELETE CASCADE); INSERT INTO top VALUES (1), (2); INSERT INTO below VALUES (1), (2);
+	SELECT dbops.hold('below', 'id = 2', 'case')});
+my $number = 0;
+for my $command ('DELETE FROM top', 'MERGE INTO below USING top ON top.id = below.id WHEN MATCHED THEN DELETE', 'WITH gone AS (DELETE FROM below RETURNING id) SELECT count(*) FROM gone', q{DO 'BEGIN DELETE FROM below; END'})
+{
+	my $name = 'by the way ' . ++$number;
+	sql("SELECT dbops.schedule('$name', '\@yearly', \$\$$command\$\$); SELECT dbops.run_now('$name')");
+	ok(Dbops::wait_for($node, "SELECT last_result FROM dbops.schedules WHERE name = '$name'", 'failed'), "a scheduled $command fails");
+	like(sql("SELECT last_error FROM dbops.schedules WHERE name = '$name'"), qr/a row of public\.below must not be deleted: it is under legal hold/, '... and says why');
+}
+# ... and after a job that it has done in its own session
+sql(q{CREATE TABLE filled (id int PRIMARY KEY, n int); INSERT INTO filled VALUES (1)});
+my $filling = sql(q{SELECT dbops.pause(dbops.backfill('filled', 'n = 1')) = 'paused'}) eq 't' && sql('SELECT max(job_id) FROM dbops.jobs');
+sql(qq{SELECT dbops.schedule('by the way 5', '\@yearly', 'SELECT dbops.resume($filling); CALL dbops.run($filling); DELETE FROM below'); SELECT dbops.run_now('by the way 5')});
+ok(Dbops::wait_for($node, "SELECT last_result FROM dbops.schedules WHERE name = 'by the way 5'", 'failed'), 'a scheduled DELETE after a job in its session fails');
+like(sql("SELECT last_error FROM dbops.schedules WHERE name = 'by the way 5'"), qr/under legal hold|other processes/, '... and says why');
+is(sql('SELECT (SELECT count(*) FROM top), (SELECT count(*) FROM below)'), '2|2', 'nothing has gone');
+for my $command ('TRUNCATE s, s_child', 'DROP TABLE s CASCADE', 'DROP SCHEMA held CASCADE', q{DO 'BEGIN TRUNCATE held.x; END'})
+{
+	my $name = 'empty ' . ++$number;
+	sql("SELECT dbops.schedule('$name', '\@yearly', \$\$$command\$\$); SELECT dbops.run_now('$name')");
+	ok(Dbops::wait_for($node, "SELECT last_result FROM dbops.schedules WHERE name = '$name'", 'failed'), "a scheduled $command fails");
+	like(sql("SELECT last_error FROM dbops.schedules WHERE name = '$name'"), qr/must not be truncated or dropped: it is under legal hold/, '... and says why');
+}
+is(sql("SELECT (SELECT string_agg(id::text, ',') FROM s), (SELECT count(*) FROM held.x)"), '4|1', 'the held rows are there');
+sql(q{SELECT dbops.schedule('free', '@yearly', 'TRUNCATE free; DROP TABLE free'); SELECT dbops.run_now('free')});
+ok(Dbops::wait_for($node, "SELECT last_result FROM dbops.schedules WHERE name = 'free'", 'finished'), 'a table without a held row may go');
+sql('DROP TABLE s_child');
+# ... nor does a partition or a child take its rows out of the hold
+sql(q{CREATE TABLE v (id int, url text) PARTITION BY RANGE (id); CREATE TABLE v1 PARTITION OF v FOR VALUES FROM (0) TO (10); CREATE TABLE v2 PARTITION OF v FOR VALUES FROM (10) TO (20);
+	INSERT INTO v SELECT i, CASE WHEN i = 3 THEN 'held' END FROM generate_series(1, 15) i; SELECT dbops.hold('v', $$url = 'held'$$, 'case');
+	CREATE TABLE i (id int); CREATE TABLE i1 () INHERITS (i); INSERT INTO i1 VALUES (1); SELECT dbops.hold('i', 'id = 1', 'case')});
+for my $command ('ALTER TABLE v DETACH PARTITION v1; DROP TABLE v1', 'ALTER TABLE v DETACH PARTITION v1 CONCURRENTLY', 'ALTER TABLE i1 NO INHERIT i; DROP TABLE i1', q{DO 'BEGIN ALTER TABLE v DETACH PARTITION v1; DROP TABLE v1; END'})
+{
+	my $name = 'detach ' . ++$number;
+	sql("SELECT dbops.schedule('$name', '\@yearly', \$\$$command\$\$); SELECT dbops.run_now('$name')");
+	ok(Dbops::wait_for($node, "SELECT last_result FROM dbops.schedules WHERE name = '$name'", 'failed'), "a scheduled $command fails");
+	like(sql("SELECT last_error FROM dbops.schedules WHERE name = '$name'"), qr/must stay a part of public\.[vi]: it has rows under legal hold/, '... and says why');
+}
+is(sql('SELECT (SELECT count(*) FROM v), (SELECT count(*) FROM i)'), '15|1', 'their rows are where they were');
+sql(q{SELECT dbops.schedule('detach v2', '@yearly', 'ALTER TABLE v DETACH PARTITION v2; DROP TABLE v2'); SELECT dbops.run_now('detach v2')});
+ok(Dbops::wait_for($node, "SELECT last_result FROM dbops.schedules WHERE name = 'detach v2'", 'finished'), 'a partition without a held row may go');
+# What comes under a hold is no detach.
+sql(q{CREATE TABLE w (id int) PARTITION BY RANGE (id); CREATE TABLE w1 PARTITION OF w FOR VALUES FROM (0) TO (10); INSERT INTO w VALUES (1); SELECT dbops.hold('w', NULL, 'case');
+	CREATE TABLE w3 (id int); INSERT INTO w3 VALUES (25); CREATE TABLE v3 (id int, url text); INSERT INTO v3 VALUES (25, 'held'); CREATE TABLE i3 (id int); INSERT INTO i3 VALUES (1)});
+for my $command ('CREATE TABLE w2 PARTITION OF w FOR VALUES FROM (10) TO (20)', 'ALTER TABLE w ATTACH PARTITION w3 FOR VALUES FROM (20) TO (30)', 'ALTER TABLE v ATTACH PARTITION v3 FOR VALUES FROM (20) TO (30)',
+	'ALTER TABLE i3 INHERIT i', 'CREATE TABLE i4 () INHERITS (i)')
+{
+	my $name = 'attach ' . ++$number;
+	sql("SELECT dbops.schedule('$name', '\@yearly', \$\$$command\$\$); SELECT dbops.run_now('$name')");
+	ok(Dbops::wait_for($node, "SELECT last_result, last_error IS NULL FROM dbops.schedules WHERE name = '$name'", 'finished|t'), "a scheduled $command succeeds");
+}
+is(sql(q{SELECT string_agg(inhrelid::regclass::text, ',' ORDER BY inhrelid::regclass::text) FROM pg_inherits WHERE inhparent IN ('w'::regclass, 'v'::regclass, 'i'::regclass)}), 'i1,i3,i4,v1,v3,w1,w2,w3', 'what is new is under the hold');
+sql(q{SELECT dbops.schedule('back and forth', '@yearly', 'ALTER TABLE w DETACH PARTITION w2; ALTER TABLE w ATTACH PARTITION w2 FOR VALUES FROM (10) TO (20)'); SELECT dbops.run_now('back and forth')});
+ok(Dbops::wait_for($node, "SELECT last_result FROM dbops.schedules WHERE name = 'back and forth'", 'failed'), '... and stays there');
 
 # --- a table or a column that is dropped ends its rule, and says so -------------------------------------------------------------
 sql("CREATE TABLE d (id int PRIMARY KEY, at timestamptz, other date)");
@@ -239,6 +314,8 @@ sql(q{CREATE TABLE r (gone int, id int PRIMARY KEY, at timestamptz NOT NULL, tou
 	INSERT INTO r SELECT i, now() - i * interval '1 day', now() - interval '99 days' FROM generate_series(0, 9) i;
 	CREATE TABLE x (id int); SELECT dbops.hold('x', reason => 'all of it'); DROP TABLE x; SELECT dbops.hold('r', 'id = 9', 'case 9')});
 my $r = sql(q{SELECT rule FROM dbops.retain('r', 'at', '5 days', '@yearly', max_share => NULL, priority => 7)});
+# It waits at the time of the dump, and its grace period is over: which says nothing of the copy.
+sql("UPDATE dbops.retention_rule SET doubt = 'something', doubt_since = now() - interval '9 days', doubt_origin = origin WHERE rule_id = $r");
 my $dump = $node->backup_dir . '/dump.sql';
 $node->command_ok([ 'pg_dump', '-d', $node->connstr('postgres'), '-f', $dump ], 'pg_dump');
 sql('CREATE DATABASE restored');
@@ -266,6 +343,8 @@ like($shown, qr/"waiting_for": ?"its next run, \d{4}-\d\d-\d\d [\d:]+; the last 
 
 # --- a promoted copy waits for a word -----------------------------------------------------------------------------------------
 sql("INSERT INTO t VALUES (-1, now() - interval '50 days', true)");
+sql(q{CREATE TABLE sd (id int PRIMARY KEY); SELECT dbops.soft_delete_enable('sd', purge_schedule => '@yearly'); INSERT INTO sd VALUES (1), (2);
+	SELECT dbops.soft_delete('sd', 1); UPDATE dbops.soft_deletion SET deleted_at = deleted_at - interval '31 days'});
 $node->backup('b');
 my $copy = PostgreSQL::Test::Cluster->new('copy');
 $copy->init_from_backup($node, 'b', has_streaming => 1);
@@ -275,8 +354,31 @@ $copy->promote;
 $copy->safe_psql('postgres', "SELECT dbops.run_now('retain $t')");
 ok(Dbops::wait_for($copy, "SELECT waiting_for ~ 'restored or promoted' FROM dbops.retention_status WHERE rule = $t", 't'), 'after a promotion the rule waits');
 is($copy->safe_psql('postgres', 'SELECT count(*) FROM t WHERE id = -1'), 1, 'and nothing goes');
-$copy->safe_psql('postgres', "SELECT dbops.confirm_retention($t); SELECT dbops.run_now('retain $t')");
-ok(Dbops::wait_for($copy, 'SELECT count(*) FROM t WHERE id = -1', 0), 'confirmed, it goes on');
+$copy->safe_psql('postgres', "SELECT dbops.run_now('purge public.sd')");
+ok(Dbops::wait_for($copy, "SELECT waiting_for ~ 'restored or promoted' FROM dbops.soft_delete_status WHERE target = 'sd'", 't'), 'a purge waits as well');
+is($copy->safe_psql('postgres', 'SELECT count(*) FROM sd'), 2, 'and nothing goes');
+sub deletion_checks { return $_[0]->safe_psql('postgres', q{SELECT concat_ws(': ', check_name, ok, severity, detail, hint) FROM dbops.check() WHERE check_name ~ '^(purge|retention) |^deletions$' ORDER BY check_name}); }
+my $promoted = 'f: warning: the server was restored or promoted: it is on timeline 2, the last run was on 1';
+is(deletion_checks($copy), "purge of public.sd: $promoted: SELECT dbops.confirm_purge('public.sd') lets it go on; look first at what it would delete.\n"
+	  . "retention of public.t: $promoted: SELECT dbops.confirm_retention($t) lets it go on; look first at what it would delete.", 'dbops.check() names both');
+# Their grace periods are over, and then the server is restored once more.
+$copy->safe_psql('postgres', "UPDATE dbops.$_ SET doubt_since = doubt_since - interval '2 days'") for qw(retention_rule purge_origin);
+$copy->backup('again');
+my $second = PostgreSQL::Test::Cluster->new('second');
+$second->init_from_backup($copy, 'again', has_streaming => 1);
+$second->start;
 $copy->stop;
+$second->promote;
+$second->safe_psql('postgres', "SELECT dbops.run_now('retain $t'), dbops.run_now('purge public.sd')");
+for my $table (qw(retention_rule purge_origin))
+{
+	ok(Dbops::wait_for($second, "SELECT bool_or(doubt_since > now() - interval '1 day') FROM dbops.$table", 't'), "another restore begins the grace period anew ($table)");
+}
+is($second->safe_psql('postgres', 'SELECT (SELECT count(*) FROM t WHERE id = -1), (SELECT count(*) FROM sd)'), '1|2', 'nothing goes');
+$second->safe_psql('postgres', "SELECT dbops.confirm_retention($t); SELECT dbops.run_now('retain $t'); SELECT dbops.confirm_purge('sd'); SELECT dbops.run_now('purge public.sd')");
+ok(Dbops::wait_for($second, 'SELECT count(*) FROM t WHERE id = -1', 0), 'confirmed, the rule goes on');
+ok(Dbops::wait_for($second, 'SELECT count(*) FROM sd', 1), '... and the purge');
+like(deletion_checks($second), qr/^deletions: t: warning: \d+ rules, none waits for a confirmation$/, 'dbops.check() says that none waits');
+$second->stop;
 
 done_testing();

@@ -104,6 +104,25 @@ is(last_run('victim', 'outcome, message'), 'stopped|cancelled by a user', 'stops
 is(sql("SELECT state FROM dbops.schedules WHERE name = 'victim'"), 'queued', 'not the schedule');
 like(Dbops::refusal($node, "CALL dbops.run($job)"), qr/^55000: job \d+ is a schedule/, 'CALL dbops.run is not for schedules');
 
+# A command that gives back all locks, its run's among them, can be stopped all the same.
+$job = sql(q{SELECT dbops.schedule('discards', '@yearly', 'DISCARD ALL; SELECT pg_sleep(600)')});
+sql("SELECT dbops.run_now('discards')");
+ok(Dbops::wait_for($node, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND backend_type = 'dbops worker'", 1), 'a command that has discarded all');
+sql("SELECT dbops.pause($job)");
+ok(Dbops::wait_for($node, "SELECT state, last_result FROM dbops.schedules WHERE name = 'discards'", 'paused|stopped'), 'is stopped by a pause');
+# Who says that the time was over, without a timer: it is not believed.
+ok(once('liar', q{DO $$BEGIN RAISE EXCEPTION USING ERRCODE = '57014', MESSAGE = 'canceling statement due to statement timeout'; END$$}, q{settings => '{"statement_timeout": "1h"}'}), 'the message alone');
+is(last_run('liar', 'outcome'), 'stopped', 'does not make it a statement_timeout');
+
+# A command that has caught its timeout, and goes on, is stopped by a pause as any other one: no failure.
+$job = sql(q{SELECT dbops.schedule('catches', '@yearly', $c$DO $$BEGIN
+	BEGIN PERFORM pg_sleep(600); EXCEPTION WHEN query_canceled THEN PERFORM pg_advisory_xact_lock(4712); END;
+	PERFORM pg_sleep(600); END$$$c$, settings => '{"statement_timeout": "100ms"}', retries => 1)});
+sql("SELECT dbops.run_now('catches')");
+ok(Dbops::wait_for($node, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 4712", 1), 'a command that has caught its timeout');
+sql("SELECT dbops.pause($job)");
+ok(Dbops::wait_for($node, "SELECT state, last_result, failures FROM dbops.schedules WHERE job_id = $job", 'paused|stopped|0'), 'is stopped by a pause, which is no failure');
+
 # --- a worker that is killed ------------------------------------------------------------------------------------------------
 $job = start_long('lost');
 sql("SELECT pg_terminate_backend(pid) FROM dbops.job_runs WHERE job_id = $job AND outcome = 'running'");

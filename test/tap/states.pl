@@ -144,6 +144,37 @@ my $out = $node->safe_psql('postgres', "LISTEN dbops;\nSELECT dbops.backfill('t6
 my @states = $out =~ /Asynchronous notification "dbops" with payload "\{[^}]*"job_id":$job,[^}]*"state":"(\w+)"\}/g;
 like("@states", qr/^(queued )?running succeeded$/, 'NOTIFY dbops tells of the changes of state');
 
+# Others are told as well, of every end; by the payload alone.
+my $listener = $node->background_psql('postgres');
+$listener->query_safe('LISTEN dbops');
+my $heard = '';
+sub hears
+{
+	my ($pattern) = @_;
+	my $end = time() + $PostgreSQL::Test::Utils::timeout_default;
+	for (; $heard !~ $pattern; sleep 0.05)
+	{
+		return 0 if time() > $end;
+		$heard .= $listener->query('SELECT 1') . "\n";    # psql shows what has come with an answer
+	}
+	return 1;
+}
+table('t6b', 10);
+pace(600);
+$job = Dbops::backfill($node, q{'t6b', 'n = slowly(n + 1)'});
+ok(in_statement($job), 'a job under way');
+$node->safe_psql('postgres', "SELECT dbops.pause($job)");
+ok(hears(qr/\{"from":"running","job_id":$job,"kind":"backfill","state":"paused"\}/), 'another session hears that it is paused') or diag $heard;
+$node->safe_psql('postgres', "SELECT dbops.cancel($job)");
+ok(hears(qr/\{"from":"paused","job_id":$job,"kind":"backfill","state":"cancelled"\}/), 'cancelled') or diag $heard;
+pace(0);
+$node->safe_psql('postgres', 'CREATE TABLE t6c (id int PRIMARY KEY, n int); INSERT INTO t6c VALUES (1, 0)');
+$job = Dbops::backfill($node, q{'t6c', 'n = 1 / n'});
+is(Dbops::wait_job($node, $job), 'failed', 'a job fails');
+ok(hears(qr/\{"from":"running","job_id":$job,"kind":"backfill","state":"failed"\}/), 'and that one has failed') or diag $heard;
+like($heard, qr/\{"job_id":$job,"kind":"backfill","state":"queued"\}/, 'and of its beginning');
+$listener->quit;
+
 # --- CALL dbops.run ------------------------------------------------------------------------------------------------------
 setting('dbops.max_workers = 0');
 ok(Dbops::wait_for($node, 'SHOW dbops.max_workers', 0), 'no worker from here on');

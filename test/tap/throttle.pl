@@ -87,6 +87,69 @@ Dbops::finish_sql($_, 30) for @busy;
 for (1 .. 60) { last if Dbops::job_state($node, $job) eq 'succeeded'; sleep 1; }
 is(Dbops::job_state($node, $job), 'succeeded', 'active sessions: then it goes on');
 
+# What cannot be seen is not taken for zero.
+$node->safe_psql('postgres', 'CREATE ROLE shy SUPERUSER LOGIN; ALTER ROLE shy SET track_activities = off');
+my $hidden = Dbops::start_sql($node, 'SELECT pg_sleep(300)', role => 'shy');
+ok(Dbops::wait_for($node, q{SELECT count(*) FROM pg_stat_activity WHERE state = 'disabled'}, 1), 'a session that does not tell');
+$job = make('max_active_sessions => 100');
+waits($job, 'hidden session', '^active sessions cannot be read');
+untouched($job, 'hidden session');
+$node->safe_psql('postgres', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'disabled'});
+Dbops::finish_sql($hidden, 30);
+goes_on($job, 'hidden session');
+
+# --- nice_ratio ----------------------------------------------------------------------------------------------------------
+$node->safe_psql('postgres', q{CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.1); RETURN NULL; END';
+	CREATE TABLE nice (id int PRIMARY KEY, n int); INSERT INTO nice SELECT generate_series(1, 10), 0;
+	CREATE TRIGGER slow AFTER UPDATE ON nice FOR EACH STATEMENT EXECUTE FUNCTION slow()});
+$job = Dbops::backfill($node, q{'nice', 'n = n + 1', nice_ratio => 100, max_batch_rows => 5, max_archive_backlog => NULL, max_replica_lag => NULL, max_lock_waiters => NULL});
+waits($job, 'nice_ratio', '^nice_ratio$');
+is(Dbops::value($node, "SELECT rows_done FROM dbops.jobs WHERE job_id = $job"), 5, 'nice_ratio: after the first batch');
+stop_job($job, 'nice_ratio');
+
+# --- lock waiters ---------------------------------------------------------------------------------------------------------
+# Each batch stays at its last row until the gate lets it pass, with another session waiting for that row meanwhile. The job
+# stops for half a second after such a batch: a session beside it looks all the time, should it be missed at the next batch again.
+$node->safe_psql('postgres', q{CREATE TABLE gate (upto int, looked int); INSERT INTO gate VALUES (0, 0);
+	CREATE FUNCTION pass() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN WHILE (SELECT upto FROM gate) < NEW.id LOOP PERFORM pg_sleep(0.01); END LOOP; RETURN NEW; END$$;
+	CREATE TABLE wanted (id int PRIMARY KEY, n int, m int); INSERT INTO wanted SELECT generate_series(1, 10), 0, 0;
+	CREATE TRIGGER pass BEFORE UPDATE ON wanted FOR EACH ROW WHEN (NEW.n <> OLD.n) EXECUTE FUNCTION pass()});
+$job = Dbops::backfill($node, q{'wanted', 'n = n + 1', strategy => 'key', max_batch_rows => 1, nice_ratio => 0, max_archive_backlog => NULL, max_replica_lag => NULL});
+my $at_gate = "SELECT count(*) FROM pg_stat_activity a JOIN dbops.job_runs r USING (pid) WHERE r.job_id = $job AND r.outcome = 'running' AND a.wait_event = 'PgSleep'";
+my $seen = '';
+my $row = 0;
+while ($seen eq '' && ++$row < 10)
+{
+	ok(Dbops::wait_for($node, $at_gate, 1), "lock waiters: the job is at row $row");
+	my $other = Dbops::start_sql($node, "UPDATE wanted SET m = 1 WHERE id = $row");
+	ok(Dbops::wait_for($node, "SELECT count(*) FROM pg_locks l JOIN dbops.job_runs r ON r.pid = ANY (pg_blocking_pids(l.pid)) WHERE NOT l.granted AND r.job_id = $job AND r.outcome = 'running'", 1), "lock waiters: a session waits for row $row");
+	my $look = Dbops::start_sql($node, qq{DO \$\$
+		DECLARE p record;
+		BEGIN
+			SET LOCAL application_name = 'looks';
+			LOOP
+				SELECT waiting_for, waiting_since, rows_done INTO p FROM dbops.progress WHERE job_id = $job;
+				EXIT WHEN (p.waiting_for ~ 'lock waiter' AND p.rows_done >= $row) OR (SELECT looked FROM gate) >= $row;
+				PERFORM pg_sleep(0.005), pg_stat_clear_snapshot();
+			END LOOP;
+			IF p.waiting_since <= clock_timestamp() AND p.rows_done >= $row THEN RAISE EXCEPTION USING ERRCODE = 'ZZ002', MESSAGE = format('%s after %s rows', p.waiting_for, p.rows_done); END IF;
+		END\$\$});
+	ok(Dbops::wait_for($node, q{SELECT count(*) FROM pg_stat_activity WHERE application_name = 'looks'}, 1), 'lock waiters: somebody looks');
+	$node->safe_psql('postgres', "UPDATE gate SET upto = $row");
+	is((Dbops::finish_sql($other))[1], '', 'lock waiters: the other session has its row after the batch');
+	# The next batch is at the gate: the job has gone on.
+	ok(Dbops::wait_for($node, "SELECT rows_done = $row FROM dbops.jobs WHERE job_id = $job", 't') && Dbops::wait_for($node, $at_gate, 1), 'lock waiters: the job goes on');
+	$node->safe_psql('postgres', "UPDATE gate SET looked = $row");
+	my $said = (Dbops::finish_sql($look))[1];
+	$seen = $1 if $said =~ /^ZZ002: (.*)/;
+}
+is($seen, "lock waiters 1, limit 0 after $row rows", 'lock waiters: the job waits, and says for what');
+$node->safe_psql('postgres', 'UPDATE gate SET upto = 10');
+goes_on($job, 'lock waiters');
+is(Dbops::value($node, 'SELECT string_agg(DISTINCT n::text, NULL), sum(m) FROM wanted'), "1|$row", 'lock waiters: each row once, and the changes of the others');
+cmp_ok(Dbops::value($node, "SELECT lock_waits FROM dbops.progress WHERE job_id = $job"), '>=', 1, 'lock waiters: they are counted');
+
 # --- load, WAL rate ------------------------------------------------------------------------------------------------------
 SKIP:
 {
@@ -99,7 +162,7 @@ SKIP:
 	stop_job($job, 'load');
 }
 $job = make('max_wal_rate => 1, max_batch_rows => 20, max_rows_per_second => 50');
-waits($job, 'WAL rate', '^WAL rate ');
+waits($job, 'WAL rate', '^WAL rate [\d.]+ MB/s, limit 0\.0 MB/s');
 stop_job($job, 'WAL rate');
 
 # --- vacuum of the table ---------------------------------------------------------------------------------------------------

@@ -196,6 +196,45 @@ TEST_F(DumpTest, OneThatRunsIsNotTakenForAborted) {
   EXPECT_THROW(slow.finish(), Error) << "and does not pretend to be whole";
 }
 
+// Labels of dumps do not ascend: one of a clock that was ahead stays the last one.
+TEST_F(DumpTest, OneOfAClockThatWasAheadDoesNotStopTime) {
+  clock_.advance(std::chrono::hours(24 * 3653));
+  const std::string ahead = dump("shop", {content_of(100, 1)}).label;
+  clock_.advance(std::chrono::hours(-24 * 3653));
+  const Bytes manifest = store_.get(repository().key(dump_head_key(ahead)), {}, {}).value();
+  store_.overwrite(repository().key(dump_head_key(ahead)), manifest); // the store's clock was right
+  for (int i = 0; i < 10; ++i) {
+    clock_.advance(std::chrono::hours(24));
+    dump("shop", {content_of(100, 1)});
+  }
+  EXPECT_EQ(finished().back(), ahead);
+  EXPECT_GT(expire_dumps(repository(), {.pitr_window = std::chrono::hours(24 * 3)}, true, {}, {}).dumps, 0U);
+}
+
+// As of backups: each has one time, whether the server's clock was ahead or not.
+TEST_F(DumpTest, AServerClockThatIsADayAheadKeepsDailyDumps) {
+  FakeClock ahead;
+  for (int day = 0; day < 12; ++day) {
+    clock_.advance(std::chrono::hours(24));
+    ahead.wall = clock_.wall + std::chrono::hours(25);
+    BackupRepository there{.store = store_,
+                           .clock = ahead,
+                           .random = random_,
+                           .system_identifier = 1,
+                           .keys = nullptr,
+                           .origin = "t",
+                           .compression_level = 1};
+    DumpHead head;
+    head.database = "shop";
+    DumpWriter writer(there, head, 1, {});
+    writer.begin_file("dump");
+    writer.write(content_of(100, 1));
+    writer.finish();
+    expire_dumps(repository(), {.daily = 7}, false, {}, {});
+    EXPECT_EQ(finished().size(), std::size_t(std::min(day + 1, 7))) << day;
+  }
+}
+
 TEST_F(DumpTest, ManifestsThatLieAreRefused) {
   const DumpHead head = dump("shop", {content_of(100, 1)});
   const std::string good = encode_dump_head(head);

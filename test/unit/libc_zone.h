@@ -75,5 +75,7 @@ inline const char* const new_york = "EST5EDT,M3.2.0,M11.1.0";
 inline const char* const lord_howe = "<+1030>-10:30<+11>-11,M10.1.0,M4.1.0"; // half an hour
 inline const char* const santiago = "<-04>4<-03>,M9.1.6/24,M4.1.6/24";       // at midnight
 inline const char* const kolkata = "IST-5:30";
+inline const char* const dublin = "IST-1GMT0,M10.5.0,M3.5.0/1";                    // winter is the exception
+inline const char* const chatham = "<+1245>-12:45<+1345>,M9.5.0/2:45,M4.1.0/3:45"; // three quarters of an hour
 
 } // namespace dbops::test

@@ -1,3 +1,4 @@
+#include "core/migrate/callback.h"
 #include "core/migrate/checksum.h"
 #include "core/migrate/file_name.h"
 #include "core/migrate/placeholder.h"
@@ -61,6 +62,21 @@ TEST(MigrationFileName, NotMigrations) {
   for (const char* file : {"README.md", "V1__x.sql.conf", "V1__x.txt", "setup.sql", "v1__x.sql", "V__x.sql",
                            "Vacation.sql", "V1a__x.sql", "R1__x.sql", "Rfoo.sql", "beforeMigrate1.sql", ".sql", ""})
     EXPECT_EQ(parsed(file).substr(0, 1), "-") << file;
+}
+
+TEST(MigrationFileName, NamedLikeCallbacks) {
+  const auto problem = [](std::string_view file) { return parse_file_name(file, {}).problem; };
+  for (const char* file : {"beforeMigrat__x.sql", "beforemigrate.sql", "BeforeMigrate__x.sql", "afterMigrate2__x.sql",
+                           "beforeDeploy__x.sql", "afterEachMigrateStatment__x.sql"})
+    EXPECT_EQ(problem(file), NameProblem::unknown_event) << file;
+  for (const char* file : {"beforeClean__x.sql", "createSchema.sql", "beforeConnect__x.sql"})
+    EXPECT_EQ(problem(file), NameProblem::absent_event) << file;
+  for (const char* file : {"afterthought.sql", "before_release.sql", "before.sql", "setup.sql", "Vacation.sql"})
+    EXPECT_NE(problem(file), NameProblem::unknown_event) << file;
+  EXPECT_EQ(parse_file_name("beforeMigrat__x.sql", {}).event, "beforeMigrat");
+  EXPECT_TRUE(explain_event("beforeMigrat").starts_with("is it beforeMigrate? There are beforeMigrate "));
+  EXPECT_TRUE(explain_event("beforeDeploy").starts_with("There are "));
+  EXPECT_EQ(event_mistake(std::string(1000, 'b')), EventMistake::none);
 }
 
 TEST(MigrationFileName, OtherPrefixes) {

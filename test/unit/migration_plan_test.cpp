@@ -64,8 +64,39 @@ TEST(MigrationPlan, EmptyHistory) {
   EXPECT_EQ(errors(plan), 0U);
   EXPECT_EQ(errors(plan, {}, false), 5U);
   PlanOptions until;
-  until.target = Version::parse("9");
+  until.target = *Target::parse("9");
   EXPECT_EQ(states(plan_of(files, {}, until)), "1.1 Pending, 9 Pending, 10 Above Target, a Pending, b Pending");
+}
+
+TEST(MigrationPlan, TargetWords) {
+  const Files files{file("V1__x.sql"), file("V2__x.sql"), file("V3__x.sql"), file("R__r.sql")};
+  const Rows rows{row(1, "V1__x.sql")};
+  const auto with = [](const char* target) {
+    PlanOptions options;
+    options.target = Target::parse(target).value();
+    return options;
+  };
+  EXPECT_EQ(pending(plan_of(files, rows, with("latest"))), "V2__x.sql V3__x.sql R__r.sql");
+  EXPECT_EQ(states(plan_of(files, rows, with("current"))), "1 Success, 2 Above Target, 3 Above Target, r Pending");
+  EXPECT_EQ(states(plan_of(files, rows, with("Next"))), "1 Success, 2 Pending, 3 Above Target, r Pending");
+  // Of nothing, nothing but what is repeatable; the first of all.
+  EXPECT_EQ(pending(plan_of(files, {}, with("current"))), "R__r.sql");
+  EXPECT_EQ(pending(plan_of(files, {}, with("next"))), "V1__x.sql R__r.sql");
+  // Nothing is pending.
+  const Rows all{row(1, "V1__x.sql"), row(2, "V2__x.sql"), row(3, "V3__x.sql")};
+  EXPECT_EQ(states(plan_of(files, all, with("next"))), "1 Success, 2 Success, 3 Success, r Pending");
+  // The first that is pending may lie below what is applied.
+  PlanOptions loose = with("next");
+  loose.out_of_order = true;
+  EXPECT_EQ(pending(plan_of(files, {row(1, "V1__x.sql"), row(2, "V3__x.sql")}, loose)), "V2__x.sql R__r.sql");
+  EXPECT_EQ(pending(plan_of(files, {row(1, "V2__x.sql")}, loose)), "V1__x.sql R__r.sql");
+  // In an empty history, a baseline.
+  const Files with_baseline{file("V1__x.sql"), file("V2__x.sql"), file("B2__x.sql"), file("V3__x.sql")};
+  EXPECT_EQ(pending(plan_of(with_baseline, {}, with("next"))), "B2__x.sql");
+  EXPECT_EQ(pending(plan_of(with_baseline, {}, with("current"))), "");
+  EXPECT_TRUE(Target::parse("2.5?")->may_be_missing);
+  for (const char* wrong : {"", "?", "newest", "next?", "1.x"})
+    EXPECT_FALSE(Target::parse(wrong)) << wrong;
 }
 
 TEST(MigrationPlan, OutOfOrder) {
@@ -149,6 +180,13 @@ TEST(MigrationPlan, Undo) {
   after.push_back(row(4, "V2__x.sql"));
   EXPECT_EQ(pending(plan_of(files, after, {})), "");
   EXPECT_EQ(undo_plan(files, after, std::nullopt).at(0).applied->rank, 4);
+}
+
+TEST(MigrationPlan, RepeatableThatFailedIsGoneOnWithInItsPlace) {
+  const Plan plan =
+      plan_of({file("V1__x.sql"), file("V2__x.sql"), file("R__a.sql"), file("R__b.sql"), file("R__c.sql")},
+              {row(1, "V1__x.sql"), row(2, "R__b.sql", 1, false)});
+  EXPECT_EQ(pending(plan), "V2__x.sql R__a.sql R__b.sql R__c.sql");
 }
 
 TEST(MigrationPlan, FailedIsGoneOnWith) {

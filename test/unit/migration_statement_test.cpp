@@ -95,4 +95,11 @@ TEST(MigrationStatement, LineAndColumn) {
   EXPECT_EQ(line_column(file, 7).column, 2U);
 }
 
+TEST(WithoutComments, KeepsPlaces) {
+  EXPECT_EQ(without_comments("a -- b\nc /* d /* e */\n */ f", true), "a     \nc             \n    f");
+  const std::string quoted = R"('--' "/*" $x$ -- $x$ 1 - -1)";
+  EXPECT_EQ(without_comments(quoted, true), quoted);
+  EXPECT_EQ(without_comments("a -- b\n 'c", true), "a     \n 'c"); // cannot be cut: what was passed until then
+}
+
 } // namespace dbops::core::migrate

@@ -111,6 +111,14 @@ TEST(Planner, AnIntervalGoesOnWhenTheClockIsSetBack) {
   EXPECT_EQ(due.next, noon - 1h + 90s);
 }
 
+TEST(Planner, AnIntervalDoesNotHaveItsLastTimeAgain) {
+  const Plan plan("every 1 day"); // noon has run; the clock is set back by five minutes
+  const Decision due = plan.planner.due(noon, noon - 5min, Missed::all, 9);
+  EXPECT_FALSE(due.run);
+  EXPECT_EQ(due.accounted, noon);
+  EXPECT_EQ(due.next, noon + days(1));
+}
+
 TEST(Planner, OverlapSkip) {
   const Plan plan("* * * * *");
   const Decision end = plan.planner.after_run(noon, noon + 1s, noon + 3min + 10s, Overlap::skip);

@@ -40,6 +40,23 @@ TEST(Retention, Generations) {
             (std::vector<std::string>{"newest", "day 2025-12-31", "week 2026-W01", "month 2025-12", "year 2025"}));
 }
 
+// What is damaged is kept as if it was not, and what would be kept without it is kept as well.
+TEST(Retention, WhatIsDamagedReplacesNothing) {
+  auto backups = days(10);
+  backups[9].damaged = backups[8].damaged = true;
+  const WallTime now = backups.back().finished;
+  EXPECT_EQ(kept(plan_retention(backups, {.last = 1}, now)), (std::vector<std::string>{"20240108", "20240110"}));
+  EXPECT_EQ(kept(plan_retention(backups, {.daily = 2}, now)),
+            (std::vector<std::string>{"20240107", "20240108", "20240109", "20240110"}));
+  const RetentionPlan window = plan_retention(backups, {.pitr_window = 1h}, now);
+  EXPECT_EQ(kept(window), (std::vector<std::string>{"20240107", "20240108", "20240109", "20240110"}));
+  EXPECT_EQ(window.wal_from, 6000U);
+  for (RetentionBackup& backup : backups)
+    backup.damaged = true;
+  EXPECT_EQ(kept(plan_retention(backups, {.last = 1}, now)), std::vector<std::string>{"20240110"})
+      << "there is no other";
+}
+
 TEST(Retention, WindowNeedsTheBackupBeforeIt) {
   const auto backups = days(30);
   const RetentionPlan plan = plan_retention(backups, {.pitr_window = 48h + 1h}, backups.back().finished + 5h);

@@ -3,20 +3,13 @@
 
 #include "core/base/error.h"
 #include "fake_time_and_random.h"
+#include "one_key.h"
 
 #include <gtest/gtest.h>
 #include <map>
 
 namespace dbops::core {
 namespace {
-
-class OneKey final : public CredentialsSource {
- public:
-  std::optional<ExpiringCredentials> fetch(const CallContext& /*context*/) override {
-    return ExpiringCredentials{{"id", Secret("secret"), Secret("")}, {}};
-  }
-  [[nodiscard]] std::string name() const override { return "test"; }
-};
 
 // Objects by URL. An answer without a body to say whose it is: `lost` requests of each kind get one.
 class ForgetfulProxy final : public HttpTransport {
@@ -49,15 +42,10 @@ class ForgetfulProxy final : public HttpTransport {
 
 class S3PutTest : public testing::Test {
  protected:
-  static std::vector<std::unique_ptr<CredentialsSource>> sources() {
-    std::vector<std::unique_ptr<CredentialsSource>> sources;
-    sources.push_back(std::make_unique<OneKey>());
-    return sources;
-  }
   FakeClock clock_;
   SeededRandom random_;
   ForgetfulProxy http_;
-  CredentialsChain credentials_{sources(), clock_};
+  CredentialsChain credentials_{one_key(), clock_};
   S3Store store_{
       S3Url{.bucket = "b",
             .prefix = "p",

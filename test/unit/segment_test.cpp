@@ -91,6 +91,15 @@ TEST(Layout, KeysAreParsedBack) {
                           "wal/00000001/00000002/0000000100000002000000FF/00002000-00002000.zst",
                           "x/wal/00000001/00000002/0000000100000002000000FF/00002000-00003000.zst"})
     EXPECT_FALSE(parse_wal_key(key)) << key;
+
+  const std::string partial = "wal/00000001/00000002/0000000100000002000000FF.partial";
+  const WalFileName segment = *parse_wal_file_name("0000000100000002000000FF");
+  EXPECT_EQ(parse_remnant_key(remnant_key(segment, Bytes(32))).value().name, "0000000100000002000000FF.partial");
+  for (const std::string& key :
+       {partial, partial + ".", partial + ".0123456789abcde", partial + ".0123456789abcdef0",
+        partial + "x0123456789abcdef", partial + ".0123456789ABCDEF", "x/" + partial + ".0123456789abcdef",
+        wal_file_key(segment) + ".0123456789abcdef", std::string(".0123456789abcdef"), std::string()})
+    EXPECT_FALSE(parse_remnant_key(key)) << key;
 }
 
 TEST(PageHeader, SegmentIsCheckedAgainstItsName) {

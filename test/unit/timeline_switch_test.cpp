@@ -281,35 +281,86 @@ TEST_F(TimelineSwitchTest, TheParentsLastSegmentMustReachTheSwitch) {
   EXPECT_FALSE(gap_before(2, 50008)) << "the beginning of timeline 2 has expired";
 }
 
-TEST_F(TimelineSwitchTest, AGapMattersUntilABaseBackupBehindIt) {
-  const auto gap = [&] {
+class LineageTest : public TimelineSwitchTest {
+ protected:
+  std::optional<LineageGap> gap(TimelineId timeline) {
     WalReader reader(store_, test_system_identifier, nullptr, size_);
-    const auto contents = [&](TimelineId id) {
-      return read_timeline(store_, test_system_identifier, id, size_, {}, {});
-    };
-    return gap_without_backup(reader, contents(2), contents(1), size_.start_of(3) + 50000, size_, {});
-  };
-  const auto label = [&](TimelineId timeline, SegmentNumber number) {
-    put_file(*parse_wal_file_name(name(timeline, number).segment + ".00000028.backup"), as_bytes("label"));
-  };
+    const Lineage lineage{
+        .timeline = timeline,
+        .ancestors = parse_timeline_history(history_, timeline),
+        .contents = [&](TimelineId id) { return read_timeline(store_, test_system_identifier, id, size_, {}, {}); },
+        .backups = [&] { return backups_; }};
+    return gap_without_backup(reader, lineage, size_, {});
+  }
+  std::string label(TimelineId timeline, SegmentNumber number, std::uint32_t offset = 0x28) {
+    return name(timeline, number).segment + "." + hex_field(offset, 8) + ".backup";
+  }
+  void put_label(const std::string& label) { put_file(*parse_wal_file_name(label), as_bytes("label")); }
+  void remove_label(const std::string& label) {
+    store_.remove(cluster_prefix(test_system_identifier) + wal_file_key(*parse_wal_file_name(label)), {});
+  }
+  std::vector<BackupStart> backups_;
+};
+
+TEST_F(LineageTest, AGapMattersUntilABaseBackupBehindIt) {
   branch(2, 50000);
   put_file(name(1, 0), content(1, 0));
-  label(1, 0);
-  EXPECT_TRUE(gap()) << "at the switch";
+  put_label(label(1, 0));
+  EXPECT_TRUE(gap(2)) << "at the switch";
   put_file(name(1, 2), content(1, 2));
   put_chunk(1, 0, 60000);
-  ASSERT_TRUE(gap());
-  EXPECT_EQ(gap()->from, size_.start_of(1));
-  EXPECT_EQ(gap()->to, size_.start_of(2));
-  label(1, 1);
-  EXPECT_TRUE(gap()) << "it began before the end of the gap";
-  label(1, 2);
-  EXPECT_FALSE(gap());
-  store_.remove(
-      cluster_prefix(test_system_identifier) + "wal/00000001/00000000/" + name(1, 2).segment + ".00000028.backup", {});
-  EXPECT_TRUE(gap());
-  label(2, 3);
-  EXPECT_FALSE(gap());
+  ASSERT_TRUE(gap(2));
+  EXPECT_EQ(gap(2)->from, size_.start_of(1));
+  EXPECT_EQ(gap(2)->to, size_.start_of(2));
+  put_label(label(1, 1));
+  EXPECT_TRUE(gap(2)) << "it began before the end of the gap";
+  put_label(label(1, 2));
+  EXPECT_FALSE(gap(2));
+  remove_label(label(1, 2));
+  EXPECT_TRUE(gap(2));
+  put_label(label(1, 3, 50008));
+  EXPECT_TRUE(gap(2)) << "the old primary's, behind the switch";
+  put_label(label(1, 3, 40000));
+  EXPECT_FALSE(gap(2)) << "before it";
+  remove_label(label(1, 3, 40000));
+  put_label(label(2, 3));
+  EXPECT_FALSE(gap(2));
+}
+
+TEST_F(LineageTest, ABackupOfAStandbyEndsAGap) {
+  branch(2, 50000);
+  put_file(name(1, 0), content(1, 0));
+  EXPECT_TRUE(gap(2));
+  backups_ = {{.timeline = 1, .start = size_.start_of(0)},
+              {.timeline = 1, .start = size_.start_of(3) + 50000},
+              {.timeline = 3, .start = size_.start_of(4)}};
+  EXPECT_TRUE(gap(2)) << "before the gap, behind the switch, another timeline";
+  backups_.push_back({.timeline = 2, .start = size_.start_of(4)});
+  EXPECT_FALSE(gap(2));
+}
+
+// Promoted once more, a server still cannot be restored from before the gap.
+TEST_F(LineageTest, AGapIsNotForgottenByAnotherPromotion) {
+  branch(2, 20000);
+  put_file(name(1, 0), content(1, 0));
+  ASSERT_TRUE(gap(2));
+  put_chunk(2, 0, 65536);
+  branch(3, 50000);
+  const auto found = gap(3);
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->timeline, 1U);
+  EXPECT_EQ(found->from, size_.start_of(1));
+  put_label(label(2, 4));
+  EXPECT_TRUE(gap(3)) << "of timeline 2, behind the switch to 3";
+  put_label(label(2, 3, 40000));
+  EXPECT_FALSE(gap(3)) << "before that switch";
+  remove_label(label(2, 3, 40000));
+  backups_ = {{.timeline = 2, .start = size_.start_of(3) + 40000}};
+  EXPECT_FALSE(gap(3));
+  backups_.clear();
+  EXPECT_TRUE(gap(3));
+  put_label(label(3, 3, 60000));
+  EXPECT_FALSE(gap(3));
 }
 
 } // namespace

@@ -1,8 +1,11 @@
 // What a verification says of WAL, and where one goes on that was interrupted.
 #include "core/backup/verify.h"
 
+#include "core/backup/catalogue_cache.h"
+#include "core/backup/dump.h"
 #include "core/backup/evidence.h"
 #include "core/backup/expire.h"
+#include "core/backup/known_damage.h"
 #include "core/base/error.h"
 #include "core/store/memory_store.h"
 #include "core/wal/layout.h"
@@ -255,6 +258,74 @@ TEST_F(VerifyWalTest, DeepReadsWal) {
   EXPECT_EQ(look({.deep = true}).damage.size(), 1U) << "half a segment";
 }
 
+// Of servers that were promoted, and whose timelines ended in the segment: they are checked and expire as WAL does.
+TEST_F(VerifyWalTest, RemnantsOfSegmentsAreWalToo) {
+  const BackupRepository where = repository();
+  const auto remnant = [&](SegmentNumber number) {
+    const Bytes content = make_segment({1, number}, size_);
+    std::string key = remnant_key(*parse_wal_file_name(segment_name({1, number}, size_)), content);
+    where.put(key, ObjectKind::wal_partial, content, {});
+    return key;
+  };
+  const std::string expired = remnant(1), needed = remnant(9), later = remnant(12);
+  const auto there = [&](const std::string& key) { return store_.head(where.key(key), {}).has_value(); };
+  EXPECT_EQ(text(look({.deep = true})), "");
+  EXPECT_EQ(wal_read_, 12U + 3);
+  const Bytes good = store_.get(where.key(needed), {}, {}).value();
+  Bytes bad = good;
+  bad[bad.size() / 2] ^= std::byte(1);
+  store_.overwrite(where.key(needed), bad);
+  VerifyResult result = look({.deep = true});
+  EXPECT_NE(text(result).find(needed), std::string::npos);
+  EXPECT_EQ(result.whole, labels_) << "no backup needs it: the segment is there";
+  store_.overwrite(where.key(needed), store_.get(where.key(later), {}, {}).value());
+  EXPECT_EQ(look({.deep = true}).damage.size(), 1U) << "another one under its name";
+  store_.overwrite(where.key(needed), good);
+  expire(where, {.last = 1}, false, {}, {});
+  EXPECT_FALSE(there(expired) || has(1));
+  EXPECT_TRUE(there(needed) && there(later));
+}
+
+TEST_F(VerifyWalTest, DamageOfADumpIsKnownUntilItIsFoundToHaveGone) {
+  const BackupRepository where = repository();
+  DumpHead head;
+  head.database = "shop";
+  head.format = DumpFormat::custom;
+  DumpWriter writer(where, head, 1, {});
+  writer.begin_file("toc");
+  writer.write(Bytes(100000, std::byte(7)));
+  head = writer.finish();
+  const std::string name = dump_prefix(head.label), piece = where.key(dump_piece_key(head.label, 0));
+  const auto known = [&] {
+    clock_.advance(1h);
+    return KnownDamage(where, {}).named().contains(name);
+  };
+  EXPECT_EQ(text(look({.deep = true})), "");
+  EXPECT_FALSE(known());
+  const Bytes good = store_.get(piece, {}, {}).value();
+  Bytes bad = good;
+  bad.back() ^= std::byte(1);
+  store_.overwrite(piece, bad);
+  EXPECT_EQ(text(look()), "") << "which is not seen without reading";
+  EXPECT_FALSE(known());
+  VerifyResult result = look({.deep = true});
+  EXPECT_EQ(result.damage.size(), 1U);
+  EXPECT_EQ(result.whole, labels_) << "of no backup";
+  EXPECT_TRUE(known());
+  store_.overwrite(piece, good);
+  EXPECT_NE(text(look()).find("shop"), std::string::npos) << "only reading can find that it has gone";
+  expire(where, {.last = 3}, false, {}, {});
+  EXPECT_TRUE(known()) << "and expiry does not forget it";
+  EXPECT_EQ(text(look({.deep = true})), "");
+  EXPECT_FALSE(known());
+  store_.remove(piece, {});
+  EXPECT_NE(text(look()), "");
+  EXPECT_TRUE(known());
+  store_.put_if_absent(piece, good, {});
+  EXPECT_EQ(text(look()), "");
+  EXPECT_FALSE(known());
+}
+
 TEST_F(VerifyWalTest, OneThatWasInterruptedGoesOn) {
   const BackupRepository where = repository();
   std::stop_source stop;
@@ -299,6 +370,71 @@ TEST_F(VerifyWalTest, OneThatWasInterruptedGoesOn) {
   store_.overwrite(where.key(key_of(12)), bad);
   VerifyProgress progress;
   EXPECT_EQ(verify(where, {.deep = true, .gap_time = 0s}, progress, {}, {}).damage.size(), 1U);
+}
+
+TEST_F(VerifyWalTest, OneThatGoesOnHidesNoDamageOfWalThatWasFoundMeanwhile) {
+  const BackupRepository where = repository();
+  std::stop_source stop;
+  store_.set_hook([&](MemoryStore::Operation operation, const std::string& key, bool) {
+    if (operation == MemoryStore::Operation::get && key.ends_with(key_of(7))) stop.request_stop();
+  });
+  VerifyProgress progress;
+  clock_.advance(1min);
+  EXPECT_THROW(verify(where, {.deep = true, .threads = 1, .gap_time = 0s}, progress, {},
+                      {.stop = stop.get_token(), .deadline = {}}),
+               Error);
+  store_.set_hook({});
+  const Bytes good = store_.get(where.key(key_of(2)), {}, {}).value();
+  Bytes bad = good;
+  bad[bad.size() / 2] ^= std::byte(1);
+  store_.overwrite(where.key(key_of(2)), bad);
+  const auto found = [&](const std::string& label) {
+    clock_.advance(1h);
+    return look({.label = label, .deep = true, .threads = 1});
+  };
+  EXPECT_NE(text(found(labels_[0])), "");
+  const VerifyResult result = found("");
+  EXPECT_GT(result.resumed, 0U);
+  EXPECT_NE(text(result).find(key_of(2)), std::string::npos);
+  EXPECT_EQ(result.whole, (std::vector<std::string>{labels_[1], labels_[2]}));
+  store_.overwrite(where.key(key_of(2)), good);
+  EXPECT_EQ(found("").whole, labels_);
+}
+
+// A clock that was a year ahead once.
+TEST_F(VerifyWalTest, VerificationsHaveTheirTrueTimeAndComeAfterThoseBefore) {
+  const auto when = [&] {
+    const auto records = CatalogueCache().verifications(repository(), 2, {});
+    return proofs_of({}, records).verified_deep.at(labels_[1]);
+  };
+  const auto verified = [&] {
+    clock_.advance(1h);
+    EXPECT_EQ(text(look({.deep = true})), "");
+    return when() == clock_.wall;
+  };
+  repository().put("verify/20991121T143000Z-00000000.json", ObjectKind::backup_event,
+                   as_bytes(R"({"at": "20991121T143000Z", "deep": true, "whole": [")" + labels_[1] + R"("]})"), {});
+  EXPECT_GT(when(), clock_.wall) << "one without an order, as they were";
+  EXPECT_TRUE(verified());
+  clock_.advance(24h * 365 * 100);
+  EXPECT_TRUE(verified());
+  clock_.advance(-24h * 365 * 100);
+  EXPECT_TRUE(verified());
+  EXPECT_TRUE(verified());
+  const BackupRepository where = repository();
+  const Bytes good = store_.get(where.key(key_of(6)), {}, {}).value();
+  Bytes bad = good;
+  bad[bad.size() / 2] ^= std::byte(1);
+  store_.overwrite(where.key(key_of(6)), bad);
+  EXPECT_NE(text(look({.deep = true})), "");
+  EXPECT_TRUE(KnownDamage(where, {}).named().contains(labels_[1])) << "it comes after all of those";
+  expire(where, {.last = 3}, false, {}, {});
+  EXPECT_TRUE(KnownDamage(where, {}).named().contains(labels_[1]));
+  store_.overwrite(where.key(key_of(6)), good);
+  EXPECT_TRUE(verified());
+  EXPECT_TRUE(KnownDamage(where, {}).named().empty());
+  expire(where, {.last = 3}, false, {}, {});
+  EXPECT_EQ(when(), clock_.wall);
 }
 
 TEST_F(VerifyWalTest, VerificationsThatTellNothingMoreAreForgotten) {

@@ -5,6 +5,7 @@
 #include "cli/terminal.h"
 #include "core/crypto/hash.h"
 #include "core/migrate/checksum.h"
+#include "core/migrate/liquibase.h"
 
 #include <fmt/format.h>
 
@@ -43,17 +44,39 @@ Json describe_scripts(const std::vector<std::string>& directories) {
   return list;
 }
 
+// The changesets of Liquibase in formatted SQL that are there. The server has MD5.
+Json describe_changesets(const std::vector<std::string>& directories) {
+  namespace fs = std::filesystem;
+  Json list = Json::array();
+  for (const std::string& directory : directories) {
+    std::error_code missing;
+    if (!fs::is_directory(directory, missing)) continue;
+    for (const auto& entry : fs::recursive_directory_iterator(directory)) {
+      if (!entry.is_regular_file() || entry.path().extension() != ".sql") continue;
+      for (const core::migrate::Changeset& changeset :
+           core::migrate::read_changelog(read_sql_file(entry.path().string())))
+        list.push_back({{"script", fs::relative(entry.path(), directory).generic_string()},
+                        {"changeset", changeset.id + "::" + changeset.author},
+                        {"text", changeset.text},
+                        {"certain", changeset.certain}});
+    }
+  }
+  return list;
+}
+
 } // namespace
 
 int adopt(const MigrationCommand& command, const ConnectionSettings& settings) {
   Connection connection = Connector(settings).connect();
-  // Flyway's and sqitch's files can be compared; the others' need not be there.
+  // Flyway's, sqitch's and some of Liquibase's files can be compared; the others' need not be there.
   Json files = Json::array();
   const bool compare = !command.from || *command.from == "flyway";
   if (compare)
     files = describe(MigrationFiles(command.files));
   else if (*command.from == "sqitch")
     files = describe_scripts(command.files.directories);
+  else if (*command.from == "liquibase")
+    files = describe_changesets(command.files.directories);
   const Result result = connection.execute(
       "SELECT script, version, description, state, note FROM dbops.adopt_migrations($1::pg_catalog.text, "
       "$2::pg_catalog.text, $3::pg_catalog.jsonb, $4::pg_catalog.regclass)",

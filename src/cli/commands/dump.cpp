@@ -9,6 +9,7 @@
 #include "cli/signals.h"
 #include "cli/terminal.h"
 #include "core/backup/dump.h"
+#include "core/backup/known_damage.h"
 #include "core/backup/pins.h"
 #include "core/base/error.h"
 #include "core/base/file.h"
@@ -228,6 +229,17 @@ Json as_json(const core::DumpHead& head) {
 
 // --- undump ------------------------------------------------------------------------------------------------------
 
+// Of one that cannot be read, or in which a verification has found damage.
+std::string problem_of(const core::DumpEntry& entry, const core::KnownDamage& damage) {
+  const auto found = damage.named().find(core::dump_prefix(entry.label));
+  return entry.problem.empty() && found != damage.named().end() ? core::describe(found->second) : entry.problem;
+}
+
+const char* state_of(const core::DumpEntry& entry, const core::KnownDamage& damage) {
+  if (!entry.head) return entry.problem.empty() ? "unfinished" : "unreadable";
+  return damage.named().contains(core::dump_prefix(entry.label)) ? "damaged" : "ok";
+}
+
 class Undump {
  public:
   Undump(const UndumpCommand& command, const ConnectionSettings& settings)
@@ -259,7 +271,11 @@ class Undump {
       if (!command_.dump.empty() && entry->label != command_.dump) continue;
       if (!command_.dump.empty() && !entry->problem.empty())
         throw Error(ErrorKind::corrupt, "dump " + entry->label + " is not readable: " + entry->problem);
-      if (entry->head && (command_.database.empty() || entry->head->database == command_.database)) return *entry->head;
+      if (!entry->head || (!command_.database.empty() && entry->head->database != command_.database)) continue;
+      const core::KnownDamage damage(repository_.get(), context_);
+      if (const std::string problem = problem_of(*entry, damage); !problem.empty())
+        fmt::print(stderr, "dbops undump: WARNING: dump {} is damaged: {}\n", entry->label, problem);
+      return *entry->head;
     }
     throw Error(ErrorKind::configuration, "the store has no such dump", "\"dbops dumps\" shows what is there.");
   }
@@ -349,7 +365,8 @@ class Undump {
 
 // --- dumps -------------------------------------------------------------------------------------------------------
 
-core::Table as_table(const std::vector<core::DumpEntry>& dumps, core::Charset charset) {
+core::Table as_table(const std::vector<core::DumpEntry>& dumps, const core::KnownDamage& damage,
+                     core::Charset charset) {
   core::Table table({{"dump"},
                      {"database"},
                      {"complete at"},
@@ -359,15 +376,15 @@ core::Table as_table(const std::vector<core::DumpEntry>& dumps, core::Charset ch
                      {"state"},
                      {"label", core::Align::left, true}});
   for (const core::DumpEntry& entry : dumps) {
+    const std::string state = state_of(entry, damage);
     if (!entry.head) {
-      const bool open = entry.problem.empty();
       table.add_row({{entry.label},
                      {},
                      {},
                      {},
                      {},
                      {},
-                     {open ? "unfinished" : "unreadable", open ? core::Style::plain : core::Style::bad},
+                     {state, entry.problem.empty() ? core::Style::plain : core::Style::bad},
                      {core::terminal_text(entry.problem, charset)}});
       continue;
     }
@@ -378,8 +395,8 @@ core::Table as_table(const std::vector<core::DumpEntry>& dumps, core::Charset ch
                    {size_text(head.bytes)},
                    {size_text(head.stored_bytes)},
                    {std::string(core::to_string(head.format))},
-                   {"ok", core::Style::good},
-                   {core::terminal_text(head.user_label, charset)}});
+                   {state, state == "ok" ? core::Style::good : core::Style::bad},
+                   {core::terminal_text(state == "ok" ? head.user_label : problem_of(entry, damage), charset)}});
   }
   return table;
 }
@@ -419,13 +436,14 @@ int run(const DumpsCommand& command) {
   const Repository repository(command.stores, {});
   const auto dumps = core::read_dumps(repository.get(), 8, {});
   const core::Pins pins = core::read_pins(repository.get(), core::Pinnable::dump, {});
+  const core::KnownDamage damage(repository.get(), {});
   if (command.json) {
     std::string text = "[";
     for (const core::DumpEntry& entry : dumps) {
       Json object = {{"dump", entry.label}};
       if (entry.head) object = as_json(*entry.head);
-      object["state"] = entry.head ? "ok" : entry.problem.empty() ? "unfinished" : "unreadable";
-      if (!entry.problem.empty()) object["problem"] = entry.problem;
+      object["state"] = state_of(entry, damage);
+      if (const std::string problem = problem_of(entry, damage); !problem.empty()) object["problem"] = problem;
       object["pinned"] = core::held_by(pins, entry.label, repository.get().clock.wall_now()).has_value();
       text.append(text.size() == 1 ? "\n" : ",\n").append(dumped(object));
     }
@@ -436,7 +454,7 @@ int run(const DumpsCommand& command) {
   if (dumps.empty())
     fmt::print(stderr, "dbops: no dump in {}\n", repository.store().describe());
   else
-    print(terminal, as_table(dumps, terminal.data_charset()).lines(terminal.width(), terminal.charset));
+    print(terminal, as_table(dumps, damage, terminal.data_charset()).lines(terminal.width(), terminal.charset));
   return exit_success;
 }
 

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <iterator>
 #include <map>
 
 namespace dbops::cli {
@@ -103,12 +104,13 @@ void print(const LintCommand& command, const std::vector<LintFinding>& findings)
 } // namespace
 
 std::vector<LintFinding> lint(Connection& connection, const std::string& path, const std::string& sql,
-                              const std::optional<std::int64_t>& small_table) {
-  const Result rows =
-      connection.execute("SELECT l.statement_number, l.line, l.\"column\", l.rule, l.severity, l.message, l.object, "
-                         "l.lock, l.rewrites, l.scans, l.bytes,"
-                         " l.safe_sql, l.suppressed FROM dbops.lint($1::pg_catalog.text, $2::pg_catalog.int8) l",
-                         {sql, std::to_string(small_table.value_or(1048576))});
+                              const LintOptions& options) {
+  const Result rows = connection.execute(
+      "SELECT l.statement_number, l.line, l.\"column\", l.rule, l.severity, l.message, l.object, "
+      "l.lock, l.rewrites, l.scans, l.bytes,"
+      " l.safe_sql, l.suppressed FROM dbops.lint($1::pg_catalog.text, $2::pg_catalog.int8,"
+      " $3::pg_catalog.bool, $4::pg_catalog.text) l",
+      {sql, std::to_string(options.small_table), options.qualified ? "true" : "false", options.name_pattern});
   std::vector<LintFinding> findings;
   for (int row = 0; row < rows.rows(); ++row) {
     LintFinding finding;
@@ -129,6 +131,14 @@ std::vector<LintFinding> lint(Connection& connection, const std::string& path, c
     findings.push_back(std::move(finding));
   }
   return findings;
+}
+
+void know_less(std::vector<LintFinding>& findings) {
+  for (LintFinding& finding : findings)
+    if (finding.severity == "error" && (finding.rule == "statement-fails" || finding.rule == "column-is-used")) {
+      finding.severity = "warning";
+      finding.message += "; perhaps not, as what the files before this one change is not known";
+    }
 }
 
 std::string lint_text(const LintFinding& finding) {
@@ -156,9 +166,11 @@ int run(const LintCommand& command, const ConnectionSettings& settings) {
   }
   Connection connection = Connector(settings).connect();
   std::vector<LintFinding> findings;
-  for (const auto& [path, sql] : files)
-    for (LintFinding& finding : lint(connection, path, sql, command.small_table))
-      findings.push_back(std::move(finding));
+  for (const auto& [path, sql] : files) {
+    std::vector<LintFinding> found = lint(connection, path, sql, command.options);
+    if (path != files.front().first) know_less(found);
+    std::move(found.begin(), found.end(), std::back_inserter(findings));
+  }
   print(command, findings);
   const bool failed = std::any_of(findings.begin(), findings.end(), [&command](const LintFinding& finding) {
     return finding.suppressed.empty() && rank(finding.severity) >= rank(command.fail_on);

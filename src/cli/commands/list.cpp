@@ -44,15 +44,22 @@ Json time_or_null(const std::map<std::string, core::WallTime>& times, const std:
   return time ? Json(core::iso8601_basic(*time)) : Json();
 }
 
-const char* state_of(const core::CatalogueEntry& entry) {
+const char* state_of(const core::CatalogueEntry& entry, const core::Proofs& proofs) {
+  if (entry.key_problem) return "no key";
   if (!entry.problem.empty()) return "unreadable";
   if (!entry.head) return "unfinished";
+  if (proofs.damaged.contains(entry.label)) return "damaged";
   return entry.head->damaged_blocks > 0 ? "corrupt pages" : "ok";
 }
 
+std::string problem_of(const core::CatalogueEntry& entry, const core::Proofs& proofs) {
+  const auto damage = proofs.damaged.find(entry.label);
+  return entry.problem.empty() && damage != proofs.damaged.end() ? core::describe(damage->second) : entry.problem;
+}
+
 Json as_json(const core::CatalogueEntry& entry, const Listing& listing) {
-  Json object = {{"label", entry.label}, {"state", state_of(entry)}};
-  if (!entry.problem.empty()) object["problem"] = entry.problem;
+  Json object = {{"label", entry.label}, {"state", state_of(entry, listing.proofs)}};
+  if (const std::string problem = problem_of(entry, listing.proofs); !problem.empty()) object["problem"] = problem;
   if (!entry.head) return object;
   const core::BackupHead& head = *entry.head;
   object["user_label"] = head.user_label;
@@ -102,7 +109,7 @@ core::Table as_table(const Listing& listing, core::Charset charset) {
                      {"pinned"},
                      {"label", Align::left, true}});
   for (const core::CatalogueEntry& entry : listing.backups) {
-    const std::string state = state_of(entry);
+    const std::string state = state_of(entry, listing.proofs);
     const auto style = state == "ok"           ? core::Style::good
                        : state == "unfinished" ? core::Style::plain
                                                : core::Style::bad;
@@ -122,17 +129,18 @@ core::Table as_table(const Listing& listing, core::Charset charset) {
     }
     const core::BackupHead& head = *entry.head;
     const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(head.finished - head.started).count();
-    table.add_row({{entry.label, core::Style::strong},
-                   {time_text(head.finished)},
-                   {fmt::format("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)},
-                   {size_text(head.bytes)},
-                   {size_text(head.new_bytes)},
-                   {std::to_string(head.timeline)},
-                   {core::to_string(head.stop_lsn)},
-                   {state, style},
-                   {proof_of(entry, listing.proofs)},
-                   {core::held_by(listing.pins, entry.label, listing.now) ? "yes" : ""},
-                   {core::terminal_text(head.user_label, charset)}});
+    table.add_row(
+        {{entry.label, core::Style::strong},
+         {time_text(head.finished)},
+         {fmt::format("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)},
+         {size_text(head.bytes)},
+         {size_text(head.new_bytes)},
+         {std::to_string(head.timeline)},
+         {core::to_string(head.stop_lsn)},
+         {state, style},
+         {proof_of(entry, listing.proofs)},
+         {core::held_by(listing.pins, entry.label, listing.now) ? "yes" : ""},
+         {core::terminal_text(state == "damaged" ? problem_of(entry, listing.proofs) : head.user_label, charset)}});
   }
   return table;
 }
@@ -179,6 +187,7 @@ void print_json(const std::vector<Item>& items, const Convert& convert) {
 int list_windows(const Repository& repository, bool json) {
   core::CatalogueCache cache;
   const auto backups = cache.backups(repository.get(), readers, {});
+  core::require_keys(backups);
   const auto newest =
       std::find_if(backups.rbegin(), backups.rend(), [](const auto& entry) { return entry.head.has_value(); });
   std::vector<core::RecoveryWindow> windows;
@@ -204,6 +213,7 @@ int run(const ListCommand& command) {
   const std::vector<core::CatalogueEntry>& catalogue = listing.backups;
   if (command.json) {
     print_json(catalogue, [&](const core::CatalogueEntry& entry) { return as_json(entry, listing); });
+    core::require_keys(catalogue);
     return exit_success;
   }
   const Terminal terminal = Terminal::of_standard_output();
@@ -211,6 +221,7 @@ int run(const ListCommand& command) {
     fmt::print(stderr, "dbops: no backup in {}\n", repository.store().describe());
   else
     print(terminal, as_table(listing, terminal.data_charset()).lines(terminal.width(), terminal.charset));
+  core::require_keys(catalogue); // one error for all of them, below what can be read
   return exit_success;
 }
 

@@ -7,6 +7,7 @@
 #include "cli/json.h"
 #include "cli/local_time.h"
 #include "cli/migration_runner.h"
+#include "cli/queue_watch.h"
 #include "cli/report.h"
 #include "cli/signals.h"
 #include "cli/terminal.h"
@@ -16,6 +17,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <thread>
 #include <utility>
 
 namespace dbops::cli {
@@ -59,18 +61,10 @@ History read_history(Connection& connection, const std::string& project) {
   return history;
 }
 
-bool target_must_be_there(const std::string& target) {
-  return !target.ends_with('?');
-}
-
-std::string target_text(const std::string& target) {
-  return target_must_be_there(target) ? target : target.substr(0, target.size() - 1);
-}
-
 migrate::PlanOptions plan_options(const MigrationCommand& command) {
   migrate::PlanOptions options;
   options.out_of_order = command.out_of_order;
-  if (command.target) options.target = migrate::Version::parse(target_text(*command.target));
+  if (command.target) options.target = migrate::Target::parse(*command.target).value();
   options.ignore.clear();
   for (const std::string& text : command.ignore)
     if (const auto pattern = migrate::IgnorePattern::parse(text)) options.ignore.push_back(*pattern);
@@ -92,8 +86,8 @@ const char* category(const migrate::MigrationInfo& info) {
 // Ctrl-C: the statement under way is cancelled on the server, so that nothing goes on behind one's back.
 class Interruptible {
  public:
-  explicit Interruptible(Connection& connection) : connection_(connection) {
-    connection.wait_with([this](int socket) { wait(socket, std::nullopt); });
+  Interruptible(Connection& connection, QueueWatch& watch) : connection_(connection), watch_(watch) {
+    connection.wait_with([this](int socket) { wait_for_answer(socket); });
   }
   ~Interruptible() { connection_.wait_with({}); }
   Interruptible(const Interruptible&) = delete;
@@ -107,14 +101,19 @@ class Interruptible {
   }
 
  private:
-  void wait(int socket, std::optional<core::SteadyTime> until) {
+  void wait_for_answer(int socket) {
+    while (wait(socket, std::chrono::steady_clock::now() + watch_.interval()) == Wake::timeout)
+      watch_.look();
+  }
+
+  Wake wait(int socket, core::SteadyTime until) {
     try {
       for (;;) {
         const Wake wake = signals_.wait(socket, until);
         if (wake == Wake::suspend)
           Signals::suspend();
         else if (wake != Wake::resized)
-          return;
+          return wake;
       }
     } catch (const Interrupted&) {
       connection_.cancel();
@@ -123,48 +122,58 @@ class Interruptible {
   }
 
   Connection& connection_;
+  QueueWatch& watch_;
   Signals signals_;
 };
+
+void tell(const std::string& line) {
+  fmt::print(stderr, "dbops: {}\n", line);
+}
 
 class Migrator {
  public:
   Migrator(const MigrationCommand& command, const ConnectionSettings& settings)
-      : command_(command), options_(plan_options(command)), connection_(Connector(settings).connect()),
-        interruptible_(connection_), files_(with_server_values()),
-        runner_(
-            connection_,
-            {command.project, command.out_of_order, command.lock_timeout, command.lock_retries, command.wait},
-            [](const std::string& line) { fmt::print(stderr, "dbops: {}\n", line); },
-            [this](double seconds) { interruptible_.sleep(seconds); }) {}
+      : command_(command), options_(plan_options(command)), connector_(settings), connection_(connector_.connect()),
+        watch_(connector_, connection_, command.max_blocking, tell), interruptible_(connection_, watch_),
+        files_(with_server_values()), runner_(connection_, watch_,
+                                              {command.project, command.out_of_order, command.lock_timeout,
+                                               command.lock_retries, command.wait, command.wait_for_transactions},
+                                              tell, [this](double seconds) { interruptible_.sleep(seconds); }) {
+    for (const std::string& warning : files_.warnings())
+      tell(warning);
+  }
 
   int migrate() {
     if (command_.dry_run) return dry_run();
-    if (!callbacks("beforeMigrate")) return failed_at_end("afterMigrateError");
+    if (command_.validate &&
+        around("Validate", [this] { return valid_now() ? exit_success : exit_job; }) != exit_success)
+      return exit_job;
+    if (!callbacks("beforeMigrate")) return exit_job;
     const History history = history_with_target();
     const migrate::Plan plan = migrate::make_plan(files_.migrations(), history.rows, options_);
-    if (command_.validate && !valid(plan)) return exit_job;
     if (command_.lint && !safe(plan)) return exit_job;
     const std::string before = plan.current ? plan.current->text() : "";
     if (!plan.pending.empty()) note_drift();
-    bool ok = true;
-    bool repeatables = false;
-    for (const migrate::LocalMigration* local : plan.pending) {
-      if (!local->name.version && !std::exchange(repeatables, true))
-        ok = callbacks("afterVersioned") && callbacks("beforeRepeatables");
-      ok = ok && callbacks("beforeEachMigrate") && apply(*local);
-      ok = callbacks(ok ? "afterEachMigrate" : "afterEachMigrateError") && ok;
-      if (!ok) break;
+    try {
+      const bool ok = apply_all(plan);
+      record_schema_now();
+      return summary("migrate", before, ok);
+    } catch (const Interrupted&) {
+      record_schema_of_interrupted();
+      throw;
+    } catch (const FileError&) {
+      record_schema_now();
+      throw;
+    } catch (const SqlError&) {
+      record_schema_now();
+      throw;
     }
-    if (ok && !repeatables) ok = callbacks("afterVersioned");
-    if (ok && applied_ > 0) ok = callbacks("afterMigrateApplied");
-    ok = callbacks(ok ? "afterMigrate" : "afterMigrateError") && ok;
-    record_schema_now();
-    return summary("migrate", before, ok);
   }
 
   int undo() {
-    const History history = read_history(connection_, command_.project);
-    const auto steps = migrate::undo_plan(files_.migrations(), history.rows, options_.target);
+    if (!command_.dry_run && !callbacks("beforeUndo")) return exit_job;
+    const History history = history_with_target();
+    const auto steps = migrate::undo_plan(files_.migrations(), history.rows, options_.target.version);
     for (const migrate::UndoStep& step : steps)
       if (!step.undo)
         throw FileError("there is no undo migration for version " + step.applied->version->text() + " (" +
@@ -177,60 +186,81 @@ class Migrator {
     }
     const std::string before = steps.empty() ? "" : steps.front().applied->version->text();
     if (!steps.empty()) note_drift();
-    bool ok = callbacks("beforeUndo");
-    for (const migrate::UndoStep& step : steps) {
-      ok = ok && callbacks("beforeEachUndo") && apply(*step.undo);
-      ok = callbacks(ok ? "afterEachUndo" : "afterEachUndoError") && ok;
-      if (!ok) break;
-    }
+    bool ok = true;
+    for (const migrate::UndoStep& step : steps)
+      if (!(ok = apply_with_callbacks(*step.undo, "Undo"))) break;
     ok = callbacks(ok ? "afterUndo" : "afterUndoError") && ok;
+    ok = ok && callbacks("afterUndoOperationFinish");
     record_schema_now();
     return summary("undo", before, ok);
   }
 
   int info() {
-    const History history = history_with_target();
-    const migrate::Plan plan = migrate::make_plan(files_.migrations(), history.rows, options_);
-    if (command_.json)
-      print_info_json(plan, history);
-    else
-      print_info(plan, history);
-    return exit_success;
+    return around("Info", [this] {
+      const History history = history_with_target();
+      const migrate::Plan plan = migrate::make_plan(files_.migrations(), history.rows, options_);
+      if (command_.json)
+        print_info_json(plan, history);
+      else
+        print_info(plan, history);
+      return exit_success;
+    });
   }
 
   int validate() {
-    if (!callbacks("beforeValidate")) return failed_at_end("afterValidateError");
-    const History history = history_with_target();
-    const migrate::Plan plan = migrate::make_plan(files_.migrations(), history.rows, options_);
-    const auto errors = migrate::validate(plan, options_, false);
-    if (command_.json)
-      print_validation(errors, plan.infos.size());
-    else {
-      for (const auto& error : errors)
-        fmt::print(stderr, "dbops: {}\n", error.message);
-      if (errors.empty()) fmt::print("{} migrations are as they were applied\n", plan.infos.size());
-    }
-    const bool ok = callbacks(errors.empty() ? "afterValidate" : "afterValidateError");
-    return errors.empty() && ok ? exit_success : exit_job;
+    return around("Validate", [this] {
+      const History history = history_with_target();
+      const migrate::Plan plan = migrate::make_plan(files_.migrations(), history.rows, options_);
+      const auto errors = migrate::validate(plan, options_, false);
+      if (command_.json)
+        print_validation(errors, plan.infos.size());
+      else {
+        for (const auto& error : errors)
+          fmt::print(stderr, "dbops: {}\n", error.message);
+        if (errors.empty()) fmt::print("{} migrations are as they were applied\n", plan.infos.size());
+      }
+      return errors.empty() ? exit_success : exit_job;
+    });
   }
 
   int repair() {
-    if (!callbacks("beforeRepair")) return exit_job;
-    const History history = history_with_target();
-    const migrate::Plan plan = migrate::make_plan(files_.migrations(), history.rows, options_);
-    for (const migrate::RepairAction& action : migrate::repair_plan(plan, options_))
-      repair(action);
-    return callbacks("afterRepair") ? exit_success : exit_job;
+    return around("Repair", [this] {
+      const History history = history_with_target();
+      const migrate::Plan plan = migrate::make_plan(files_.migrations(), history.rows, options_);
+      for (const migrate::RepairAction& action : migrate::repair_plan(plan, options_))
+        repair(action);
+      return exit_success;
+    });
+  }
+
+  int baseline() {
+    return around("Baseline", [this] {
+      connection_.execute(
+          "SELECT dbops.baseline_migrations($1::pg_catalog.text, $2::pg_catalog.text, $3::pg_catalog.text)",
+          {command_.version, command_.description, command_.project});
+      if (command_.json) {
+        const Json json{{"operation", "baseline"},
+                        {"successfullyBaselined", true},
+                        {"baselineVersion", command_.version},
+                        {"project", command_.project}};
+        write_to_standard_output(dumped(json) + "\n");
+      } else
+        write_to_standard_output(fmt::format("baseline {}\n", command_.version));
+      return exit_success;
+    });
   }
 
  private:
   const MigrationCommand& command_;
   migrate::PlanOptions options_;
+  Connector connector_;
   Connection connection_;
+  QueueWatch watch_;
   Interruptible interruptible_;
   MigrationFiles files_;
   MigrationRunner runner_;
   int applied_ = 0;
+  bool failed_statement_ = false;    // of the last migration that failed: it was one of its statements
   std::optional<std::string> drift_; // rows of dbops.diff as they were before
   Json done_ = Json::array();
   Json error_;
@@ -254,8 +284,7 @@ class Migrator {
   // A target that no migration has is a mistake, as it is for Flyway.
   History history_with_target() {
     History history = read_history(connection_, command_.project);
-    if (command_.target && target_must_be_there(*command_.target) &&
-        !migrate::knows_version(files_.migrations(), history.rows, *options_.target))
+    if (!migrate::target_exists(files_.migrations(), history.rows, options_.target))
       throw FileError("no migration has the version " + *command_.target + " of --target; \"" + *command_.target +
                       "?\" is for one that may be missing");
     return history;
@@ -275,6 +304,11 @@ class Migrator {
     return exit_success;
   }
 
+  bool valid_now() {
+    const History history = history_with_target();
+    return valid(migrate::make_plan(files_.migrations(), history.rows, options_));
+  }
+
   // What is applied in part is gone on with, so that is no error here.
   bool valid(const migrate::Plan& plan) {
     bool ok = true;
@@ -289,11 +323,13 @@ class Migrator {
     return ok;
   }
 
-  // Errors of the linter stop everything before anything is done.
+  // Errors of the linter stop everything before a migration is applied.
   bool safe(const migrate::Plan& plan) {
     bool ok = true;
-    for (const migrate::LocalMigration* local : plan.pending)
-      for (const LintFinding& finding : lint(connection_, files_.path(*local), files_.sql(*local), std::nullopt)) {
+    for (const migrate::LocalMigration* local : plan.pending) {
+      std::vector<LintFinding> found = lint(connection_, files_.path(*local), files_.sql(*local), LintOptions{});
+      if (local != plan.pending.front()) know_less(found);
+      for (const LintFinding& finding : found) {
         // What does not parse is reported by the attempt itself, and recorded; what a failed try has left is cleared
         // up.
         if (finding.severity == "notice" || !finding.suppressed.empty() || finding.rule == "syntax-error" ||
@@ -302,9 +338,11 @@ class Migrator {
         fmt::print(stderr, "{}", lint_text(finding));
         ok = ok && finding.severity != "error";
       }
+    }
     if (!ok)
-      fmt::print(stderr, "HINT:  Nothing was done. Use the safe form; or say \"-- dbops: ignore RULE REASON\" before "
-                         "the statement, or --no-lint.\n");
+      fmt::print(stderr,
+                 "HINT:  No migration was applied. Use the safe form; or say \"-- dbops: ignore RULE REASON\" before "
+                 "the statement, or --no-lint.\n");
     return ok;
   }
 
@@ -319,24 +357,89 @@ class Migrator {
     if (*drift_ != "[]") fmt::print(stderr, "dbops: the schema was changed outside of migrations: see dbops diff\n");
   }
 
-  // The migrations are applied, whatever becomes of this. Another runner may be at work for a moment.
-  void record_schema_now() {
+  bool apply_all(const migrate::Plan& plan) {
+    bool ok = true;
+    bool repeatables = false;
+    for (const migrate::LocalMigration* local : plan.pending) {
+      if (!local->name.version && !std::exchange(repeatables, true))
+        ok = callbacks("afterVersioned") && callbacks("beforeRepeatables");
+      ok = ok && apply_with_callbacks(*local, "Migrate");
+      if (!ok) break;
+    }
+    if (ok && !repeatables) ok = callbacks("afterVersioned");
+    if (ok && applied_ > 0) ok = callbacks("afterMigrateApplied");
+    ok = callbacks(ok ? "afterMigrate" : "afterMigrateError") && ok;
+    return ok && callbacks("afterMigrateOperationFinish");
+  }
+
+  // Those before and after it, and around its statements, are within its transaction: there they can set what it is to
+  // find. Those of an error come when it is rolled back.
+  bool apply_with_callbacks(const migrate::LocalMigration& local, const std::string& command) {
+    Json within = Json::array();
+    for (const std::string& event : {"beforeEach" + command, "beforeEach" + command + "Statement",
+                                     "afterEach" + command + "Statement", "afterEach" + command})
+      for (const migrate::LocalMigration* callback : files_.callbacks(event))
+        within.push_back({{"event", event}, {"script", callback->script}, {"sql", files_.sql(*callback)}});
+    if (apply(local, within.empty() ? std::nullopt : Parameter(within.dump()))) return true;
+    if (!failed_statement_ || callbacks("afterEach" + command + "StatementError"))
+      callbacks("afterEach" + command + "Error");
+    return false;
+  }
+
+  // Else the next run would take what was applied for changes by others. The connection is not good any more.
+  void record_schema_of_interrupted() {
     if (applied_ == 0 || !drift_) return;
-    for (int tries = 100;; --tries) {
-      try {
-        record_schema(connection_, command_.project, *drift_);
-        return;
-      } catch (const SqlError& error) {
-        if (error.sqlstate() != "55P03" || tries == 0) {
-          report(error, "the schema was not recorded");
-          return;
-        }
-      }
-      interruptible_.sleep(0.1);
+    try {
+      Connection connection = connector_.reconnect();
+      for (int tries = 100; !record_schema_in(connection, tries == 0); --tries)
+        std::this_thread::sleep_for(std::chrono::milliseconds(100)); // what was cancelled has the lock for a moment
+    } catch (const ConnectionError& error) {
+      fmt::print(stderr, "dbops: the schema was not recorded: {}\n", error.what());
     }
   }
 
-  bool callbacks(const char* event) {
+  // The migrations are applied, whatever becomes of this. Another runner may be at work for a moment.
+  void record_schema_now() {
+    if (applied_ == 0 || !drift_) return;
+    for (int tries = 100; !record_schema_in(connection_, tries == 0); --tries)
+      interruptible_.sleep(0.1);
+  }
+
+  // False: another session has the lock of the project; of the last try that is reported.
+  bool record_schema_in(Connection& connection, bool last) {
+    try {
+      record_schema(connection, command_.project, *drift_);
+    } catch (const SqlError& error) {
+      if (error.sqlstate() == "55P03" && !last) return false;
+      report(error, "the schema was not recorded");
+    }
+    return true;
+  }
+
+  // A command with the callbacks before and after it. What goes wrong before it is no error of the command.
+  template <typename F>
+  int around(const std::string& command, F run) {
+    if (!callbacks("before" + command)) return exit_job;
+    int status = exit_job;
+    try {
+      status = run();
+    } catch (const SqlError&) {
+      callbacks("after" + command + "Error");
+      throw;
+    } catch (const FileError&) {
+      callbacks("after" + command + "Error");
+      throw;
+    }
+    if (status != exit_success) {
+      callbacks("after" + command + "Error");
+      return status;
+    }
+    const bool ok = callbacks("after" + command) && callbacks("after" + command + "OperationFinish");
+    return ok ? exit_success : exit_job;
+  }
+
+  // Each in a transaction of its own.
+  bool callbacks(const std::string& event) {
     for (const migrate::LocalMigration* callback : files_.callbacks(event)) {
       const AppliedResult result = runner_.apply(*callback, "CALLBACK", files_.sql(*callback));
       if (result.done()) continue;
@@ -346,14 +449,10 @@ class Migrator {
     return true;
   }
 
-  int failed_at_end(const char* event) {
-    callbacks(event);
-    return exit_job;
-  }
-
-  bool apply(const migrate::LocalMigration& local) {
-    const AppliedResult result = runner_.apply(local, type_of(local), files_.sql(local));
+  bool apply(const migrate::LocalMigration& local, const Parameter& callbacks) {
+    const AppliedResult result = runner_.apply(local, type_of(local), files_.sql(local), callbacks);
     if (!result.done()) {
+      failed_statement_ = !result.statement.empty();
       report_failure(local, result);
       return false;
     }
@@ -501,22 +600,6 @@ class Migrator {
   }
 };
 
-int baseline(const MigrationCommand& command, const ConnectionSettings& settings) {
-  Connection connection = Connector(settings).connect();
-  const Result result = connection.execute(
-      "SELECT dbops.baseline_migrations($1::pg_catalog.text, $2::pg_catalog.text, $3::pg_catalog.text)",
-      {command.version, command.description, command.project});
-  if (command.json) {
-    const Json json{{"operation", "baseline"},
-                    {"successfullyBaselined", true},
-                    {"baselineVersion", command.version},
-                    {"project", command.project}};
-    write_to_standard_output(dumped(json) + "\n");
-  } else
-    write_to_standard_output(fmt::format("baseline {}\n", command.version));
-  return exit_success;
-}
-
 int run_action(Migrator& migrator, MigrationAction action) {
   switch (action) {
   case MigrationAction::migrate:
@@ -530,6 +613,7 @@ int run_action(Migrator& migrator, MigrationAction action) {
   case MigrationAction::repair:
     return migrator.repair();
   case MigrationAction::baseline:
+    return migrator.baseline();
   case MigrationAction::adopt:
   case MigrationAction::diff:
     break;
@@ -540,7 +624,6 @@ int run_action(Migrator& migrator, MigrationAction action) {
 } // namespace
 
 int run(const MigrationCommand& command, const ConnectionSettings& settings) {
-  if (command.action == MigrationAction::baseline) return baseline(command, settings);
   if (command.action == MigrationAction::diff) return diff(command, settings);
   try {
     if (command.action == MigrationAction::adopt) return adopt(command, settings);

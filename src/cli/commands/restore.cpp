@@ -7,11 +7,13 @@
 #include "cli/repository.h"
 #include "cli/signals.h"
 #include "cli/terminal.h"
+#include "core/backup/known_damage.h"
 #include "core/backup/wal_coverage.h"
 #include "core/base/error.h"
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <ctime>
 #include <filesystem>
@@ -144,27 +146,96 @@ std::map<std::uint32_t, std::string> tablespaces_of(const RestoreCommand& comman
   return places;
 }
 
-const core::BackupHead& chosen(const RestoreCommand& command, const core::BackupRepository& repository,
-                               const std::vector<core::CatalogueEntry>& catalogue, const RecoveryTarget& target,
-                               const core::CallContext& context) {
-  const auto fits = [&](const core::BackupHead& head) {
-    return core::recovery_path(repository, head, target, context).has_value();
-  };
-  if (command.backup.empty()) return core::choose_backup(catalogue, target, fits);
-  for (const core::CatalogueEntry& entry : catalogue)
-    if (entry.label == command.backup) {
-      if (entry.head && fits(*entry.head)) return *entry.head;
-      if (entry.head)
-        throw Error(ErrorKind::configuration,
-                    fmt::format("timeline {} was left before backup {} was complete, so recovery cannot follow it",
-                                entry.head->timeline, entry.label),
-                    "Give --timeline current, or another backup.");
-      throw Error(ErrorKind::configuration,
-                  "backup " + command.backup + (entry.problem.empty() ? " was not finished" : ": " + entry.problem));
+// Which backup it is to be, and what is said of those that it is not.
+class Choice {
+ public:
+  Choice(const RestoreCommand& command, const core::BackupRepository& repository, const RecoveryTarget& target,
+         const core::CallContext& context)
+      : command_(command), repository_(repository), target_(target), context_(context), damage_(repository, context),
+        catalogue_(core::read_catalogue(repository, 32, context)) {}
+
+  [[nodiscard]] core::BackupHead backup() {
+    if (!command_.backup.empty()) return named();
+    const core::BackupHead* head = sound();
+    if (head == nullptr) {
+      head = &core::choose_backup(catalogue_, target_, [this](const auto& each) { return fits(each); });
+      accept(*head);
     }
-  throw Error(ErrorKind::configuration, "the store has no backup " + command.backup,
-              "\"dbops list\" shows what is there.");
-}
+    warn_of_newer(*head);
+    return *head;
+  }
+
+ private:
+  [[nodiscard]] bool fits(const core::BackupHead& head) const {
+    return core::recovery_path(repository_, head, target_, context_).has_value();
+  }
+
+  // The newest that leads to the target and is not known to be damaged. Null: there is none.
+  [[nodiscard]] const core::BackupHead* sound() const {
+    for (auto entry = catalogue_.rbegin(); entry != catalogue_.rend(); ++entry)
+      if (entry->head && core::was_complete(*entry->head, target_) && fits(*entry->head) &&
+          !damage_.of(*entry->head, context_))
+        return &*entry->head;
+    return nullptr;
+  }
+
+  [[nodiscard]] core::BackupHead named() const {
+    const auto entry = std::ranges::find(catalogue_, command_.backup, &core::CatalogueEntry::label);
+    if (entry == catalogue_.end())
+      throw Error(ErrorKind::configuration, "the store has no backup " + command_.backup,
+                  "\"dbops list\" shows what is there.");
+    if (!entry->head)
+      throw Error(entry->key_problem.value_or(ErrorKind::configuration),
+                  "backup " + command_.backup + (entry->problem.empty() ? " was not finished" : ": " + entry->problem),
+                  entry->hint);
+    if (!fits(*entry->head))
+      throw Error(ErrorKind::configuration,
+                  fmt::format("timeline {} was left before backup {} was complete, so recovery cannot follow it",
+                              entry->head->timeline, entry->label),
+                  "Give --timeline current, or another backup.");
+    accept(*entry->head);
+    return *entry->head;
+  }
+
+  void accept(const core::BackupHead& head) const {
+    const auto damage = damage_.of(head, context_);
+    if (!damage) return;
+    if (!command_.accept_damage)
+      throw Error(
+          ErrorKind::corrupt, "backup " + head.label + " is damaged: " + *damage,
+          "Restore another one. If it was mended, \"dbops verify --deep\" finds that out. With --accept-damage it "
+          "is tried, and fails at the first block that is still damaged.");
+    say("WARNING: backup " + head.label + " is known to be damaged: " + *damage);
+  }
+
+  // Those that the target would have led to as well.
+  void warn_of_newer(const core::BackupHead& head) const {
+    for (const core::CatalogueEntry& entry : catalogue_) {
+      if (entry.label <= head.label) continue;
+      if (target_.time && entry.label > core::iso8601_basic(*target_.time)) continue; // begun behind it
+      if (entry.key_problem && target_.kind == RecoveryTarget::Kind::latest) // recovery needs WAL of that key as well
+        throw Error(*entry.key_problem, "backup " + entry.label + " is newer, and cannot be read: " + entry.problem,
+                    entry.hint + " Or name an older backup with --backup.");
+      if (!entry.problem.empty())
+        say("WARNING: backup " + entry.label + " is newer, and is left out, as it cannot be read: " + entry.problem);
+      if (!entry.head || !core::was_complete(*entry.head, target_)) continue;
+      if (!fits(*entry.head))
+        say(fmt::format(
+            "WARNING: backup {} is newer, and is left out: it is of timeline {}, which the timeline that is "
+            "recovered does not go through. --timeline {} or current recovers that one",
+            entry.label, entry.head->timeline, entry.head->timeline));
+      else if (const auto damage = damage_.of(*entry.head, context_))
+        say("WARNING: backup " + entry.label + " is newer, and is left out, as it is damaged: " + *damage);
+    }
+  }
+
+  const RestoreCommand& command_;
+  const core::BackupRepository& repository_;
+  const RecoveryTarget& target_;
+  const core::CallContext& context_;
+  core::KnownDamage damage_;
+  std::vector<core::CatalogueEntry> catalogue_;
+};
 
 // A server of another major version does not start from it. One that is only found by PATH may be another one than the
 // one that is to be started.
@@ -187,10 +258,10 @@ core::BackupHead restore_files(const RestoreCommand& command, const fs::path& al
                                core::RestoreProgress& progress, const std::stop_token& stop) {
   const RecoveryTarget target = target_of(command);
   Repository repository(command.stores, {});
-  const auto catalogue = core::read_catalogue(repository.get(), 32, {.stop = stop, .deadline = {}});
-  const core::BackupHead head = chosen(command, repository.get(), catalogue, target, {.stop = stop, .deadline = {}});
+  const core::CallContext context{.stop = stop, .deadline = {}};
+  const core::BackupHead head = Choice(command, repository.get(), target, context).backup();
   check_major(command, head);
-  core::check_wal_coverage(repository.get(), head, target, {.stop = stop, .deadline = {}});
+  core::check_wal_coverage(repository.get(), head, target, context);
   core::RestoreOptions options{.data_directory = fs::absolute(command.data_directory).lexically_normal(),
                                .delta = command.delta,
                                .discard_wal = command.discard_wal,
@@ -205,8 +276,8 @@ core::BackupHead restore_files(const RestoreCommand& command, const fs::path& al
       options.tablespaces[space.oid] = (all_tablespaces / std::to_string(space.oid)).string();
   say(fmt::format("backup {} ({}) into {}", head.label, size_text(head.bytes), options.data_directory.string()));
   progress.bytes_total = head.bytes;
-  core::restore_backup(repository.get(), head, options, progress,
-                       [](const core::LogMessage& message) { say(message.text); }, {.stop = stop, .deadline = {}});
+  core::restore_backup(
+      repository.get(), head, options, progress, [](const core::LogMessage& message) { say(message.text); }, context);
   return head;
 }
 

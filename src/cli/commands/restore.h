@@ -21,6 +21,7 @@ struct RestoreCommand {
   bool target_immediate = false;
   std::string timeline;
   std::string target_action = "promote";
+  bool accept_damage = false; // also a backup in which a verification has found damage
   bool standby = false, delta = false, discard_wal = false, keep_archiving = false;
   std::vector<std::string> tablespaces; // OID=PATH
   std::string programs; // directory of the server's programs, whose major version is compared; empty: by PATH

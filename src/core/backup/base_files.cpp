@@ -1,5 +1,6 @@
 #include "core/backup/base_files.h"
 
+#include "core/backup/catalogue.h"
 #include "core/base/error.h"
 
 namespace dbops::core {
@@ -7,6 +8,13 @@ namespace dbops::core {
 namespace {
 
 constexpr std::size_t most_aborted = 3; // of backups that were aborted one after another
+
+// One that the keys do not open, as verify, restore and expire refuse it: a backup that stores all again without a word
+// would hide that those before it cannot be restored, and what is stored now may have another key than the WAL.
+Error do_not_fit(const Error& error, const std::string& label) {
+  return {error.kind(), "the keys that are given do not open the last backup, " + label + ": " + error.what(),
+          error.hint() + " If its key was given up on purpose, take a full backup, which refers to no other (--full)."};
+}
 
 } // namespace
 
@@ -17,10 +25,9 @@ BaseFiles::BaseFiles(const BackupRepository& repository, bool none, const CallCo
     try {
       head_ = read_head(repository, *label, context);
     } catch (const Error& error) {
-      // Damage, or a key that is gone: not to be compared with, and no reason not to make a new backup.
-      if (error.kind() != ErrorKind::corrupt && error.kind() != ErrorKind::key_missing &&
-          error.kind() != ErrorKind::key_wrong)
-        throw;
+      if (is_key_problem(error.kind())) throw do_not_fit(error, *label);
+      // Damage: not to be compared with, and no reason not to make a new backup.
+      if (error.kind() != ErrorKind::corrupt) throw;
       continue;
     }
     if (head_)
@@ -38,8 +45,7 @@ void BaseFiles::advance(List& list, const CallContext& context) {
   try {
     list.next = list.reader.next(context);
   } catch (const Error& error) {
-    if (error.kind() != ErrorKind::corrupt && error.kind() != ErrorKind::not_found &&
-        error.kind() != ErrorKind::key_missing && error.kind() != ErrorKind::key_wrong)
+    if (error.kind() != ErrorKind::corrupt && error.kind() != ErrorKind::not_found && !is_key_problem(error.kind()))
       throw;
     list.whole = false; // the rest is stored again
   }

@@ -12,7 +12,8 @@ namespace dbops::core {
 // the backup that was aborted last, before the last whole one, so that its work is not done again.
 class BaseFiles {
  public:
-  // Finds what is there; with `none`, nothing. repository must outlive it.
+  // Finds what is there; with `none`, nothing. repository must outlive it. Throws Error(key_missing) and
+  // Error(key_wrong) when the last whole backup, or one that is damaged since, does not open with its keys.
   BaseFiles(const BackupRepository& repository, bool none, const CallContext& context);
 
   // The last whole backup; absent: there is none.

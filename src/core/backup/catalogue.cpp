@@ -38,17 +38,17 @@ const char* setting_of(RecoveryTarget::Kind kind) {
   return nullptr;
 }
 
-bool leads_to(const BackupHead& head, const RecoveryTarget& target) {
+} // namespace
+
+bool was_complete(const BackupHead& head, const RecoveryTarget& target) {
   if (target.time) return head.finished <= *target.time;
   if (target.lsn) return head.stop_lsn <= *target.lsn;
   return true;
 }
 
-} // namespace
-
 CatalogueEntry read_catalogue_entry(const BackupRepository& repository, const std::string& label,
                                     const CallContext& context) {
-  CatalogueEntry entry{label, {}, {}};
+  CatalogueEntry entry{.label = label};
   try {
     entry.head = read_head(repository, label, context);
     // Whoever removes a backup removes its summary first. The second look is for one that is finished in between.
@@ -58,17 +58,30 @@ CatalogueEntry read_catalogue_entry(const BackupRepository& repository, const st
     }
   } catch (const Error& error) {
     switch (error.kind()) {
-    case ErrorKind::corrupt:
     case ErrorKind::key_missing:
     case ErrorKind::key_wrong:
+      entry.key_problem = error.kind();
+      [[fallthrough]];
+    case ErrorKind::corrupt:
     case ErrorKind::configuration:
       entry.problem = error.what();
+      entry.hint = error.hint();
       break;
     default:
       throw;
     }
   }
   return entry;
+}
+
+void require_keys(const std::vector<CatalogueEntry>& entries) {
+  const auto locked = [](const CatalogueEntry& entry) { return entry.key_problem.has_value(); };
+  const auto newest = std::ranges::find_if(entries.rbegin(), entries.rend(), locked);
+  if (newest == entries.rend()) return;
+  throw Error(*newest->key_problem,
+              std::to_string(std::ranges::count_if(entries, locked)) + " of " + std::to_string(entries.size()) +
+                  " backups cannot be read with the keys that are given: " + newest->problem,
+              newest->hint);
 }
 
 std::vector<CatalogueEntry> read_catalogue(const BackupRepository& repository, unsigned threads,
@@ -83,12 +96,13 @@ const BackupHead& choose_backup(const std::vector<CatalogueEntry>& catalogue, co
   const BackupHead* oldest = nullptr;
   for (const CatalogueEntry& entry : catalogue)
     if (entry.head && oldest == nullptr) oldest = &*entry.head;
+  if (oldest == nullptr) require_keys(catalogue);
   if (oldest == nullptr)
     throw Error(ErrorKind::configuration, "the store has no backup of this cluster",
                 "\"dbops list\" shows what is there.");
   const BackupHead* elsewhere = nullptr;
   for (auto entry = catalogue.rbegin(); entry != catalogue.rend(); ++entry) {
-    if (!entry->head || !leads_to(*entry->head, target)) continue;
+    if (!entry->head || !was_complete(*entry->head, target)) continue;
     if (!fits || fits(*entry->head)) return *entry->head;
     elsewhere = &*entry->head;
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/backup/manifest_store.h"
+#include "core/base/error.h"
 
 #include <optional>
 #include <string>
@@ -11,9 +12,20 @@ namespace dbops::core {
 
 struct CatalogueEntry {
   std::string label;
-  std::optional<BackupHead> head; // absent: not finished, or not readable
-  std::string problem;            // why it is not readable, or lost; empty: it was not finished
+  std::optional<BackupHead> head = {}; // absent: not finished, or not readable
+  std::string problem = {};            // why it is not readable, or lost; empty: it was not finished
+  // The problem is one of the key file alone: key_missing or key_wrong. And what to do about it.
+  std::optional<ErrorKind> key_problem = {};
+  std::string hint = {};
 };
+
+// Whether an error says nothing of the object, but of the keys that were given: that headers are whole was checked
+// before (docs/format.md).
+[[nodiscard]] constexpr bool is_key_problem(ErrorKind kind) noexcept {
+  return kind == ErrorKind::key_missing || kind == ErrorKind::key_wrong;
+}
+// Throws that of the newest entry that cannot be read for want of its key; none: nothing.
+void require_keys(const std::vector<CatalogueEntry>& entries);
 
 CatalogueEntry read_catalogue_entry(const BackupRepository& repository, const std::string& label,
                                     const CallContext& context);
@@ -32,6 +44,9 @@ struct RecoveryTarget {
   std::string action = "promote";    // or "pause", "shutdown"
   bool standby = false;
 };
+
+// Whether it was complete before the target, as far as that is known before recovery.
+bool was_complete(const BackupHead& head, const RecoveryTarget& target);
 
 // The newest backup that was complete before the target, and that `fits` (which is asked for no others; may be empty).
 // Throws Error(configuration) when there is none, saying from when on recovery is possible.

@@ -131,7 +131,7 @@ std::vector<CatalogueEntry> CatalogueCache::read_backups(const Names& labels, co
   for (const std::string& label : labels) {
     if (next == fresh.end() || next->label != label) {
       const auto known = heads_.find(label);
-      entries.push_back({label, known == heads_.end() ? std::nullopt : std::optional(known->second.head), {}});
+      entries.push_back({label, known == heads_.end() ? std::nullopt : std::optional(known->second.head)});
       continue;
     }
     if (next->head) {

@@ -1,5 +1,6 @@
 #include "core/backup/dump.h"
 
+#include "core/backup/catalogue.h"
 #include "core/base/error.h"
 
 #include <algorithm>
@@ -274,7 +275,7 @@ std::vector<DumpEntry> read_dumps(const BackupRepository& repository, unsigned t
   } while (!request.continuation.empty());
 
   const auto read = [&](const std::string& label) {
-    DumpEntry entry{label, {}, {}};
+    DumpEntry entry{.label = label};
     try {
       const auto content = repository.get(dump_head_key(label), ObjectKind::dump_head, max_head_size, context);
       if (content) entry.head = decode_dump_head(as_text(*content));
@@ -286,6 +287,8 @@ std::vector<DumpEntry> read_dumps(const BackupRepository& repository, unsigned t
         throw;
       entry.head.reset();
       entry.problem = error.what();
+      entry.hint = error.hint();
+      if (is_key_problem(error.kind())) entry.key_problem = error.kind();
     }
     return entry;
   };
@@ -322,9 +325,7 @@ std::vector<std::string> damage_of_dump(const BackupRepository& repository, cons
       read_dump_file(
           repository, head, file, threads, [](ByteView) {}, context);
     } catch (const Error& error) {
-      if (error.kind() != ErrorKind::corrupt && error.kind() != ErrorKind::not_found &&
-          error.kind() != ErrorKind::key_missing && error.kind() != ErrorKind::key_wrong)
-        throw;
+      if (error.kind() != ErrorKind::corrupt && error.kind() != ErrorKind::not_found) throw;
       damage.emplace_back("file \"" + file.name + "\": " + error.what());
     }
   return damage;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/backup/manifest_store.h"
+#include "core/base/error.h"
 #include "core/base/thread_pool.h"
 
 #include <deque>
@@ -96,8 +97,10 @@ void read_dump_file(const BackupRepository& repository, const DumpHead& head, co
 
 struct DumpEntry {
   std::string label;
-  std::optional<DumpHead> head; // absent: not finished, or not readable
-  std::string problem;          // why it is not readable; empty: it was not finished
+  std::optional<DumpHead> head = {};         // absent: not finished, or not readable
+  std::string problem = {};                  // why it is not readable; empty: it was not finished
+  std::optional<ErrorKind> key_problem = {}; // as of CatalogueEntry
+  std::string hint = {};
 };
 
 // Ascending by label.

@@ -49,18 +49,29 @@ void put(const BackupRepository& repository, const std::string& directory, WallT
 
 Proofs proofs_of(const std::vector<DrillRecord>& drills, const std::vector<VerifyRecord>& verifications) {
   Proofs proofs;
-  const auto note = [](std::map<std::string, WallTime>& last, const std::string& label, WallTime at) {
-    WallTime& then = last[label];
-    then = std::max(then, at);
-  };
-  for (const VerifyRecord& record : verifications)
+  for (const VerifyRecord& record : verifications) {
     for (const std::string& label : record.whole) {
-      note(proofs.verified, label, record.at);
-      if (record.deep) note(proofs.verified_deep, label, record.at);
+      proofs.verified[label] = record.at;
+      if (record.deep) proofs.verified_deep[label] = record.at;
+      if (const auto found = proofs.damaged.find(label);
+          found != proofs.damaged.end() && (record.deep || !found->second.deep))
+        proofs.damaged.erase(found);
     }
+    for (const auto& [label, what] : record.damaged) {
+      FoundDamage& found = proofs.damaged[label];
+      found = {.at = record.at, .deep = record.deep || found.deep, .what = what};
+    }
+  }
   for (const DrillRecord& record : drills)
-    if (record.succeeded) note(proofs.drilled, record.backup, record.at);
+    if (record.succeeded) {
+      WallTime& last = proofs.drilled[record.backup];
+      last = std::max(last, record.at);
+    }
   return proofs;
+}
+
+std::string describe(const FoundDamage& damage) {
+  return damage.what + " (found by a verification at " + iso8601_basic(damage.at) + ")";
 }
 
 std::optional<WallTime> time_in(const std::map<std::string, WallTime>& times, const std::string& label) {
@@ -97,20 +108,26 @@ DrillRecord decode_drill(std::string_view text) {
 }
 
 std::string encode_verification(const VerifyRecord& record) {
-  return dumped({{"at", iso8601_basic(record.at)}, {"deep", record.deep}, {"whole", record.whole}});
+  Json json = {
+      {"at", iso8601_basic(record.at)}, {"deep", record.deep}, {"whole", record.whole}, {"damaged", record.damaged}};
+  if (record.order) json["order"] = iso8601_basic(*record.order);
+  return dumped(json);
 }
 
 VerifyRecord decode_verification(std::string_view text) {
   return decoded<VerifyRecord>(text, [](const Json& json) {
     return VerifyRecord{.at = basic_time(json.at("at").get<std::string>()),
                         .deep = json.at("deep").get<bool>(),
-                        .whole = json.at("whole").get<std::vector<std::string>>()};
+                        .whole = json.at("whole").get<std::vector<std::string>>(),
+                        .damaged = json.value("damaged", std::map<std::string, std::string>()),
+                        .order = json.contains("order") ? std::optional(basic_time(json["order"].get<std::string>()))
+                                                        : std::nullopt};
   });
 }
 
 void forget_verifications(const BackupRepository& repository, const std::set<std::string>& backups,
                           const CallContext& context) {
-  std::map<std::string, VerifyRecord> records; // by name, which begins with the time
+  std::map<std::string, VerifyRecord> records; // by name, which begins with their order
   const std::size_t root = repository.key("").size();
   ListRequest request;
   request.prefix = repository.key("verify/");
@@ -129,9 +146,12 @@ void forget_verifications(const BackupRepository& repository, const std::set<std
     }
     request.continuation = std::move(page.continuation);
   } while (!request.continuation.empty());
-  std::set<std::string> whole, whole_deep; // said by a later record
+  std::set<std::string> whole, whole_deep, damaged; // said by a later record
   for (auto record = records.rbegin(); record != records.rend(); ++record) {
     bool tells = record == records.rbegin();
+    for (const auto& [label, what] : record->second.damaged)
+      if (backups.contains(label) && !(record->second.deep ? whole_deep : whole).contains(label))
+        tells = damaged.insert((record->second.deep ? "deep " : "") + label).second || tells;
     for (const std::string& label : record->second.whole) {
       if (!backups.contains(label)) continue;
       tells = whole.insert(label).second || tells;
@@ -146,7 +166,7 @@ void put_drill(const BackupRepository& repository, const DrillRecord& record, co
 }
 
 void put_verification(const BackupRepository& repository, const VerifyRecord& record, const CallContext& context) {
-  put(repository, "verify/", record.at, encode_verification(record), context);
+  put(repository, "verify/", record.order.value_or(record.at), encode_verification(record), context);
 }
 
 } // namespace dbops::core

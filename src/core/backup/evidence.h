@@ -24,16 +24,33 @@ struct DrillRecord {
 };
 
 struct VerifyRecord {
-  WallTime at = {}; // when it ended
+  WallTime at = {}; // when it ended, by a clock that may have been wrong
   bool deep = false;
-  std::vector<std::string> whole = {}; // labels of the backups that it found nothing wrong with
+  // Labels of the backups that it found nothing wrong with, and dump_prefix() of such dumps.
+  std::vector<std::string> whole = {};
+  // The same of those that are damaged, and what is wrong with them, for people.
+  std::map<std::string, std::string> damaged = {};
+  // Greater than that of any record before, whatever the clock says: its name begins with it. Absent: as `at`.
+  std::optional<WallTime> order = {};
 };
 
-// When each backup, by label, was last found to be whole, and last restored by a drill that succeeded.
+// Damage of a backup that no later verification has found to be gone; one that was found by reading needs another
+// reading.
+struct FoundDamage {
+  WallTime at = {};
+  bool deep = false;
+  std::string what = {};
+};
+std::string describe(const FoundDamage& damage);
+
+// When each backup, by label, was last found to be whole, and last restored by a drill that succeeded; and which of
+// them are damaged.
 struct Proofs {
   std::map<std::string, WallTime> verified = {}, verified_deep = {}, drilled = {};
+  std::map<std::string, FoundDamage> damaged = {};
 };
 
+// Drills in any order; verifications in that of their names: what the last one says holds.
 Proofs proofs_of(const std::vector<DrillRecord>& drills, const std::vector<VerifyRecord>& verifications);
 // Absent: never.
 std::optional<WallTime> time_in(const std::map<std::string, WallTime>& times, const std::string& label);
@@ -49,8 +66,8 @@ void put_drill(const BackupRepository& repository, const DrillRecord& record, co
 void put_verification(const BackupRepository& repository, const VerifyRecord& record, const CallContext& context);
 
 // For expiry: removes records of verifications that tell nothing any more, since later ones found the same backups
-// whole. The last one stays, and so do drills.
-// backups: labels of those that there are.
+// whole. The last one stays, and so do drills, and what is the last to be known of damage.
+// backups: labels of those that there are, and dump_prefix() of the dumps.
 void forget_verifications(const BackupRepository& repository, const std::set<std::string>& backups,
                           const CallContext& context);
 

@@ -1,10 +1,13 @@
 #include "core/backup/expire.h"
 
 #include "core/backup/damaged_packs.h"
+#include "core/backup/dump.h"
 #include "core/backup/evidence.h"
 #include "core/backup/expired_wal.h"
+#include "core/backup/known_damage.h"
 #include "core/backup/live_timelines.h"
 #include "core/backup/pins.h"
+#include "core/backup/store_clock.h"
 #include "core/backup/summary.h"
 #include "core/backup/verify_checkpoint.h"
 #include "core/backup/wal_coverage.h"
@@ -13,6 +16,7 @@
 #include "core/wal/layout.h"
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -46,6 +50,9 @@ class Expiry {
     });
     std::ranges::sort(packs_);
     catalogue_ = read_catalogue(repository_, 8, context_);
+    require_keys(catalogue_);
+    damage_.emplace(repository_, context_);
+    now_ = time();
     live_ = live_timelines(repository_, catalogue_, context_);
     if (!dry_run_) withdraw_stale_announcements(repository_, Pinnable::backup, context_);
     plan(rules, read_pins(repository_, Pinnable::backup, context_));
@@ -67,6 +74,8 @@ class Expiry {
       std::set<std::string> left;
       for (const CatalogueEntry& entry : catalogue_)
         if (entry.head && !expired_.contains(entry.label)) left.insert(entry.label);
+      for (const DumpEntry& dump : read_dumps(repository_, 8, context_))
+        left.insert(dump_prefix(dump.label));
       forget_verifications(repository_, left, context_);
     }
     return std::move(result_);
@@ -76,24 +85,40 @@ class Expiry {
   void plan(const RetentionRules& rules, const Pins& pins) {
     std::vector<RetentionBackup> backups;
     // A hold ends when a backup was complete behind its end: a clock that jumps ends none.
-    const WallTime now = repository_.clock.wall_now();
-    const WallTime reached = newest() == nullptr ? now : std::min(now, newest()->head->finished);
+    const WallTime reached = newest() == nullptr ? now_ : std::min(now_, newest()->head->finished);
     for (const CatalogueEntry& entry : catalogue_) {
       if (!entry.problem.empty())
         throw Error(ErrorKind::configuration,
                     "backup " + entry.label + " cannot be read, so what it needs is not known: " + entry.problem,
-                    "Nothing was removed. Give the key file, or remove that backup's objects yourself.");
+                    "Nothing was removed. Remove that backup's objects yourself, or expire with a newer dbops.");
       if (!entry.head) continue;
       const auto held = held_by(pins, entry.label, reached);
-      backups.push_back({entry.label, entry.head->finished, entry.head->start_lsn, entry.head->stop_lsn,
-                         held.has_value(), held.value_or(""), leads_to_newest(*entry.head)});
+      backups.push_back({entry.label, finished(*entry.head), entry.head->start_lsn, entry.head->stop_lsn,
+                         held.has_value(), held.value_or(""), leads_to_newest(*entry.head),
+                         damage_->of(*entry.head, context_).has_value()});
     }
-    result_.plan = plan_retention(backups, rules, now);
+    result_.plan = plan_retention(backups, rules, now_);
     keep_live();
     expired_.clear();
     for (const RetentionDecision& decision : result_.plan.decisions)
       if (!decision.keep()) expired_.insert(decision.label);
   }
+
+  [[nodiscard]] WallTime stored(const std::string& label) const {
+    const auto known = stored_.find(label);
+    if (known != stored_.end()) return known->second;
+    return stored_.emplace(label, stored_until(repository_, backup_head_key(label), context_)).first->second;
+  }
+
+  // What time it is: by the clock of this machine and by that of the store, as the newest backup has it.
+  [[nodiscard]] WallTime time() const {
+    const WallTime now = repository_.clock.wall_now();
+    return newest() == nullptr ? now : std::min(now, stored(newest()->label));
+  }
+
+  // When a backup was complete. The server's clock may have been ahead of the store's, and it is the same time whenever
+  // it is asked for: else two days would become one as time passes.
+  [[nodiscard]] WallTime finished(const BackupHead& head) const { return std::min(head.finished, stored(head.label)); }
 
   // Whether the newest backup's server went through it. Without a history file that is not known.
   bool leads_to_newest(const BackupHead& head) {
@@ -235,8 +260,9 @@ class Expiry {
       if (!is_live(timeline)) youngest = std::max(youngest, timeline);
     for_each_object(repository_, "wal/", context_, [&](const std::string& name, const ObjectInfo& object) {
       const auto key = parse_wal_key(name);
-      if (!key || key->file.segment.empty()) return;
-      const auto segment = parse_segment_name(key->file.segment, size);
+      const auto remnant = key ? std::nullopt : parse_remnant_key(name);
+      if (!key && !remnant) return;
+      const auto segment = parse_segment_name(key ? key->file.segment : remnant->segment, size);
       if (!segment || segment->number >= from || is_live(segment->timeline) || segment->timeline > youngest) return;
       for (const auto& [first, last] : needed)
         if (segment->number >= first && segment->number <= last) return;
@@ -260,6 +286,9 @@ class Expiry {
   std::vector<PackInfo> packs_;
   std::vector<CatalogueEntry> catalogue_;
   std::vector<LiveTimeline> live_;
+  std::optional<KnownDamage> damage_;
+  mutable std::map<std::string, WallTime> stored_; // by label
+  WallTime now_{};
   std::optional<std::vector<TimelineSwitch>> newest_history_;
   std::set<std::string> expired_;
   ExpireResult result_;

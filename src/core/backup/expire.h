@@ -20,8 +20,11 @@ struct ExpireResult {
 // refers to, then WAL. It may be interrupted anywhere: the next call goes on. While a backup runs, packs that no backup
 // refers to are left alone: they may be its.
 //
-// Throws Error: configuration and corrupt when a manifest that is to be kept cannot be read (what it needs is not known
-// then, and nothing is removed); what ObjectStore throws.
+// Time is what the store's clock tells as well: a clock of this machine or of the server that is ahead of it expires
+// nothing. What is known to be damaged is no reason to remove what is not.
+//
+// Throws Error: key_missing, key_wrong, configuration and corrupt when a manifest that is to be kept cannot be read
+// (what it needs is not known then, and nothing is removed); what ObjectStore throws.
 ExpireResult expire(const BackupRepository& repository, const RetentionRules& rules, bool dry_run, const LogSink& log,
                     const CallContext& context);
 

@@ -1,9 +1,11 @@
 #include "core/backup/expire_dumps.h"
 
 #include "core/backup/pins.h"
+#include "core/backup/store_clock.h"
 #include "core/base/error.h"
 
 #include <algorithm>
+#include <map>
 
 namespace dbops::core {
 
@@ -34,6 +36,8 @@ class Expiry {
 
  private:
   void decide(const std::vector<DumpEntry>& dumps, const RetentionRules& rules, const Pins& pins) {
+    look_when_stored(dumps);
+    now_ = time();
     reached_ = reached(dumps);
     struct Group {
       std::vector<RetentionBackup> backups;
@@ -43,23 +47,42 @@ class Expiry {
       if (entry.head) {
         const auto held = held_by(pins, entry.label, reached_);
         groups[{entry.head->database, entry.head->tables, entry.head->schemas}].backups.push_back(
-            {entry.label, entry.head->finished, 0, 0, held.has_value(), held.value_or("")});
+            {entry.label, finished(*entry.head), 0, 0, held.has_value(), held.value_or("")});
       } else if (!entry.problem.empty())
         result_.decisions.push_back({entry.label, "", {"not readable"}});
     }
     for (const auto& [key, group] : groups)
-      for (RetentionDecision& decision : plan_retention(group.backups, rules, repository_.clock.wall_now()).decisions)
+      for (RetentionDecision& decision : plan_retention(group.backups, rules, now_).decisions)
         result_.decisions.push_back({decision.label, std::get<0>(key), std::move(decision.reasons)});
     std::ranges::sort(result_.decisions, {}, &DumpDecision::label);
   }
 
+  void look_when_stored(const std::vector<DumpEntry>& dumps) {
+    for (const DumpEntry& entry : dumps)
+      if (entry.head) stored_[entry.label] = stored_until(repository_, dump_head_key(entry.label), context_);
+  }
+
+  // What time it is: by the clock of this machine and by that of the store, as the dump has it that was stored last.
+  // Its label need not be the last one: another machine's clock may have been ahead.
+  [[nodiscard]] WallTime time() const {
+    std::optional<WallTime> last;
+    for (const auto& [label, stored] : stored_)
+      if (stored != WallTime::max()) last = std::max(last.value_or(stored), stored);
+    const WallTime now = repository_.clock.wall_now();
+    return last ? std::min(now, *last) : now;
+  }
+
+  // As of backups.
+  [[nodiscard]] WallTime finished(const DumpHead& head) const {
+    return std::min(head.finished, stored_.at(head.label));
+  }
+
   // When holds are looked at: no clock that jumps ends one.
   [[nodiscard]] WallTime reached(const std::vector<DumpEntry>& dumps) const {
-    const WallTime now = repository_.clock.wall_now();
     std::optional<WallTime> newest;
     for (const DumpEntry& entry : dumps)
       if (entry.head) newest = std::max(newest.value_or(entry.head->finished), entry.head->finished);
-    return newest ? std::min(now, *newest) : now;
+    return newest ? std::min(now_, *newest) : now_;
   }
 
   // As of backups: who pins one from now on is told that it goes; who has done so meanwhile keeps it.
@@ -129,7 +152,8 @@ class Expiry {
   bool dry_run_;
   const LogSink& log_;
   const CallContext& context_;
-  WallTime reached_{};
+  std::map<std::string, WallTime> stored_; // by label; as stored_until()
+  WallTime now_{}, reached_{};
   ExpiredDumps result_;
 };
 

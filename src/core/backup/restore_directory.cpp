@@ -4,9 +4,9 @@
 #include "core/base/file.h"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <charconv>
-#include <csignal>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -19,6 +19,8 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::string_view tablespaces = "pg_tblspc/", temporary_suffix = ".dbops", ready_suffix = ".ready";
+
+constexpr std::uint64_t largest_control_file = 1 << 16; // bytes
 
 // The OID of the tablespace that a path is in, or whose link it is.
 std::optional<std::uint32_t> tablespace_of(std::string_view path) {
@@ -57,9 +59,11 @@ void remove_tree(const fs::path& path) {
 
 // Empty, but for what a restore leaves that ended before it had written its marker.
 bool is_unused(const fs::path& directory) {
-  const std::string unfinished = std::string(restore_marker) + std::string(temporary_suffix);
-  return std::ranges::all_of(fs::directory_iterator(directory),
-                             [&](const fs::directory_entry& entry) { return entry.path().filename() == unfinished; });
+  const std::array<std::string, 3> left = {std::string(restore_marker).append(temporary_suffix), server_lock_file,
+                                           std::string(server_lock_file).append(temporary_suffix)};
+  return std::ranges::all_of(fs::directory_iterator(directory), [&](const fs::directory_entry& entry) {
+    return std::ranges::find(left, entry.path().filename().string()) != left.end();
+  });
 }
 
 std::vector<std::string> sorted_names(const fs::path& directory) {
@@ -78,9 +82,9 @@ class Remover {
  public:
   explicit Remover(const std::function<std::optional<FileEntry>()>& next) : next_(next), wanted_(next()) {}
 
-  void directory(const fs::path& real, const std::string& path, const std::string& kept) {
+  void directory(const fs::path& real, const std::string& path) {
     for (const std::string& name : sorted_names(real)) {
-      if (path.empty() && name == kept) continue;
+      if (path.empty() && (name == restore_marker || name == server_lock_file)) continue;
       const std::string below = path_below(path, name);
       while (wanted_ && path_less(wanted_->path, below))
         wanted_ = next_();
@@ -91,7 +95,7 @@ class Remover {
       if (!listed || !fits(there, wanted_->type))
         remove_tree(real / name);
       else if (there == fs::file_type::directory || is_tablespace_root(below))
-        directory(real / name, below, kept);
+        directory(real / name, below);
     }
   }
 
@@ -121,17 +125,11 @@ std::string RestoreDirectory::location(std::uint32_t oid, const std::string& ori
   return mapped == options_.tablespaces.end() ? original : mapped->second;
 }
 
-void RestoreDirectory::check_no_server() const {
-  const fs::path path = options_.data_directory / "postmaster.pid";
-  if (!fs::exists(path)) return;
-  const Bytes content = read_file(path, 4096);
-  const std::string_view text = as_text(content);
-  pid_t pid = 0;
-  std::from_chars(text.data(), text.data() + text.size(), pid);
-  if (pid > 0 && (::kill(pid, 0) == 0 || errno == EPERM))
-    throw Error(ErrorKind::configuration,
-                "a server is running in \"" + options_.data_directory.string() + "\", process " + std::to_string(pid),
-                "Stop it first.");
+// With pg_control in place a server may have started from it since: then it is a data directory as any other.
+bool RestoreDirectory::was_interrupted() const {
+  const fs::path control = options_.data_directory / "global" / "pg_control";
+  if (!fs::exists(options_.data_directory / restore_marker)) return false;
+  return !fs::exists(control) || read_file(control, largest_control_file) == head_.control_file;
 }
 
 // Whether a place is that of this tablespace already, in the directory that is restored into: elsewhere it is another
@@ -190,8 +188,9 @@ void RestoreDirectory::check_places() {
 
 void RestoreDirectory::check() {
   const fs::path& data = options_.data_directory;
-  check_no_server();
-  const bool interrupted = fs::exists(data / restore_marker);
+  if (fs::is_directory(data)) claim_.lock(data);
+  claim_.require_no_server(data);
+  const bool interrupted = was_interrupted();
   reuses_files_ = options_.delta || interrupted;
   if (options_.delta && !interrupted && fs::exists(data) && !is_unused(data) && !fs::exists(data / "PG_VERSION"))
     throw Error(ErrorKind::configuration,
@@ -244,12 +243,20 @@ void RestoreDirectory::begin() {
     fs::create_directories(data);
     sync_directory(data.parent_path());
   }
+  claim_.lock(data);
+  claim_.hold_off_servers(data);
+  for (const TablespaceInfo& space : head_.tablespaces) {
+    const fs::path place = location(space.oid, space.location);
+    fs::create_directories(place);
+    claim_.lock(place);
+  }
+  check(); // once more: between the first time and the locks, others could get in
   if (::chmod(data.c_str(), 0700) != 0) throw system_error(errno, "could not chmod \"" + data.string() + "\"");
   write_durably(restore_marker, as_bytes("restoring backup " + head_.label + "\n"));
+  claim_.require_held();
   if (fs::remove(data / "global" / "pg_control")) sync_directory(data / "global");
   for (const TablespaceInfo& space : head_.tablespaces) {
     const fs::path place = location(space.oid, space.location), link = data / tablespaces / std::to_string(space.oid);
-    fs::create_directories(place);
     if (::chmod(place.c_str(), 0700) != 0) throw system_error(errno, "could not chmod \"" + place.string() + "\"");
     fs::create_directories(link.parent_path());
     if (fs::is_symlink(link) && fs::read_symlink(link) == place) continue;
@@ -264,7 +271,7 @@ void RestoreDirectory::begin() {
 }
 
 void RestoreDirectory::remove_others(const std::function<std::optional<FileEntry>()>& next) {
-  Remover(next).directory(options_.data_directory, {}, restore_marker);
+  Remover(next).directory(options_.data_directory, {});
 }
 
 RestoreDirectory::Made RestoreDirectory::make(const FileEntry& entry) {
@@ -330,9 +337,12 @@ void RestoreDirectory::finish() {
   sync_file_system(data);
   for (const TablespaceInfo& space : head_.tablespaces)
     sync_file_system(location(space.oid, space.location));
+  claim_.require_held();
   write_durably("global/pg_control", head_.control_file);
   fs::remove(data / restore_marker);
   sync_directory(data);
+  claim_.require_held();
+  claim_.release();
 }
 
 } // namespace dbops::core

@@ -2,6 +2,7 @@
 // a data directory that a server starts from.
 #pragma once
 
+#include "core/backup/restore_claim.h"
 #include "core/backup/restore_run.h"
 
 #include <functional>
@@ -15,8 +16,8 @@ class RestoreDirectory {
   RestoreDirectory(const BackupHead& head, const RestoreOptions& options);
 
   // Throws Error(configuration) unless the directories are empty, or hold a restore that was interrupted, or may be
-  // overwritten (delta); when a server runs there, or pg_wal has what was not archived. Of tablespaces, only those that
-  // the data directory has links to may hold anything.
+  // overwritten (delta); when a server runs there, or pg_wal has what was not archived; Error(conflict) when another
+  // restore has them. Of tablespaces, only those that the data directory has links to may hold anything.
   void check();
   // For check_space(): told of each entry of the backup.
   void count(const FileEntry& entry);
@@ -25,7 +26,8 @@ class RestoreDirectory {
   // True: there may be files that can be kept.
   [[nodiscard]] bool reuses_files() const noexcept { return reuses_files_; }
 
-  // From here on no server can start from it, until finish().
+  // From here on no server can start from it, and no other restore begins, until finish(). What check() has found is
+  // looked at once more, under the locks.
   void begin();
   // Removes what the backup does not have. next: its entries in order.
   void remove_others(const std::function<std::optional<FileEntry>()>& next);
@@ -46,12 +48,13 @@ class RestoreDirectory {
   void check_places();
   void check_archived() const;
   [[nodiscard]] bool is_in_use_here(std::uint32_t oid, const std::filesystem::path& place) const;
-  void check_no_server() const;
+  [[nodiscard]] bool was_interrupted() const;
   void write_durably(const std::filesystem::path& name, ByteView content) const;
   [[nodiscard]] std::string tablespace_map() const;
 
   const BackupHead& head_;
   const RestoreOptions& options_;
+  RestoreClaim claim_;
   bool reuses_files_ = false;
   std::uint64_t data_bytes_ = 0;
   std::map<std::uint32_t, std::uint64_t> tablespace_bytes_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <iterator>
 #include <stdexcept>
 
 namespace dbops::core {
@@ -77,10 +78,8 @@ Lsn keep_window(const std::vector<RetentionBackup>& backups, std::vector<Retenti
   return wal_from;
 }
 
-} // namespace
-
-RetentionPlan plan_retention(const std::vector<RetentionBackup>& backups, const RetentionRules& rules, WallTime now) {
-  if (!rules.any()) throw std::logic_error("retention without a rule");
+// Each backup counts, whether it is damaged or not.
+RetentionPlan plan_of(const std::vector<RetentionBackup>& backups, const RetentionRules& rules, WallTime now) {
   RetentionPlan plan;
   for (const RetentionBackup& backup : backups)
     plan.decisions.push_back({backup.label, {}});
@@ -103,6 +102,28 @@ RetentionPlan plan_retention(const std::vector<RetentionBackup>& backups, const 
   plan.wal_from = backups.back().start_lsn;
   for (std::size_t i = 0; i < backups.size(); ++i)
     if (plan.decisions[i].keep()) plan.wal_from = std::min(plan.wal_from, backups[i].start_lsn);
+  return plan;
+}
+
+} // namespace
+
+RetentionPlan plan_retention(const std::vector<RetentionBackup>& backups, const RetentionRules& rules, WallTime now) {
+  if (!rules.any()) throw std::logic_error("retention without a rule");
+  RetentionPlan plan = plan_of(backups, rules, now);
+  std::vector<RetentionBackup> sound;
+  std::ranges::copy_if(backups, std::back_inserter(sound),
+                       [](const RetentionBackup& backup) { return !backup.damaged; });
+  if (sound.empty() || sound.size() == backups.size()) return plan;
+  const RetentionPlan instead = plan_of(sound, rules, now);
+  plan.wal_from = std::min(plan.wal_from, instead.wal_from);
+  auto decision = plan.decisions.begin();
+  for (const RetentionDecision& wanted : instead.decisions) {
+    while (decision->label != wanted.label)
+      ++decision;
+    if (decision->keep()) continue;
+    for (const std::string& reason : wanted.reasons)
+      decision->reasons.push_back(reason + " of those that are not damaged");
+  }
   return plan;
 }
 

@@ -30,6 +30,8 @@ struct RetentionBackup {
   bool pinned = false;
   std::string why_pinned = {};
   bool leads_to_newest = true; // false: it is of a timeline that the newest one's server did not come along
+  // It cannot be relied on: what the rules keep is kept, and what they would keep if it was not there.
+  bool damaged = false;
 };
 
 struct RetentionDecision {

@@ -4,6 +4,7 @@
 #include "core/backup/dump.h"
 #include "core/backup/evidence.h"
 #include "core/backup/file_rules.h"
+#include "core/backup/known_damage.h"
 #include "core/backup/pack_reader.h"
 #include "core/backup/region_map.h"
 #include "core/backup/relation_names.h"
@@ -52,9 +53,15 @@ class Verification {
 
  private:
   void check_all() {
+    known_.emplace(repository_, context_);
+    doubtful_.insert(known_->packs().begin(), known_->packs().end());
     catalogue_ = read_catalogue(repository_, readers, context_);
-    for (const CatalogueEntry& entry : catalogue_) {
-      if (!options_.label.empty() && entry.label != options_.label) continue;
+    std::vector<CatalogueEntry> scope;
+    std::ranges::copy_if(catalogue_, std::back_inserter(scope), [this](const CatalogueEntry& entry) {
+      return options_.label.empty() || entry.label == options_.label;
+    });
+    require_keys(scope);
+    for (const CatalogueEntry& entry : scope) {
       if (!entry.problem.empty()) report(entry.label, "its manifest: " + entry.problem);
       if (!entry.head) continue;
       ++result_.backups;
@@ -64,20 +71,42 @@ class Verification {
               [&] { check_consistent(wal_coverage(timeline_of(heads_.back()), heads_.back()), heads_.back()); });
     }
     check_dumps();
-    if (!options_.label.empty() && heads_.empty() && result_.dumps == 0 && result_.damage.empty()) throw not_there();
+    if (!options_.label.empty() && heads_.empty() && result_.dumps == 0 && result_.damage.empty() &&
+        dump_damage_.empty())
+      throw not_there();
     find_damaged_packs();
     if (!damaged_.empty()) name_damage();
+    if (!options_.deep) report_known();
     check_wal();
     forget_removed();
     for (const BackupHead& head : heads_)
-      if (std::ranges::find(result_.damage, head.label, &Damage::backup) == result_.damage.end())
-        result_.whole.push_back(head.label);
+      if (!is_reported(head.label)) result_.whole.push_back(head.label);
     keep_record();
+    std::ranges::move(dump_damage_, std::back_inserter(result_.damage));
     result_.resumed = checkpoint_ ? checkpoint_->resumed() : 0;
   }
 
   [[nodiscard]] Error not_there() const {
     return {ErrorKind::configuration, "the store has no finished backup or dump " + options_.label};
+  }
+
+  // What was found by reading, and only reading can find to be gone.
+  void report_known() {
+    for (const BackupHead& head : heads_) {
+      if (!is_doubtful(head.label) || is_reported(head.label)) continue;
+      report(head.label, describe(known_->named().at(head.label)));
+      repeated_.insert(head.label);
+    }
+  }
+
+  // Reading has found damage in it. What an interrupted run has read of it may have been read before that.
+  [[nodiscard]] bool is_doubtful(const std::string& label) const {
+    const auto found = known_->named().find(label);
+    return found != known_->named().end() && found->second.deep;
+  }
+
+  [[nodiscard]] bool is_reported(const std::string& label) const {
+    return std::ranges::find(result_.damage, label, &Damage::backup) != result_.damage.end();
   }
 
   // Also when the caller wants no more.
@@ -107,8 +136,11 @@ class Verification {
                                " and those before it ends there");
     if (!options_.deep) return;
     const SegmentSize size(heads_.back().wal_segment_size);
-    const auto wanted = [&](const std::optional<SegmentId>& segment) {
-      return options_.label.empty() || (segment && needs(heads_.back(), *segment, size));
+    const auto wanted = [&](const std::string& name, const std::optional<SegmentId>& segment) {
+      if (!options_.label.empty() && (!segment || !needs(heads_.back(), *segment, size))) return false;
+      return !checkpoint_->has(name) || (segment && std::ranges::any_of(heads_, [&](const BackupHead& head) {
+                                           return needs(head, *segment, size) && is_doubtful(head.label);
+                                         }));
     };
     const auto read = [&](std::uint64_t bytes) {
       progress_.bytes += bytes;
@@ -136,10 +168,53 @@ class Verification {
     result_.damage.push_back({backup, what});
   }
 
-  void keep_record() {
+  // A dump may have a backup's label: what is wrong with one is not wrong with the other.
+  void report_dump(const std::string& label, const std::string& what) {
+    if (log_) log_({LogLevel::warning, "dump " + label + ": " + what});
+    dump_damage_.push_back({label, what});
+  }
+
+  // Of each backup that damage was found in, and of those outside of the scope that refer to packs that are damaged.
+  [[nodiscard]] std::map<std::string, std::string> damaged_backups() {
+    std::map<std::string, std::string> damaged;
+    std::map<std::string, std::size_t> more;
+    for (const Damage& damage : result_.damage)
+      if (std::ranges::binary_search(catalogue_, damage.backup, {}, &CatalogueEntry::label) &&
+          !repeated_.contains(damage.backup) && !damaged.emplace(damage.backup, damage.what).second)
+        ++more[damage.backup];
+    for (const auto& [label, count] : more)
+      damaged[label] += ", and " + std::to_string(count) + " more";
+    if (damaged_.empty() || options_.label.empty()) return damaged;
+    for (const CatalogueEntry& entry : catalogue_)
+      if (entry.head && entry.label != options_.label)
+        if (auto what = shared_damage(*entry.head)) damaged.emplace(entry.label, std::move(*what));
+    return damaged;
+  }
+
+  [[nodiscard]] std::optional<std::string> shared_damage(const BackupHead& head) {
     try {
-      put_verification(repository_, {.at = repository_.clock.wall_now(), .deep = options_.deep, .whole = result_.whole},
-                       context_);
+      std::vector<Digest> digests;
+      for (const PackInfo& pack : read_pack_list(repository_, head, digests, context_))
+        if (const auto found = damaged_.find(pack.id); found != damaged_.end())
+          return "it refers to \"" + pack_key(pack.id) + "\": " + found->second;
+    } catch (const Error& error) { // a verification of that backup tells
+      if (error.kind() != ErrorKind::corrupt && error.kind() != ErrorKind::not_found && !is_key_problem(error.kind()))
+        throw;
+    }
+    return {};
+  }
+
+  // Records are in the order in which they were made, whatever a clock says: damage that was found after a leap of the
+  // clock counts.
+  void keep_record() {
+    const WallTime now = repository_.clock.wall_now();
+    const WallTime order = std::max(now, known_->last_order() + std::chrono::seconds(1));
+    VerifyRecord record{
+        .at = now, .deep = options_.deep, .whole = result_.whole, .damaged = damaged_backups(), .order = order};
+    std::ranges::copy(whole_dumps_, std::back_inserter(record.whole));
+    record.damaged.merge(damaged_dumps_);
+    try {
+      put_verification(repository_, record, context_);
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::access_denied) throw;
       if (log_) log_({LogLevel::warning, std::string("the result is not kept: ") + error.what()});
@@ -153,8 +228,7 @@ class Verification {
       check();
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::corrupt && error.kind() != ErrorKind::not_found &&
-          error.kind() != ErrorKind::configuration && error.kind() != ErrorKind::key_missing &&
-          error.kind() != ErrorKind::key_wrong)
+          error.kind() != ErrorKind::configuration)
         throw;
       report(backup, error.what());
     }
@@ -165,8 +239,11 @@ class Verification {
     while (files.next(context_))
       stop_if_wanted();
     std::vector<Digest> digests = files.digests();
-    for (const PackInfo& pack : read_pack_list(repository_, head, digests, context_))
+    const bool doubtful = is_doubtful(head.label);
+    for (const PackInfo& pack : read_pack_list(repository_, head, digests, context_)) {
       packs_.insert(pack);
+      if (doubtful) doubtful_.insert(pack.id);
+    }
     if (digest_of_parts(digests) != head.content)
       throw Error(ErrorKind::corrupt, "its lists are not those that it was made with");
   }
@@ -175,14 +252,25 @@ class Verification {
     for (const DumpEntry& entry : read_dumps(repository_, 8, context_)) {
       if (!options_.label.empty() && entry.label != options_.label) continue;
       stop_if_wanted();
-      if (!entry.problem.empty()) report(entry.label, "the manifest of the dump: " + entry.problem);
+      if (entry.key_problem) throw Error(*entry.key_problem, "dump " + entry.label + ": " + entry.problem, entry.hint);
+      if (!entry.problem.empty()) report_dump(entry.label, "the manifest of the dump: " + entry.problem);
       if (!entry.head) continue;
       ++result_.dumps;
       const std::string name = dump_prefix(entry.label);
-      const bool deep = options_.deep && !checkpoint_->has(name);
+      const auto known = known_->named().find(name);
+      const bool doubtful = known != known_->named().end() && known->second.deep;
+      const bool deep = options_.deep && (doubtful || !checkpoint_->has(name));
       const auto damage = damage_of_dump(repository_, *entry.head, deep, options_.threads, context_);
+      const std::string which = "dump of database \"" + entry.head->database + "\": ";
       for (const std::string& what : damage)
-        report(entry.label, "dump of database \"" + entry.head->database + "\": " + what);
+        report_dump(entry.label, which + what);
+      if (!damage.empty())
+        damaged_dumps_[name] =
+            which + damage.front() + (damage.size() > 1 ? ", and " + std::to_string(damage.size() - 1) + " more" : "");
+      else if (doubtful && !options_.deep) // only reading can find it to be gone
+        report_dump(entry.label, describe(known->second));
+      else
+        whole_dumps_.push_back(name);
       if (deep && damage.empty()) checkpoint_->add(name);
       if (deep) checkpoint_->save(context_, true);
     }
@@ -196,9 +284,9 @@ class Verification {
   void forget_removed() {
     std::erase_if(heads_, [this](const BackupHead& head) { return !is_there(backup_head_key(head.label)); });
     std::erase_if(result_.damage, [this](const Damage& damage) {
-      return damage.backup != wal_damage && !is_there(backup_head_key(damage.backup)) &&
-             !is_there(dump_head_key(damage.backup));
+      return damage.backup != wal_damage && !is_there(backup_head_key(damage.backup));
     });
+    std::erase_if(dump_damage_, [this](const Damage& damage) { return !is_there(dump_head_key(damage.backup)); });
   }
 
   [[nodiscard]] std::set<PackId> packs_needed() {
@@ -222,9 +310,28 @@ class Verification {
     }
     result_.packs = packs.size();
     progress_.packs_total = packs.size();
-    if (options_.deep) read_packs(packs);
+    if (options_.deep)
+      read_packs(packs);
+    else
+      for (const PackId& id : known_->packs())
+        if (std::ranges::binary_search(packs, id, {}, &PackInfo::id))
+          damaged_.try_emplace(id, "found to be damaged or missing before; only a deep verification tells more");
     for (const auto& [id, what] : damaged_)
       repository_.store.put_if_absent(repository_.key(damaged_key(id)), as_bytes(what), context_);
+    if (options_.deep) forget_mended(packs);
+  }
+
+  // Packs that were damaged, and have been read as a whole now.
+  void forget_mended(const std::vector<PackInfo>& packs) {
+    for (const PackId& id : known_->packs())
+      if (!damaged_.contains(id) && std::ranges::binary_search(packs, id, {}, &PackInfo::id)) try {
+          repository_.store.remove(repository_.key(damaged_key(id)), context_);
+        } catch (const Error& error) {
+          if (error.kind() != ErrorKind::access_denied) throw;
+          if (log_)
+            log_({LogLevel::warning,
+                  "\"" + pack_key(id) + "\" is whole again, and stays noted as damaged: " + std::string(error.what())});
+        }
   }
 
   void read_packs(const std::vector<PackInfo>& packs) {
@@ -248,7 +355,7 @@ class Verification {
 
   void read_pack(const PackInfo& pack) {
     const std::string name = pack_key(pack.id);
-    if (checkpoint_->has(name)) {
+    if (checkpoint_->has(name) && !doubtful_.contains(pack.id)) {
       ++progress_.packs;
       return;
     }
@@ -258,9 +365,7 @@ class Verification {
         checkpoint_->add(name);
       }
     } catch (const Error& error) {
-      if (error.kind() != ErrorKind::corrupt && error.kind() != ErrorKind::key_missing &&
-          error.kind() != ErrorKind::key_wrong)
-        throw;
+      if (error.kind() != ErrorKind::corrupt) throw;
       const std::lock_guard lock(mutex_);
       damaged_[pack.id] = error.what();
     }
@@ -351,10 +456,16 @@ class Verification {
   PackReader reader_;
   BlobReader maps_;
   std::optional<VerifyCheckpoint> checkpoint_; // of a deep one
+  std::optional<KnownDamage> known_;           // from before
+  std::vector<Damage> dump_damage_;
+  std::vector<std::string> whole_dumps_;             // dump_prefix()
+  std::map<std::string, std::string> damaged_dumps_; // by dump_prefix()
+  std::set<std::string> repeated_;                   // labels of which only that was reported
   std::vector<CatalogueEntry> catalogue_;
   std::map<TimelineId, TimelineContents> timelines_;
   std::vector<BackupHead> heads_;
   std::set<PackInfo> packs_;
+  std::set<PackId> doubtful_; // are read, whatever an interrupted run has read
   std::mutex mutex_;
   std::map<PackId, std::string> damaged_; // and why
   VerifyResult result_;

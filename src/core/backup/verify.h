@@ -40,8 +40,10 @@ struct VerifyResult {
 // that WAL has no gap within a recovery window but what expiry has removed. deep: all of WAL is read, too. One that is
 // interrupted keeps what it has read in the store, and the next one of the same scope goes on from there.
 // Packs that are damaged or missing are noted in the store ("damaged/<id>"): the next backup does not use them, and
-// stores their blocks again. The result is kept in the store as well ("verify/<time>-<random>.json"), if it may be
-// written to. Throws what ObjectStore throws.
+// stores their blocks again; a deep verification that finds one to be whole removes the note. The result is kept in the
+// store as well ("verify/<time>-<random>.json"), if it may be written to: damage that was found by reading is reported
+// by each verification until a deep one finds that it has gone. Throws what ObjectStore throws, and Error(key_missing)
+// or Error(key_wrong), with which nothing is said of the objects, and nothing is kept.
 VerifyResult verify(const BackupRepository& repository, const VerifyOptions& options, VerifyProgress& progress,
                     const LogSink& log, const CallContext& context);
 

@@ -74,6 +74,14 @@ std::vector<WalGap> gaps_now(const BackupRepository& repository, const std::vect
   return gaps;
 }
 
+// Absent: an object that is not WAL's, such as the owner of a timeline, or of a later version.
+std::optional<WalKey> parse_key(const std::string& name) {
+  if (auto key = parse_wal_key(name)) return key;
+  if (auto remnant = parse_remnant_key(name)) return WalKey{std::move(*remnant), {}};
+  return {};
+}
+
+// That which a backup may need. Absent: all others, a remnant among them, which stands beside the segment.
 std::optional<SegmentId> segment_of(const std::string& name, SegmentSize size) {
   const auto key = parse_wal_key(name);
   return key && !key->file.segment.empty() ? parse_segment_name(key->file.segment, size) : std::nullopt;
@@ -85,7 +93,7 @@ class WalReading {
              const std::function<void(std::uint64_t)>& read, const CallContext& context)
       : repository_(repository), size_(size), checkpoint_(checkpoint), read_(read), context_(context) {}
 
-  std::vector<DamagedWal> run(unsigned threads, const std::function<bool(const std::optional<SegmentId>&)>& wanted) {
+  std::vector<DamagedWal> run(unsigned threads, const WantedWal& wanted) {
     ListRequest request;
     request.prefix = repository_.key("wal/");
     const std::size_t root = repository_.key("").size();
@@ -93,9 +101,7 @@ class WalReading {
       ListPage page = repository_.store.list(request, context_);
       std::vector<std::string> names;
       for (const ObjectInfo& object : page.objects)
-        // Others than those of WAL are there too, the owner of a timeline among them.
-        if (std::string name = object.key.substr(root);
-            parse_wal_key(name) && wanted(segment_of(name, size_)) && !checkpoint_.has(name))
+        if (std::string name = object.key.substr(root); parse_key(name) && wanted(name, segment_of(name, size_)))
           names.push_back(std::move(name));
       read_page(names, threads);
       checkpoint_.save(context_, true);
@@ -130,9 +136,10 @@ class WalReading {
       checkpoint_.add(name);
       read_(object->size());
     } catch (const Error& error) {
-      if (error.kind() != ErrorKind::corrupt && error.kind() != ErrorKind::key_missing &&
-          error.kind() != ErrorKind::key_wrong && error.kind() != ErrorKind::configuration)
-        throw;
+      if (is_key_problem(error.kind()))
+        throw Error(error.kind(), "\"" + name + "\" of " + repository_.store.describe() + ": " + error.what(),
+                    error.hint());
+      if (error.kind() != ErrorKind::corrupt && error.kind() != ErrorKind::configuration) throw;
       const std::lock_guard lock(mutex_);
       damaged_.push_back({name, segment_of(name, size_), error.what()});
     }
@@ -141,7 +148,7 @@ class WalReading {
   void check(const std::string& name, const ObjectHeader& header) const {
     if (header.name != name || header.system_identifier != repository_.system_identifier)
       throw Error(ErrorKind::corrupt, "it belongs elsewhere: its header names \"" + header.name + "\"");
-    const auto key = parse_wal_key(name);
+    const auto key = parse_key(name);
     if (!key) return;
     if (header.kind != (key->chunk ? ObjectKind::wal_chunk : object_kind(key->file.kind)))
       throw Error(ErrorKind::corrupt, "it is of another kind than its name says");
@@ -179,9 +186,8 @@ std::vector<WalGap> wal_gaps(const BackupRepository& repository, const std::vect
 }
 
 std::vector<DamagedWal> read_wal(const BackupRepository& repository, SegmentSize size, unsigned threads,
-                                 const std::function<bool(const std::optional<SegmentId>&)>& wanted,
-                                 VerifyCheckpoint& checkpoint, const std::function<void(std::uint64_t)>& read,
-                                 const CallContext& context) {
+                                 const WantedWal& wanted, VerifyCheckpoint& checkpoint,
+                                 const std::function<void(std::uint64_t)>& read, const CallContext& context) {
   return WalReading(repository, size, checkpoint, read, context).run(threads, wanted);
 }
 

@@ -26,11 +26,13 @@ struct DamagedWal {
   std::string what;
 };
 
-// Reads objects of WAL, decrypts them and compares their digests. What expiry removes meanwhile is no damage.
-// wanted: asked with the segment, if the object is of one. read: told of the bytes of each; from any of the threads.
+// Asked with the name of an object, and the segment if it is of one.
+using WantedWal = std::function<bool(const std::string& name, const std::optional<SegmentId>&)>;
+
+// Reads objects of WAL, decrypts them and compares their digests, and adds those that are whole to the checkpoint. What
+// expiry removes meanwhile is no damage. read: told of the bytes of each; from any of the threads.
 std::vector<DamagedWal> read_wal(const BackupRepository& repository, SegmentSize size, unsigned threads,
-                                 const std::function<bool(const std::optional<SegmentId>&)>& wanted,
-                                 VerifyCheckpoint& checkpoint, const std::function<void(std::uint64_t)>& read,
-                                 const CallContext& context);
+                                 const WantedWal& wanted, VerifyCheckpoint& checkpoint,
+                                 const std::function<void(std::uint64_t)>& read, const CallContext& context);
 
 } // namespace dbops::core

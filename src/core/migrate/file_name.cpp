@@ -1,6 +1,9 @@
 #include "core/migrate/file_name.h"
 
+#include "core/migrate/callback.h"
+
 #include <algorithm>
+#include <utility>
 
 namespace dbops::core::migrate {
 
@@ -49,16 +52,6 @@ bool ByUtf16::operator()(std::string_view left, std::string_view right) const no
                                       [order](char a, char b) { return order(a) < order(b); });
 }
 
-const std::vector<std::string_view>& callback_events() {
-  static const std::vector<std::string_view> events{
-      "beforeMigrate",    "afterMigrate",          "afterMigrateApplied", "afterMigrateError", "beforeEachMigrate",
-      "afterEachMigrate", "afterEachMigrateError", "beforeRepeatables",   "afterVersioned",    "beforeValidate",
-      "afterValidate",    "afterValidateError",    "beforeUndo",          "afterUndo",         "afterUndoError",
-      "beforeEachUndo",   "afterEachUndo",         "afterEachUndoError",  "beforeBaseline",    "afterBaseline",
-      "beforeRepair",     "afterRepair",           "beforeInfo",          "afterInfo"};
-  return events;
-}
-
 std::string_view to_string(NameProblem problem) noexcept {
   switch (problem) {
   case NameProblem::other_suffix:
@@ -73,17 +66,19 @@ std::string_view to_string(NameProblem problem) noexcept {
     return "has no separator before a description, which a repeatable migration needs";
   case NameProblem::version_unasked:
     return "has something between prefix and separator, where a repeatable migration or callback has nothing";
+  case NameProblem::absent_event:
+    return "is a callback of an event that does not happen here";
+  case NameProblem::unknown_event:
+    return "is named like a callback, but there is no such event";
   }
   return "";
 }
 
-ParsedName parse_file_name(std::string_view file, const Naming& naming) {
-  const auto suffix = std::find_if(naming.suffixes.begin(), naming.suffixes.end(),
-                                   [file](const std::string& s) { return ends_with_any_case(file, s); });
-  if (suffix == naming.suffixes.end()) return {std::nullopt, NameProblem::other_suffix};
-  std::string_view name = file.substr(0, file.size() - suffix->size());
+namespace {
+
+ParsedName parse_stem(std::string_view name, const Naming& naming) {
   const std::optional<Prefix> prefix = find_prefix(name, naming);
-  if (!prefix) return {std::nullopt, NameProblem::unknown_prefix};
+  if (!prefix) return {std::nullopt, NameProblem::unknown_prefix, {}};
   name.remove_prefix(prefix->text.size());
 
   const std::size_t separator = naming.separator.empty() ? std::string_view::npos : name.find(naming.separator);
@@ -94,16 +89,33 @@ ParsedName parse_file_name(std::string_view file, const Naming& naming) {
   std::replace(result.description.begin(), result.description.end(), '_', ' ');
 
   if (prefix->kind == FileKind::repeatable || prefix->kind == FileKind::callback) {
-    if (!before.empty()) return {std::nullopt, NameProblem::version_unasked};
+    if (!before.empty()) return {std::nullopt, NameProblem::version_unasked, {}};
     if (prefix->kind == FileKind::repeatable && separator == std::string_view::npos)
-      return {std::nullopt, NameProblem::no_separator};
+      return {std::nullopt, NameProblem::no_separator, {}};
     if (prefix->kind == FileKind::callback) result.event = prefix->text;
-    return {result, {}};
+    return {std::move(result), {}, {}};
   }
-  if (before.empty()) return {std::nullopt, NameProblem::no_version};
+  if (before.empty()) return {std::nullopt, NameProblem::no_version, {}};
   result.version = Version::parse(before);
-  if (!result.version) return {std::nullopt, NameProblem::not_a_version};
-  return {result, {}};
+  if (!result.version) return {std::nullopt, NameProblem::not_a_version, {}};
+  return {std::move(result), {}, {}};
+}
+
+} // namespace
+
+ParsedName parse_file_name(std::string_view file, const Naming& naming) {
+  const auto suffix = std::find_if(naming.suffixes.begin(), naming.suffixes.end(),
+                                   [file](const std::string& s) { return ends_with_any_case(file, s); });
+  if (suffix == naming.suffixes.end()) return {};
+  const std::string_view stem = file.substr(0, file.size() - suffix->size());
+  ParsedName parsed = parse_stem(stem, naming);
+  if (parsed.name) return parsed;
+  const std::string_view event =
+      stem.substr(0, naming.separator.empty() ? std::string_view::npos : stem.find(naming.separator));
+  const EventMistake mistake = event_mistake(event);
+  if (mistake == EventMistake::none) return parsed;
+  return {std::nullopt, mistake == EventMistake::absent ? NameProblem::absent_event : NameProblem::unknown_event,
+          std::string(event)};
 }
 
 } // namespace dbops::core::migrate

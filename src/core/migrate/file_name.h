@@ -37,12 +37,15 @@ enum class NameProblem {
   not_a_version,   // Vacation.sql, V1a__x.sql
   version_unasked, // R1__x.sql, beforeMigrate1.sql
   no_separator,    // R.sql
+  absent_event,    // beforeClean__x.sql: a callback of an event that never happens here
+  unknown_event,   // beforeMigrat__x.sql
 };
 std::string_view to_string(NameProblem problem) noexcept;
 
 struct ParsedName {
   std::optional<FileName> name; // absent: see problem
   NameProblem problem = NameProblem::other_suffix;
+  std::string event; // of absent_event and unknown_event: what stands in its place
 };
 
 // file: without folders.
@@ -53,8 +56,5 @@ ParsedName parse_file_name(std::string_view file, const Naming& naming);
 struct ByUtf16 {
   bool operator()(std::string_view left, std::string_view right) const noexcept;
 };
-
-// The callback events of Flyway that this tool runs.
-const std::vector<std::string_view>& callback_events();
 
 } // namespace dbops::core::migrate

@@ -134,8 +134,23 @@ State applied_state(const AppliedMigration& row, const LocalMigration* local, co
   return history.out_of_order.contains(&row) ? State::out_of_order : State::success;
 }
 
+std::string lower_case(std::string_view text) {
+  std::string lower(text);
+  for (char& c : lower)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  return lower;
+}
+
+// A target with its words resolved.
+struct Bound {
+  bool unlimited = true;
+  std::optional<Version> last; // without one, when limited: no version at all
+
+  [[nodiscard]] bool admits(const Version& version) const { return unlimited || (last && version <= *last); }
+};
+
 // Of a local versioned or baseline migration that no row is of.
-State local_state(const LocalMigration& local, const History& history, const PlanOptions& options,
+State local_state(const LocalMigration& local, const History& history, const Bound& bound, bool out_of_order,
                   const std::optional<Version>& pending_baseline) {
   const Version& version = *local.name.version;
   const bool baseline = local.name.kind == FileKind::baseline;
@@ -143,9 +158,9 @@ State local_state(const LocalMigration& local, const History& history, const Pla
   const bool is_pending_baseline = baseline && pending_baseline && version == *pending_baseline;
   if (base && version <= *base && !is_pending_baseline)
     return version < *base ? State::below_baseline : State::baseline_ignored;
-  if (options.target && version > *options.target) return State::above_target;
+  if (!bound.admits(version)) return State::above_target;
   if (baseline) return is_pending_baseline ? State::pending : State::ignored;
-  if (!options.out_of_order && history.last_applied && version < *history.last_applied) return State::ignored;
+  if (!out_of_order && history.last_applied && version < *history.last_applied) return State::ignored;
   return State::pending;
 }
 
@@ -236,9 +251,7 @@ bool is_baseline_type(std::string_view type) noexcept {
 }
 
 std::optional<IgnorePattern> IgnorePattern::parse(std::string_view text) {
-  std::string lower(text);
-  for (char& c : lower)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  const std::string lower = lower_case(text);
   const std::size_t colon = lower.find(':');
   if (colon == std::string::npos) return std::nullopt;
   IgnorePattern pattern{lower.substr(0, colon), lower.substr(colon + 1)};
@@ -248,6 +261,18 @@ std::optional<IgnorePattern> IgnorePattern::parse(std::string_view text) {
   if (!one_of(pattern.type, {"repeatable", "versioned", "*"})) return std::nullopt;
   if (!one_of(pattern.status, {"missing", "pending", "ignored", "future", "*"})) return std::nullopt;
   return pattern;
+}
+
+std::optional<Target> Target::parse(std::string_view text) {
+  const std::string word = lower_case(text);
+  if (word == "latest") return Target{Kind::latest, {}, false};
+  if (word == "current") return Target{Kind::current, {}, false};
+  if (word == "next") return Target{Kind::next, {}, false};
+  const bool may_be_missing = text.ends_with('?');
+  if (may_be_missing) text.remove_suffix(1);
+  auto version = Version::parse(text);
+  if (!version) return std::nullopt;
+  return Target{Kind::version, std::move(version), may_be_missing};
 }
 
 std::optional<std::string> find_duplicate(const std::vector<LocalMigration>& local) {
@@ -271,9 +296,10 @@ std::optional<std::string> find_duplicate(const std::vector<LocalMigration>& loc
   return std::nullopt;
 }
 
-Plan make_plan(const std::vector<LocalMigration>& local, const std::vector<AppliedMigration>& applied,
-               const PlanOptions& options) {
-  const History history = read_history(applied);
+namespace {
+
+Plan plan_within(const std::vector<LocalMigration>& local, const std::vector<AppliedMigration>& applied,
+                 const History& history, bool out_of_order, const Bound& bound) {
   const Local files(local);
   Plan plan;
   plan.current = history.last_applied;
@@ -288,17 +314,20 @@ Plan make_plan(const std::vector<LocalMigration>& local, const std::vector<Appli
         state != State::superseded)
       done.insert(file);
   }
-  // What is half done is gone on with.
-  for (const MigrationInfo& info : plan.infos)
-    if (info.state == State::failed && info.local && !is_undo_type(info.applied->type))
-      plan.pending.push_back(info.local);
+  // What is half done is gone on with: a version before the others, what is repeatable in its place behind them.
+  std::set<const LocalMigration*> half_done;
+  for (const MigrationInfo& info : plan.infos) {
+    if (info.state != State::failed || !info.local || is_undo_type(info.applied->type)) continue;
+    half_done.insert(info.local);
+    if (info.local->name.version) plan.pending.push_back(info.local);
+  }
 
   const bool empty =
       std::none_of(applied.begin(), applied.end(), [](const AppliedMigration& row) { return row.type != "SCHEMA"; });
   std::optional<Version> pending_baseline;
   if (empty)
     for (const auto& [version, file] : files.baselines)
-      if (!options.target || version <= *options.target) pending_baseline = version;
+      if (bound.admits(version)) pending_baseline = version;
 
   // A baseline comes after a versioned migration of the same version.
   std::vector<const LocalMigration*> order;
@@ -312,7 +341,7 @@ Plan make_plan(const std::vector<LocalMigration>& local, const std::vector<Appli
   std::vector<MigrationInfo> others;
   for (const LocalMigration* file : order) {
     if (done.contains(file)) continue;
-    const State state = local_state(*file, history, options, pending_baseline);
+    const State state = local_state(*file, history, bound, out_of_order, pending_baseline);
     (state == State::below_baseline || state == State::baseline_ignored ? covered : others)
         .push_back({state, file, nullptr});
     if (state == State::pending) plan.pending.push_back(file);
@@ -320,6 +349,7 @@ Plan make_plan(const std::vector<LocalMigration>& local, const std::vector<Appli
   plan.infos.insert(plan.infos.begin(), covered.begin(), covered.end());
   plan.infos.insert(plan.infos.end(), others.begin(), others.end());
   for (const auto& [description, file] : files.repeatable) {
+    if (half_done.contains(file)) plan.pending.push_back(file);
     if (done.contains(file)) continue;
     plan.infos.push_back({State::pending, file, nullptr});
     plan.pending.push_back(file);
@@ -335,9 +365,26 @@ Plan make_plan(const std::vector<LocalMigration>& local, const std::vector<Appli
   return plan;
 }
 
-bool knows_version(const std::vector<LocalMigration>& local, const std::vector<AppliedMigration>& applied,
-                   const Version& version) {
-  const auto is_it = [&version](const auto& migration) { return migration && *migration == version; };
+} // namespace
+
+Plan make_plan(const std::vector<LocalMigration>& local, const std::vector<AppliedMigration>& applied,
+               const PlanOptions& options) {
+  const History history = read_history(applied);
+  Bound bound;
+  if (options.target.kind == Target::Kind::version) bound = {false, options.target.version};
+  if (options.target.kind == Target::Kind::current) bound = {false, history.last_applied};
+  Plan plan = plan_within(local, applied, history, options.out_of_order, bound);
+  if (options.target.kind != Target::Kind::next) return plan;
+  const auto next = std::find_if(plan.pending.begin(), plan.pending.end(),
+                                 [](const LocalMigration* file) { return file->name.version.has_value(); });
+  if (next == plan.pending.end()) return plan;
+  return plan_within(local, applied, history, options.out_of_order, {false, (*next)->name.version});
+}
+
+bool target_exists(const std::vector<LocalMigration>& local, const std::vector<AppliedMigration>& applied,
+                   const Target& target) {
+  if (target.kind != Target::Kind::version || target.may_be_missing) return true;
+  const auto is_it = [&target](const auto& version) { return version && version == target.version; };
   return std::any_of(local.begin(), local.end(),
                      [&](const LocalMigration& file) { return is_it(file.name.version); }) ||
          std::any_of(applied.begin(), applied.end(), [&](const AppliedMigration& row) { return is_it(row.version); });

@@ -76,8 +76,18 @@ struct IgnorePattern {
   static std::optional<IgnorePattern> parse(std::string_view text);
 };
 
+// How far to go. Words are Flyway's, in any case: "latest"; "current", no further version, but what is repeatable;
+// "next", the first version that is pending.
+struct Target {
+  enum class Kind { latest, current, next, version } kind = Kind::latest;
+  std::optional<Version> version; // of Kind::version
+  bool may_be_missing = false;    // "1.5?": there need not be a migration of it
+  // Nothing when the text is neither a word nor a version.
+  static std::optional<Target> parse(std::string_view text);
+};
+
 struct PlanOptions {
-  std::optional<Version> target; // nothing beyond it
+  Target target; // nothing beyond it
   bool out_of_order = false;
   std::vector<IgnorePattern> ignore{{"*", "future"}};
 };
@@ -92,9 +102,9 @@ struct Plan {
 Plan make_plan(const std::vector<LocalMigration>& local, const std::vector<AppliedMigration>& applied,
                const PlanOptions& options);
 
-// Is there a migration of the version, as a file or applied?
-bool knows_version(const std::vector<LocalMigration>& local, const std::vector<AppliedMigration>& applied,
-                   const Version& version);
+// False: no migration, as a file or applied, has the version that the target wants to be there.
+bool target_exists(const std::vector<LocalMigration>& local, const std::vector<AppliedMigration>& applied,
+                   const Target& target);
 
 // Two files that claim the same place: text for people, or nothing.
 std::optional<std::string> find_duplicate(const std::vector<LocalMigration>& local);

@@ -43,11 +43,15 @@ class Splitter {
     return std::move(found_);
   }
 
+  // Begin and end of those that were passed so far.
+  [[nodiscard]] const std::vector<std::pair<std::size_t, std::size_t>>& comments() const noexcept { return comments_; }
+
  private:
   std::string_view file_;
   bool standard_strings_;
   std::size_t at_ = 0;
   std::vector<Statement> found_;
+  std::vector<std::pair<std::size_t, std::size_t>> comments_;
   std::optional<std::size_t> begin_; // of the statement under way
   std::size_t end_ = 0;              // after its last token
   int parens_ = 0;
@@ -119,8 +123,9 @@ class Splitter {
   }
 
   void line_comment() {
-    const std::size_t end = file_.find_first_of("\r\n", at_);
-    at_ = end == std::string_view::npos ? file_.size() : end;
+    const std::size_t end = std::min(file_.find_first_of("\r\n", at_), file_.size());
+    comments_.emplace_back(at_, end);
+    at_ = end;
   }
 
   void block_comment() {
@@ -132,7 +137,10 @@ class Splitter {
         at_ += 2;
       } else if (peek() == '*' && peek(1) == '/') {
         at_ += 2;
-        if (--depth == 0) return;
+        if (--depth == 0) {
+          comments_.emplace_back(begin, at_);
+          return;
+        }
       } else
         ++at_;
     }
@@ -272,6 +280,19 @@ std::optional<std::vector<Statement>> split(std::string_view file, bool standard
     error = failure.error;
     return std::nullopt;
   }
+}
+
+std::string without_comments(std::string_view text, bool standard_conforming_strings) {
+  std::string result(text);
+  Splitter splitter(text, standard_conforming_strings);
+  try {
+    (void)splitter.run();
+  } catch (const Failure&) { // what was passed until then
+  }
+  for (const auto& [begin, end] : splitter.comments())
+    for (std::size_t i = begin; i < end; ++i)
+      if (result[i] != '\n' && result[i] != '\r') result[i] = ' ';
+  return result;
 }
 
 LineColumn line_column(std::string_view file, std::size_t position) noexcept {

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -34,6 +35,9 @@ struct SplitError {
 // standard_conforming_strings: as the session has it; off, a backslash escapes in '...' too. Empty statements and
 // comments alone give none. Nothing when the file cannot be cut: `error` says why then.
 std::optional<std::vector<Statement>> split(std::string_view file, bool standard_conforming_strings, SplitError& error);
+
+// The text with its comments blanked: as long, and with the same ends of lines, so that places in it stay the same.
+std::string without_comments(std::string_view text, bool standard_conforming_strings);
 
 // Both from 1; the column counts characters of UTF-8.
 struct LineColumn {

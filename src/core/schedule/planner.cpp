@@ -50,9 +50,16 @@ sys_seconds Planner::after_skipping(sys_seconds accounted, std::int64_t count) c
   return slot;
 }
 
+bool Planner::at_most_one(sys_seconds after, sys_seconds upto) const {
+  const auto first = next(after);
+  const auto second = first ? next(*first) : first;
+  return !second || *second > upto;
+}
+
 Decision Planner::due(sys_seconds accounted, sys_seconds now, Missed missed, int limit) const {
   if (accounted > now) {
-    const bool wait = !schedule_.is_interval() && accounted - now <= small_step_back;
+    const bool small = accounted - now <= small_step_back;
+    const bool wait = small && (!schedule_.is_interval() || at_most_one(now, accounted));
     const sys_seconds from = wait ? accounted : now;
     return {.run = {}, .accounted = from, .next = next(from)};
   }

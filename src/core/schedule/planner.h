@@ -26,7 +26,8 @@ class Planner {
   // Slots after `accounted` and not after `now`. skip: the newest one, if it is at most a minute old; once: the newest
   // one; all: the oldest one of the newest `limit`. `accounted` after `now` means that the clock was set back: nothing
   // is run twice while that is three hours or less, as cron has it; beyond, the clock was wrong before, and the
-  // schedule starts anew. An interval starts anew at once: what matters to it is the time that passes.
+  // schedule starts anew. An interval starts anew at once, as what matters to it is the time that passes; but the one
+  // time that it has had just before does not come again.
   [[nodiscard]] Decision due(sys_seconds accounted, sys_seconds now, Missed missed, int limit) const;
 
   // At the end of a run that began at `began`: what becomes of the slots that came during it. skip: nothing. queue,
@@ -48,6 +49,7 @@ class Planner {
   };
   [[nodiscard]] Slots slots(sys_seconds after, sys_seconds upto) const;
   [[nodiscard]] std::optional<sys_seconds> newest(sys_seconds after, sys_seconds upto) const;
+  [[nodiscard]] bool at_most_one(sys_seconds after, sys_seconds upto) const; // slot
   [[nodiscard]] sys_seconds after_skipping(sys_seconds accounted, std::int64_t count) const;
 
   const Schedule& schedule_;

@@ -10,6 +10,8 @@ constexpr std::uint64_t error_document_size = 64 << 10;
 // Time for an exchange: half a minute for the store, and its data at 64 KiB/s.
 constexpr milliseconds base_timeout(30000);
 constexpr std::uint64_t slowest_bytes_per_ms = 64;
+// Stores refuse requests that are a quarter of an hour off. The answer to a HEAD does not say why it was refused.
+constexpr std::chrono::seconds refused_offset(600), new_offset(60);
 
 bool uses_virtual_host(const S3Url& url) {
   if (url.style != S3Url::Style::automatic) return url.style == S3Url::Style::virtual_host;
@@ -52,9 +54,10 @@ S3Client::S3Client(S3Url url, S3ClientSetup setup)
                                           ", trying again in " + std::to_string(pause.count()) + " ms"});
       }) {}
 
-HttpRequest S3Client::sign(const S3Call& call, const std::string& payload_hash, const CallContext& context) {
+HttpRequest S3Client::sign(const S3Call& call, const std::string& payload_hash, std::int64_t clock_offset,
+                           const CallContext& context) {
   const Credentials credentials = setup_.credentials.get(context);
-  const WallTime now = setup_.clock.wall_now();
+  const WallTime now = setup_.clock.wall_now() + std::chrono::seconds(clock_offset);
   SignedRequest request{call.method, address_.path(call.key), call.query, call.headers, payload_hash};
   request.headers.push_back({"Host", address_.host()});
   request.headers.push_back({"x-amz-date", iso8601_basic(now)});
@@ -74,16 +77,31 @@ HttpRequest S3Client::sign(const S3Call& call, const std::string& payload_hash, 
   return http;
 }
 
+bool S3Client::take_time_of_store(const S3Error& error, const S3Call& call, const HttpResponse& response,
+                                  std::int64_t signed_with) {
+  if (response.status != 403 || (error.code != "RequestTimeTooSkewed" && call.method != "HEAD")) return false;
+  const auto theirs = parse_http_date(std::string(response.header("Date").value_or("")));
+  if (!theirs) return false;
+  const auto offset = std::chrono::duration_cast<std::chrono::seconds>(*theirs - setup_.clock.wall_now());
+  const auto least = call.method == "HEAD" ? refused_offset : new_offset;
+  if (std::chrono::abs(offset - std::chrono::seconds(signed_with)) < least) return false; // that was it already
+  clock_offset_ = offset.count();
+  return true;
+}
+
 S3Answer S3Client::attempt(const S3Call& call, const std::string& payload_hash, const CallContext& context) {
   ++counters_.requests;
   counters_.bytes_sent += call.body.size();
-  S3Answer answer{.http = setup_.http.perform(sign(call, payload_hash, context), context)};
+  const std::int64_t clock_offset = clock_offset_;
+  S3Answer answer{.http = setup_.http.perform(sign(call, payload_hash, clock_offset, context), context)};
   counters_.bytes_received += answer.http.body.size();
   const bool plain_success = answer.http.status >= 200 && answer.http.status < 300;
   const S3Error error = plain_success && !call.error_in_success ? S3Error() : parse_s3_error(answer.http);
   // An error document within a 200 says by its code what a status would have said; 500 stands for an unknown one.
   const int status = plain_success && !error.code.empty() ? 500 : answer.http.status;
   answer.verdict = judge(status, error.code, call.method != "HEAD");
+  if (answer.verdict == S3Verdict::refused && take_time_of_store(error, call, answer.http, clock_offset))
+    answer.verdict = S3Verdict::transient;
   if (answer.verdict == S3Verdict::expired && !setup_.credentials.invalidate()) answer.verdict = S3Verdict::refused;
   if (answer.verdict == S3Verdict::transient || answer.verdict == S3Verdict::expired ||
       answer.verdict == S3Verdict::refused)

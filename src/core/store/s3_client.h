@@ -81,14 +81,21 @@ class S3Client {
   [[nodiscard]] std::string where(const std::string& key) const { return "s3://" + url_.bucket + "/" + key; }
 
  private:
-  HttpRequest sign(const S3Call& call, const std::string& payload_hash, const CallContext& context);
+  // clock_offset: seconds that are added to this machine's time.
+  HttpRequest sign(const S3Call& call, const std::string& payload_hash, std::int64_t clock_offset,
+                   const CallContext& context);
   S3Answer attempt(const S3Call& call, const std::string& payload_hash, const CallContext& context);
+  // Whether the request was refused for its time, and another one will be signed with the store's own.
+  // signed_with: the offset that it was signed with.
+  bool take_time_of_store(const S3Error& error, const S3Call& call, const HttpResponse& response,
+                          std::int64_t signed_with);
 
   S3Url url_;
   S3Address address_;
   S3ClientSetup setup_;
   Retrier retrier_;
   S3Counters counters_;
+  std::atomic<std::int64_t> clock_offset_{0}; // seconds, of the store's clock; 0 until it refuses ours
 };
 
 } // namespace dbops::core

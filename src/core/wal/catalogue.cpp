@@ -37,6 +37,13 @@ std::vector<ChunkRange> united(std::vector<ChunkRange> chunks) {
   return pieces;
 }
 
+// Where in its segment a base backup began, which its label has in its name: "<segment>.00000028.backup".
+std::uint64_t offset_of(const WalFileName& label) {
+  std::uint64_t offset = 0;
+  parse_hex_field(std::string_view(label.name).substr(label.segment.size() + 1, 8), offset);
+  return offset;
+}
+
 // Takes the objects of a timeline in byte order, in which a segment comes right before its chunks.
 class TimelineReader {
  public:
@@ -55,7 +62,7 @@ class TimelineReader {
     else if (key.file.kind == WalFileKind::partial)
       contents_.partials.push_back(id->number);
     else if (key.file.kind == WalFileKind::backup)
-      contents_.last_label = id->number;
+      contents_.labels.push_back(size_.start_of(id->number) + offset_of(key.file));
   }
 
   // Ends the segment whose chunks are being collected.

@@ -29,10 +29,10 @@ struct StreamedTail {
 struct TimelineContents {
   TimelineId timeline = 0;
   bool has_history = false;
-  std::vector<SegmentRange> ranges = {};        // ascending; what lies between two is missing
-  std::vector<StreamedTail> streamed = {};      // segments of which there are only chunks, ascending
-  std::vector<SegmentNumber> partials = {};     // last segment of a timeline that ended by a promotion
-  std::optional<SegmentNumber> last_label = {}; // of a base backup: the segment in which it began
+  std::vector<SegmentRange> ranges = {};    // ascending; what lies between two is missing
+  std::vector<StreamedTail> streamed = {};  // segments of which there are only chunks, ascending
+  std::vector<SegmentNumber> partials = {}; // last segment of a timeline that ended by a promotion
+  std::vector<Lsn> labels = {};             // of base backups: where each began, ascending
   std::uint64_t objects = 0, bytes = 0;
 };
 

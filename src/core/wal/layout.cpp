@@ -7,6 +7,7 @@ namespace dbops::core {
 namespace {
 
 constexpr std::string_view segment_suffix = ".zst";
+constexpr std::size_t remnant_digits = 16; // of the digest of its content
 
 std::string directory_of(const WalFileName& file) {
   return "wal/" + file.timeline + "/" + file.log + "/";
@@ -36,7 +37,18 @@ std::string chunk_prefix(const WalFileName& segment) {
 }
 
 std::string remnant_key(const WalFileName& segment, ByteView digest) {
-  return directory_of(segment) + segment.segment + ".partial." + to_hex(digest.first(8));
+  return directory_of(segment) + segment.segment + ".partial." + to_hex(digest.first(remnant_digits / 2));
+}
+
+std::optional<WalFileName> parse_remnant_key(std::string_view key) {
+  if (key.size() <= remnant_digits) return {};
+  const std::string_view digest = key.substr(key.size() - remnant_digits);
+  key.remove_suffix(remnant_digits);
+  if (!key.ends_with('.') || digest.find_first_not_of("0123456789abcdef") != std::string_view::npos) return {};
+  key.remove_suffix(1);
+  auto partial = parse_wal_key(key);
+  if (!partial || partial->chunk || partial->file.kind != WalFileKind::partial) return {};
+  return std::move(partial->file);
 }
 
 std::string timeline_prefix(TimelineId timeline) {

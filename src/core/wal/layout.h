@@ -21,6 +21,8 @@ std::string chunk_prefix(const WalFileName& segment);
 // which only the beginning is WAL. A reader uses one up to a point that its records lead to, when nothing else has the
 // segment up to there.
 std::string remnant_key(const WalFileName& segment, ByteView digest);
+// The .partial whose remnant a key names. Absent: it is no key of a remnant.
+std::optional<WalFileName> parse_remnant_key(std::string_view key);
 // "wal/00000001/": of everything of a timeline but its history.
 std::string timeline_prefix(TimelineId timeline);
 
@@ -41,7 +43,7 @@ struct WalKey {
   std::optional<ChunkRange> chunk;
 };
 
-// Absent: a key that this version does not know; the caller leaves such an object alone.
+// Absent: a key that this version does not know, whose object the caller leaves alone, or that of a remnant.
 std::optional<WalKey> parse_wal_key(std::string_view key);
 
 } // namespace dbops::core

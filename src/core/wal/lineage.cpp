@@ -79,15 +79,45 @@ std::optional<LineageGap> gap_before_switch(WalReader& reader, const TimelineCon
                                                                                        : std::optional(gap);
 }
 
-std::optional<LineageGap> gap_without_backup(WalReader& reader, const TimelineContents& contents,
-                                             const TimelineContents& parent, Lsn begin, SegmentSize size,
+namespace {
+
+// A part of a timeline that the server's one goes on from.
+struct Stretch {
+  TimelineId timeline = 0;
+  Lsn from = 0, to = 0;
+  [[nodiscard]] bool has(const BackupStart& backup) const {
+    return backup.timeline == timeline && backup.start >= from && backup.start < to;
+  }
+};
+
+bool has_label(const TimelineContents& contents, const Stretch& stretch) {
+  return std::ranges::any_of(contents.labels,
+                             [&](Lsn start) { return stretch.has({.timeline = contents.timeline, .start = start}); });
+}
+
+} // namespace
+
+std::optional<LineageGap> gap_without_backup(WalReader& reader, const Lineage& lineage, SegmentSize size,
                                              const CallContext& context) {
-  auto gap = gap_before_switch(reader, contents, parent, begin, size, context);
-  if (!gap) gap = gap_inside(parent, begin, size);
-  if (!gap || contents.last_label) return {};
-  // One in the segment in which the gap ends may have begun before that end.
-  if (parent.last_label && size.start_of(*parent.last_label) >= gap->to) return {};
-  return gap;
+  TimelineContents child = lineage.contents(lineage.timeline);
+  // Behind the gap that is looked for. A timeline's own labels all are behind its beginning.
+  std::vector<Stretch> behind{{.timeline = lineage.timeline, .from = 0, .to = ~Lsn(0)}};
+  for (auto ancestor = lineage.ancestors.rbegin(); ancestor != lineage.ancestors.rend(); ++ancestor) {
+    if (has_label(child, behind.back())) return {};
+    TimelineContents parent = lineage.contents(ancestor->timeline);
+    auto gap = gap_before_switch(reader, child, parent, ancestor->end, size, context);
+    if (!gap) gap = gap_inside(parent, ancestor->end, size);
+    behind.push_back({.timeline = parent.timeline, .from = gap ? gap->to : 0, .to = ancestor->end});
+    if (gap) {
+      const auto makes_up = [&](const BackupStart& backup) {
+        return std::ranges::any_of(behind, [&](const Stretch& stretch) { return stretch.has(backup); });
+      };
+      if (has_label(parent, behind.back()) || std::ranges::any_of(lineage.backups(), makes_up)) return {};
+      return gap;
+    }
+    child = std::move(parent);
+  }
+  return {};
 }
 
 } // namespace dbops::core

@@ -4,6 +4,8 @@
 #include "core/wal/catalogue.h"
 #include "core/wal/wal_reader.h"
 
+#include <functional>
+
 namespace dbops::core {
 
 // WAL of `timeline` that a later one goes on from and the store does not have.
@@ -20,10 +22,24 @@ std::optional<LineageGap> gap_before_switch(WalReader& reader, const TimelineCon
                                             const TimelineContents& parent, Lsn begin, SegmentSize size,
                                             const CallContext& context);
 
-// The last gap in the parent's WAL up to the switch, that at the switch included, as long as no base backup was begun
-// behind it, on either timeline: from there on, all can be restored.
-std::optional<LineageGap> gap_without_backup(WalReader& reader, const TimelineContents& contents,
-                                             const TimelineContents& parent, Lsn begin, SegmentSize size,
+// Where a base backup began.
+struct BackupStart {
+  TimelineId timeline = 0;
+  Lsn start = 0;
+};
+
+struct Lineage {
+  TimelineId timeline = 0;               // the server's
+  std::vector<TimelineSwitch> ancestors; // of it, as its history has them
+  std::function<TimelineContents(TimelineId)> contents;
+  // Backups that leave no label in the archive, as those that are taken of a standby. Asked when there is a gap.
+  std::function<std::vector<BackupStart>()> backups;
+};
+
+// The last gap in what a server's timeline goes on from, over all switches, as long as no base backup was begun behind
+// it on the way to the server's timeline: from there on, all can be restored. What another server did on an ancestor
+// after the switch does not count.
+std::optional<LineageGap> gap_without_backup(WalReader& reader, const Lineage& lineage, SegmentSize size,
                                              const CallContext& context);
 
 } // namespace dbops::core

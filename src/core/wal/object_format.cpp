@@ -139,7 +139,7 @@ const EncryptionKey& key_for(const ObjectHeader& header, const KeyRing* keys) {
     throw Error(ErrorKind::key_missing,
                 "object \"" + header.name + "\" is encrypted with key \"" + header.key_id +
                     "\", and no key file is set",
-                "Set dbops.key_file or DBOPS_KEY_FILE.");
+                "Set dbops.key_file, DBOPS_KEY_FILE or --key-file.");
   return keys->get(header.key_id);
 }
 

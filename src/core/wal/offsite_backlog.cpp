@@ -2,7 +2,7 @@
 
 #include "core/base/error.h"
 #include "core/base/file.h"
-#include "core/wal/object_format.h"
+#include "core/wal/layout.h"
 #include "core/wal/ready_files.h"
 
 #include <algorithm>
@@ -19,11 +19,10 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::uint64_t max_backlog_file = 16384;   // bytes
-constexpr std::uint64_t largest_wal_file = 1 << 30; // bytes
-constexpr std::size_t copied_at_once = 4 << 20;     // bytes of an object
+constexpr std::uint64_t max_backlog_file = 64 << 10; // bytes
 constexpr std::string_view store_field = "store = ", server_field = "server = ", after_field = "after = ",
-                           check_field = "check = ", own_field = "own from = ", revision_field = "revision = ";
+                           check_field = "check = ", own_field = "own from = ", revision_field = "revision = ",
+                           damaged_field = "damaged = ";
 constexpr std::string_view no_server = "none"; // as the server: whoever asks next is a stranger to the store
 
 // Held until it is destroyed; processes of one cluster exclude each other.
@@ -45,32 +44,6 @@ std::string position_before(const WalFileName& file) {
   return directory + (file.kind == WalFileKind::history ? file.timeline : file.segment);
 }
 
-// Decodes an object while it is copied.
-class Verification {
- public:
-  explicit Verification(const KeyRing* keys) : decoder_(std::in_place, keys, largest_wal_file, [](ByteView) {}) {}
-  void write(ByteView piece) {
-    attempt([&] { decoder_->write(piece); });
-  }
-  void finish() {
-    attempt([&] { decoder_->finish(); });
-  }
-
- private:
-  // What was written with a key that is gone from here is copied as it is.
-  template <class Work>
-  void attempt(const Work& work) {
-    if (!decoder_) return;
-    try {
-      work();
-    } catch (const Error& error) {
-      if (error.kind() != ErrorKind::key_missing) throw;
-      decoder_.reset();
-    }
-  }
-  std::optional<ObjectDecoder> decoder_;
-};
-
 } // namespace
 
 OffsiteBacklogFile::OffsiteBacklogFile(fs::path data_directory)
@@ -85,6 +58,7 @@ std::optional<OffsiteBacklogFile::Record> OffsiteBacklogFile::parse(const std::s
     if (line.starts_with(after_field)) record.after = line.substr(after_field.size());
     if (line.starts_with(check_field)) record.check = line.substr(check_field.size()) == "yes";
     if (line.starts_with(own_field)) record.own_from = line.substr(own_field.size());
+    if (line.starts_with(damaged_field)) record.damaged.push_back(line.substr(damaged_field.size()));
     if (line.starts_with(revision_field))
       std::from_chars(line.data() + revision_field.size(), line.data() + line.size(), record.revision);
   }
@@ -129,6 +103,8 @@ void OffsiteBacklogFile::write(const Record& record) const {
   if (record.check) text.append(check_field).append("yes\n");
   if (record.check && !record.own_from.empty()) text.append(own_field).append(record.own_from).append("\n");
   text.append(revision_field).append(std::to_string(record.revision)).append("\n");
+  for (const std::string& key : record.damaged)
+    text.append(damaged_field).append(key).append("\n");
   File file = File::open(temporary, O_WRONLY | O_CREAT | O_TRUNC);
   file.write(as_bytes(text));
   file.sync();
@@ -152,6 +128,7 @@ bool OffsiteBacklogFile::require_check(const std::string& store, const std::stri
   if (own_from) record.own_from = own_from();
   if (before && before->store == store) {
     record.after = before->after;
+    record.damaged = before->damaged;
     if (before->check)
       record.own_from = std::min(record.own_from, before->own_from); // it has put something there since
   }
@@ -196,24 +173,56 @@ void OffsiteBacklogFile::add(const std::string& store, const WalFileName& file) 
   write(record);
 }
 
-bool OffsiteBacklogFile::advance(const OffsiteBacklog& seen, const std::string& position) {
+void OffsiteBacklogFile::Record::add_damaged(const std::vector<std::string>& keys) {
+  for (const std::string& key : keys)
+    if (const auto place = std::ranges::lower_bound(damaged, key); place == damaged.end() || *place != key)
+      damaged.insert(place, key);
+  if (damaged.size() > max_damaged)
+    throw Error(ErrorKind::unavailable,
+                "more than " + std::to_string(max_damaged) +
+                    " objects that the offsite store lacks are damaged in the " + "first one, \"" + damaged.front() +
+                    "\" among them",
+                "Look after the first store: dbops verify names all that is damaged there.");
+}
+
+bool OffsiteBacklogFile::advance(const OffsiteBacklog& seen, const std::string& position,
+                                 const std::vector<std::string>& damaged) {
   const DirectoryLock lock(directory_);
   auto record = read_record();
   if (!record || !record->is(seen)) return false;
   record->after = position;
   record->check = false;
+  record->add_damaged(damaged);
   write(*record);
   return true;
 }
 
-bool OffsiteBacklogFile::clear(const OffsiteBacklog& seen) {
+bool OffsiteBacklogFile::clear(const OffsiteBacklog& seen, const std::vector<std::string>& damaged) {
   const DirectoryLock lock(directory_);
   auto record = read_record();
   if (!record || !record->is(seen)) return false;
   record->after.reset();
   record->check = false;
+  record->add_damaged(damaged);
   write(*record);
   return true;
+}
+
+std::vector<std::string> OffsiteBacklogFile::damaged(const std::string& store) const {
+  const auto record = read_record(store);
+  return record ? record->damaged : std::vector<std::string>();
+}
+
+void OffsiteBacklogFile::tried_again(const std::string& store, const std::vector<std::string>& tried,
+                                     const std::vector<std::string>& still) {
+  const DirectoryLock lock(directory_);
+  auto record = read_record(store);
+  if (!record) return;
+  const std::size_t before = record->damaged.size();
+  std::erase_if(record->damaged, [&](const std::string& key) {
+    return std::ranges::count(tried, key) != 0 && std::ranges::count(still, key) == 0;
+  });
+  if (record->damaged.size() != before) write(*record);
 }
 
 std::string first_own_position(const fs::path& archive_status, const SegmentId& current, SegmentSize size) {
@@ -222,103 +231,16 @@ std::string first_own_position(const fs::path& archive_status, const SegmentId& 
   return first;
 }
 
-RepositoryCopier::RepositoryCopier(ObjectStore& from, ObjectStore& to, std::uint64_t system_identifier,
-                                   const KeyRing* keys)
-    : from_(from), to_(to), root_(cluster_prefix(system_identifier)), keys_(keys) {}
-
-// Keys of the second repository between the two, the last one included.
-std::vector<std::string> RepositoryCopier::present(const std::string& after, const std::string& last,
-                                                   const CallContext& context) const {
-  ListRequest request;
-  request.prefix = root_ + "wal/";
-  request.start_after = root_ + after;
-  std::vector<std::string> keys;
-  do {
-    ListPage page = to_.list(request, context);
-    for (ObjectInfo& object : page.objects) {
-      if (object.key > last) return keys;
-      const auto key = parse_wal_key(std::string_view(object.key).substr(root_.size()));
-      if (key && !key->chunk) keys.push_back(std::move(object.key));
-    }
-    request.continuation = std::move(page.continuation);
-  } while (!request.continuation.empty());
-  return keys;
-}
-
-std::string RepositoryCopier::beginning(const std::string& own_from, const CallContext& context) const {
-  ListRequest request;
-  request.prefix = root_ + "wal/";
-  do {
-    ListPage page = to_.list(request, context);
-    for (const ObjectInfo& object : page.objects) {
-      const auto key = parse_wal_key(std::string_view(object.key).substr(root_.size()));
-      if (!key || key->file.kind != WalFileKind::segment) continue;
-      std::string position = position_before(key->file);
-      return own_from.empty() || position < own_from ? position : std::string();
-    }
-    request.continuation = std::move(page.continuation);
-  } while (!request.continuation.empty());
-  return {};
-}
-
-Bytes RepositoryCopier::read(const ObjectInfo& object, const ByteRange& range, const CallContext& context) const {
-  auto bytes = from_.get(object.key, range, context);
-  if (!bytes || bytes->size() != range.length)
-    throw Error(ErrorKind::unavailable,
-                "object \"" + object.key + "\" of " + from_.describe() + " is not what it was when it was listed");
-  return std::move(*bytes);
-}
-
-void RepositoryCopier::copy_object(const ObjectInfo& object, const CallContext& context) {
-  Digest ours{};
-  const auto upload = to_.begin_upload(object.key, 0, context);
-  Verification verification(keys_);
-  try {
-    for (std::uint64_t offset = 0; offset < object.size; offset += copied_at_once) {
-      const Bytes piece = read(
-          object, {.offset = offset, .length = std::min<std::uint64_t>(copied_at_once, object.size - offset)}, context);
-      if (offset == 0) ours = parse_object_header(piece).digest;
-      verification.write(piece);
-      upload->write(piece);
-    }
-    verification.finish();
-  } catch (const Error& error) {
-    if (error.kind() != ErrorKind::corrupt) throw;
-    throw Error(ErrorKind::unavailable,
-                "object \"" + object.key + "\" of " + from_.describe() + " is not copied: " + error.what(),
-                "It is damaged there. Restore it from elsewhere, or remove it and take a base backup.");
-  }
-  if (upload->finish({}) == PutResult::created) return;
-  const auto start = to_.get(object.key, {.offset = 0, .length = max_object_header_size}, context);
-  if (!start || parse_object_header(*start).digest != ours)
-    throw Error(ErrorKind::conflict, "object \"" + object.key + "\" has one content in " + from_.describe() +
-                                         " and another in " + to_.describe());
-}
-
-RepositoryCopier::Step RepositoryCopier::copy(const std::string& position, std::size_t limit,
-                                              const CallContext& context) {
-  ListRequest request;
-  request.prefix = root_ + "wal/";
-  request.start_after = root_ + position;
-  const ListPage page = from_.list(request, context);
-  Step step{.position = position, .complete = page.continuation.empty()};
-  if (page.objects.empty()) return step;
-  const std::vector<std::string> there = present(position, page.objects.back().key, context);
-  for (const ObjectInfo& object : page.objects) {
-    const auto key = parse_wal_key(std::string_view(object.key).substr(root_.size()));
-    const bool wanted = key && !key->chunk && !std::ranges::binary_search(there, object.key);
-    if (wanted && step.copied == limit) {
-      step.complete = false;
-      return step;
-    }
-    if (wanted) {
-      copy_object(object, context);
-      step.bytes += object.size;
-      ++step.copied;
-    }
-    step.position = object.key.substr(root_.size());
-  }
-  return step;
+std::optional<SegmentId> first_lacking_segment(const std::string& position, SegmentSize size) {
+  constexpr std::size_t name_size = 24;
+  // "wal/00000001/00000000/" and the segment's name; a label of the segment or a .partial comes before the segment.
+  constexpr std::size_t directory_size = 22;
+  if (position.size() < directory_size + name_size || !position.starts_with("wal/")) return {};
+  auto id = parse_segment_name(std::string_view(position).substr(directory_size, name_size), size);
+  if (!id) return {};
+  const auto key = parse_wal_key(position);
+  if (key && !key->chunk && key->file.kind == WalFileKind::segment) ++id->number;
+  return id;
 }
 
 } // namespace dbops::core

@@ -2,13 +2,12 @@
 // it before. Remembered in the data directory, made up for by copying from the first one.
 #pragma once
 
-#include "core/store/object_store.h"
-#include "core/wal/layout.h"
-#include "core/wal/object_format.h"
+#include "core/wal/segment.h"
 
 #include <filesystem>
 #include <functional>
 #include <optional>
+#include <vector>
 
 namespace dbops::core {
 
@@ -44,11 +43,20 @@ class OffsiteBacklogFile {
   [[nodiscard]] std::optional<OffsiteBacklog> read(const std::string& store) const;
   // Durable when it returns: only then may the file be recycled.
   void add(const std::string& store, const WalFileName& file);
-  // Everything up to `position` is there, or need not be; what is missing is known by that. False, and nothing changes:
-  // it is not as it was `seen` any more.
-  bool advance(const OffsiteBacklog& seen, const std::string& position);
-  // Everything is there. False as above.
-  bool clear(const OffsiteBacklog& seen);
+  // Everything up to `position` is there, or need not be, or is damaged; what is missing is known by that. False, and
+  // nothing changes: it is not as it was `seen` any more. Throws Error(unavailable) when more than max_damaged objects
+  // are damaged.
+  bool advance(const OffsiteBacklog& seen, const std::string& position, const std::vector<std::string>& damaged = {});
+  // Everything is there, but for what is damaged. False and errors as above.
+  bool clear(const OffsiteBacklog& seen, const std::vector<std::string>& damaged = {});
+
+  // Objects of the first repository, by their keys below the cluster's prefix, ascending: they cannot be read there, so
+  // that repository lacks them. It counts as complete all the same.
+  [[nodiscard]] std::vector<std::string> damaged(const std::string& store) const;
+  // Those of `tried` that are not in `still` are there now, or need not be. Durable when it returns.
+  void tried_again(const std::string& store, const std::vector<std::string>& tried,
+                   const std::vector<std::string>& still);
+  static constexpr std::size_t max_damaged = 256;
 
  private:
   struct Record {
@@ -57,6 +65,8 @@ class OffsiteBacklogFile {
     bool check = false;
     std::string own_from;
     std::uint64_t revision = 0;
+    std::vector<std::string> damaged = {}; // ascending
+    void add_damaged(const std::vector<std::string>& keys);
     [[nodiscard]] bool is(const OffsiteBacklog& seen) const;
   };
   static std::optional<Record> parse(const std::string& text);
@@ -70,38 +80,8 @@ class OffsiteBacklogFile {
 // ready to be archived, and what it writes from there on. Throws Error when the directory cannot be read.
 std::string first_own_position(const std::filesystem::path& archive_status, const SegmentId& current, SegmentSize size);
 
-// Copies the WAL objects of a cluster that one repository has and another lacks, as they are: both are of one format.
-// Chunks are left out. Each is verified by its digest on its way, unless it needs a key that is not there.
-class RepositoryCopier {
- public:
-  // keys may be null. What is given must outlive the copier.
-  RepositoryCopier(ObjectStore& from, ObjectStore& to, std::uint64_t system_identifier, const KeyRing* keys);
-
-  struct Step {
-    std::string position; // everything up to here is there now
-    bool complete = false;
-    std::uint64_t copied = 0, bytes = 0;
-  };
-  // Where to begin when nothing is known: before the oldest segment that the second repository has. What the first one
-  // has of before that has expired there. Empty when it has no segment: then it is to get all. One behind own_from does
-  // not count: a new repository may have got it from this server before anybody looked.
-  // Files that were let go may lie before it.
-  [[nodiscard]] std::string beginning(const std::string& own_from, const CallContext& context) const;
-
-  // Looks at one page of at most 1000 objects behind `position` and copies at most `limit` of them.
-  // Throws Error(conflict) when the other repository has another content under a name, Error(unavailable) when an
-  // object is damaged in the first one, and what ObjectStore throws.
-  Step copy(const std::string& position, std::size_t limit, const CallContext& context);
-
- private:
-  [[nodiscard]] std::vector<std::string> present(const std::string& after, const std::string& last,
-                                                 const CallContext& context) const;
-  void copy_object(const ObjectInfo& object, const CallContext& context);
-  [[nodiscard]] Bytes read(const ObjectInfo& object, const ByteRange& range, const CallContext& context) const;
-
-  ObjectStore &from_, &to_;
-  std::string root_;
-  const KeyRing* keys_;
-};
+// The first segment that a repository may lack, which has everything up to `position`: a key below the cluster's
+// prefix, of an object or what comes right before one. Absent: it is not known by that.
+std::optional<SegmentId> first_lacking_segment(const std::string& position, SegmentSize size);
 
 } // namespace dbops::core

@@ -24,9 +24,12 @@ class StoredFiles {
   // Behind the last of the whole segments from `first` on that follow each other, on whatever timeline each of them is.
   [[nodiscard]] SegmentNumber end_of_run(SegmentNumber first) const;
 
- private:
   using Begin = std::pair<TimelineId, SegmentNumber>;
   using Ranges = std::map<Begin, SegmentNumber>; // to the number behind the last one
+  [[nodiscard]] const Ranges& segments() const noexcept { return segments_; }
+  [[nodiscard]] const std::set<std::string>& others() const noexcept { return others_; }
+
+ private:
   [[nodiscard]] Ranges::const_iterator range_of(const SegmentId& id) const;
 
   SegmentSize size_;

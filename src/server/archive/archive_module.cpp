@@ -2,6 +2,8 @@
 
 #include "core/base/allocator.h"
 #include "server/archive/archiver.h"
+#include "server/archive/shared.h"
+#include "server/archive/wake_up.h"
 #include "server/compat.h"
 #include "server/guc.h"
 
@@ -35,22 +37,38 @@ void clean_up_after_error() noexcept {
   }
 }
 
-bool archive_or_say_why(const char* file) noexcept {
+// The first store's, which files are acknowledged by. The next call that gets farther ends it.
+void say_why(const char* file, const std::string& problem, const std::string& hint) noexcept {
+  try {
+    const std::string message = "archiving \"" + std::string(file) + "\" failed: " + problem;
+    log_line(true, message, hint);
+    with_archive_shared([&](ArchiveShared& memory) {
+      note_error(memory.repository[primary], message.c_str(), hint.c_str());
+      memory.repository[primary].archiver_failing = true;
+    });
+  } catch (...) {
+    return;
+  }
+}
+
+enum class Answer { stored, not_stored, raised };
+
+Answer archive_or_say_why(const char* file) noexcept {
   try {
     if (archiver == nullptr) {
       core::return_large_buffers();
       archiver = new Archiver();
     }
-    return archiver->archive(file);
+    return archiver->archive(file) ? Answer::stored : Answer::not_stored;
   } catch (const SqlError& error) {
     clean_up_after_error();
-    log_line(true, "archiving \"" + std::string(file) + "\" failed: " + error.message, error.hint);
+    say_why(file, error.message, error.hint);
   } catch (const core::Error& error) {
-    log_line(true, "archiving \"" + std::string(file) + "\" failed: " + error.what(), error.hint());
+    say_why(file, error.what(), error.hint());
   } catch (const std::exception& error) {
-    log_line(true, "archiving \"" + std::string(file) + "\" failed: " + error.what());
+    say_why(file, error.what(), {});
   }
-  return false;
+  return Answer::raised;
 }
 
 bool is_configured() noexcept {
@@ -60,10 +78,11 @@ bool is_configured() noexcept {
 }
 
 bool archive_file(const char* file) noexcept {
-  const bool stored = archive_or_say_why(file);
-  // The wait may have taken a wake-up that was meant for PostgreSQL's own loop.
-  SetLatch(MyLatch);
-  return stored;
+  const Answer answer = archive_or_say_why(file);
+  // The wait may have taken a wake-up that was meant for PostgreSQL's own loop. A store that is out is asked again
+  // soon; after what PostgreSQL itself has raised, its pause is kept.
+  if (take_wake_up() || answer != Answer::raised) SetLatch(MyLatch);
+  return answer == Answer::stored;
 }
 
 void shut_down() noexcept {

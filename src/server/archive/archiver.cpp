@@ -55,7 +55,11 @@ Archiver::Archiver()
     : cluster_(this_cluster()), uploads_{Upload(core::SegmentSize(cluster_.segment_size)),
                                          Upload(core::SegmentSize(cluster_.segment_size))},
       backlog_file_(cluster_.data_directory) {
-  with_archive_shared([](ArchiveShared& memory) { memory.archiver_pid = MyProcPid; });
+  with_archive_shared([](ArchiveShared& memory) {
+    memory.archiver_pid = MyProcPid;
+    for (RepositoryStatus& status : memory.repository)
+      status.ahead = {};
+  });
 }
 
 void Archiver::start_pipeline(Upload& upload) {
@@ -358,6 +362,23 @@ void Archiver::complain(int repository, const core::UploadOutcome& outcome) {
              outcome.hint);
 }
 
+// What each store has of the files that wait.
+void Archiver::publish_ahead() {
+  for (int i = 0; i < repositories; ++i) {
+    const core::StoredFiles& stored = uploads_.at(static_cast<std::size_t>(i)).stored;
+    StoredAhead ahead{};
+    for (const auto& [begin, end] : stored.segments()) {
+      if (ahead.segment_ranges == std::ssize(ahead.segments)) break;
+      ahead.segments[ahead.segment_ranges++] = {.timeline = begin.first, .first = begin.second, .end = end};
+    }
+    for (const std::string& name : stored.others()) {
+      if (ahead.other_files == std::ssize(ahead.others)) break;
+      strlcpy(ahead.others[ahead.other_files++], name.c_str(), sizeof ahead.others[0]);
+    }
+    with_archive_shared([&](ArchiveShared& memory) { memory.repository[i].ahead = ahead; });
+  }
+}
+
 // Counters of the pipelines since the last call, and what has failed.
 void Archiver::publish() {
   for (int i = 0; i < repositories; ++i) {
@@ -427,7 +448,6 @@ void Archiver::acknowledged(const core::WalFileName& file) {
 bool Archiver::shutdown_time_is_over() {
   const core::SteadyTime now = thread_clock().steady_now();
   if (now - control_read_ >= control_interval) {
-    control_read_ = now;
     const bool shut_down = call_pg([] {
       bool valid = false;
       ControlFileData* control = get_controlfile(DataDir, &valid);
@@ -435,6 +455,7 @@ bool Archiver::shutdown_time_is_over() {
       pfree(control);
       return down;
     });
+    control_read_ = now;
     if (!shut_down) shut_down_since_.reset();
     if (shut_down && !shut_down_since_) shut_down_since_ = now;
   }
@@ -520,6 +541,7 @@ bool Archiver::archive(const std::string& name) {
     if (in_recovery_) locate();
     look_ahead(*file);
     publish();
+    publish_ahead();
     publish_positions(*file);
     const auto waited = std::chrono::floor<milliseconds>(thread_clock().steady_now() - begin);
     const std::optional<bool> decided = verdict(*file, waited);

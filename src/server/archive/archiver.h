@@ -74,6 +74,7 @@ class Archiver {
   [[nodiscard]] bool offsite_goes_ahead(core::milliseconds waited) const;
   void complain(int repository, const core::UploadOutcome& outcome);
   void publish();
+  void publish_ahead();
   void publish_positions(const core::WalFileName& asked);
   void acknowledged(const core::WalFileName& file);
   // Absent: not to be stored yet.

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core/wal/offsite_backlog.h"
+#include "core/wal/repository_copier.h"
 #include "server/archive/threads.h"
 
 namespace dbops::server::archive {
@@ -21,12 +22,17 @@ class CatchUp {
 
  private:
   struct Result {
-    core::OffsiteBacklog backlog; // that the step is about
+    core::OffsiteBacklog backlog;        // that the step is about, or
+    std::vector<std::string> tried = {}; // names of objects that were damaged before
     core::RepositoryCopier::Step step;
     std::optional<ThreadFailure> failure;
   };
   static Result run(const Settings& settings, const Cluster& cluster, const core::OffsiteBacklog& backlog,
                     const std::stop_token& stop);
+  static Result try_again(const Settings& settings, const Cluster& cluster, const std::vector<std::string>& names,
+                          const std::stop_token& stop);
+  void keep_tried(const Result& result);
+  void name_damaged(const std::vector<core::DamagedObject>& damaged);
   bool keep(const Result& result);
   void fail(const ThreadFailure& failure);
 
@@ -34,8 +40,8 @@ class CatchUp {
   core::OffsiteBacklogFile file_;
   BackgroundTask<Result> task_;
   RateLimit warnings_;
-  core::milliseconds pause_{0};
-  core::SteadyTime not_before_{};
+  core::milliseconds pause_{0}, damaged_pause_{0};
+  core::SteadyTime not_before_{}, damaged_not_before_{};
 };
 
 } // namespace dbops::server::archive

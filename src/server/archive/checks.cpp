@@ -6,8 +6,8 @@
 
 #include "core/wal/layout.h"
 #include "core/wal/object_format.h"
-#include "core/wal/ready_files.h"
 #include "core/wal/repository.h"
+#include "server/archive/backlog.h"
 #include "server/archive/session_task.h"
 #include "server/archive/shared.h"
 #include "server/archive/threads.h"
@@ -26,8 +26,9 @@ namespace {
 
 using core::milliseconds;
 
-constexpr std::size_t many_waiting_files = 64;
-constexpr double largest_skew = 300; // seconds; S3 refuses requests that are 15 minutes off
+constexpr std::int64_t many_waiting_files = 64;
+constexpr std::size_t named_objects = 8; // of those that are damaged
+constexpr double largest_skew = 300;     // seconds; S3 refuses requests that are 15 minutes off
 
 std::string seconds_text(double seconds) {
   std::array<char, 32> text{};
@@ -277,11 +278,32 @@ class Run {
   }
 
   void check_backlog() {
-    const core::ReadyFiles ready =
-        core::list_ready_files(std::filesystem::path(cluster_.data_directory) / "pg_wal/archive_status", 1);
-    add("backlog", ready.count < many_waiting_files, Severity::warning,
-        std::to_string(ready.count) + " files wait to be archived",
+    ArchiveShared copy{};
+    with_archive_shared([&copy](ArchiveShared& memory) { copy = memory; });
+    const std::array<Backlog, repositories> backlogs = read_backlogs(copy, settings_.offsite_store.c_str());
+    check_backlog(primary, backlogs[primary]);
+    if (settings_.offsite_store.empty()) return;
+    check_backlog(offsite, backlogs[offsite]);
+    check_damage(backlogs[offsite]);
+  }
+
+  void check_backlog(int repository, const Backlog& backlog) {
+    add(std::string(repository_name(repository)) + " store backlog", backlog.files < many_waiting_files,
+        Severity::warning,
+        backlog.files == 0 ? "it lacks no file"
+                           : "it lacks " + std::to_string(backlog.files) + " files, " + backlog.oldest + " first",
         "Archiving is slower than WAL is written, or fails. Raise dbops.archive_workers, or look at last_error.");
+  }
+
+  void check_damage(const Backlog& backlog) {
+    if (backlog.damaged.empty()) return;
+    std::string names;
+    for (std::size_t i = 0; i < std::min(named_objects, backlog.damaged.size()); ++i)
+      names.append(i == 0 ? "" : ", ").append(backlog.damaged.at(i));
+    add("offsite store damage", false, Severity::error,
+        std::to_string(backlog.damaged.size()) + " objects could not be copied, they are damaged in the first store: " +
+            names + (backlog.damaged.size() > named_objects ? ", ..." : ""),
+        damaged_object_hint);
   }
 
   void check_errors() {

@@ -5,6 +5,7 @@
 #include "server/archive/session_task.h"
 #include "server/archive/shared.h"
 #include "server/arguments.h"
+#include "server/lifecycle/waiting.h"
 
 extern "C" {
 #include "access/xlog.h"
@@ -41,6 +42,25 @@ void put_row(FunctionCallInfo fcinfo, const Check& check) {
     bool nulls[] = {false, false, false, false, check.hint.empty()};
     tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
   });
+}
+
+// Purges and rules of retention of this database; no row where there are none.
+std::vector<Check> deletion_checks() {
+  const lifecycle::WaitingDeletions deletions = lifecycle::waiting_deletions();
+  std::vector<Check> checks;
+  for (const lifecycle::Waiting& one : deletions.waiting)
+    checks.push_back({.name = one.name,
+                      .ok = false,
+                      .severity = Severity::warning,
+                      .detail = one.why,
+                      .hint = one.remedy + " lets it go on; look first at what it would delete."});
+  if (checks.empty() && deletions.rules > 0)
+    checks.push_back({.name = "deletions",
+                      .ok = true,
+                      .severity = Severity::warning,
+                      .detail = std::to_string(deletions.rules) + " rules, none waits for a confirmation",
+                      .hint = {}});
+  return checks;
 }
 
 struct TakeOver {
@@ -90,6 +110,8 @@ DBOPS_SQL_FUNCTION(dbops_check) {
       throw SqlError(ERRCODE_INVALID_PARAMETER_VALUE, "timeout must be more than 0 and at most an hour");
     call_pg([fcinfo] { InitMaterializedSRF(fcinfo, 0); });
     for (const Check& check : run_checks(core::milliseconds(static_cast<std::int64_t>(*seconds * 1000))))
+      put_row(fcinfo, check);
+    for (const Check& check : deletion_checks())
       put_row(fcinfo, check);
     return static_cast<Datum>(0);
   });

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "core/backup/catalogue.h"
 #include "server/archive/shared.h"
 
 namespace dbops::server::archive {
@@ -11,6 +12,21 @@ namespace {
 using core::milliseconds;
 
 constexpr milliseconds not_known_pause{2'000}, gap_pause{30'000}, look_time{600'000};
+constexpr unsigned manifests_at_once = 4;
+
+// Those of dbops that are complete: one of a standby leaves no label.
+std::vector<core::BackupStart> own_backups(const RepositoryAccess& access, const Cluster& cluster,
+                                           const core::CallContext& context) {
+  const core::BackupRepository repository{.store = *access.store,
+                                          .clock = thread_clock(),
+                                          .random = thread_random(),
+                                          .system_identifier = cluster.system_identifier,
+                                          .keys = access.keys.get()};
+  std::vector<core::BackupStart> starts;
+  for (const core::CatalogueEntry& entry : core::read_catalogue(repository, manifests_at_once, context))
+    if (entry.head) starts.push_back({.timeline = entry.head->timeline, .start = entry.head->start_lsn});
+  return starts;
+}
 
 } // namespace
 
@@ -30,11 +46,16 @@ LineageWatch::Result LineageWatch::look(const std::string& url, const Settings& 
     const core::TimelineSwitch parent = ancestors->back();
     result.known = archived >= size.start_of(size.segment_of(parent.end));
     if (!result.known) return result;
-    const auto contents = [&](core::TimelineId id) {
-      return core::read_timeline(*access.store, cluster.system_identifier, id, size, {}, context);
+    const core::Lineage lineage{
+        .timeline = timeline,
+        .ancestors = *ancestors,
+        .contents =
+            [&](core::TimelineId id) {
+              return core::read_timeline(*access.store, cluster.system_identifier, id, size, {}, context);
+            },
+        .backups = [&] { return own_backups(access, cluster, context); },
     };
-    result.gap =
-        core::gap_without_backup(reader, contents(timeline), contents(parent.timeline), parent.end, size, context);
+    result.gap = core::gap_without_backup(reader, lineage, size, context);
   } catch (...) {
     result.known = false;
     result.failure = describe_thread_failure();

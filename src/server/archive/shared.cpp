@@ -72,6 +72,7 @@ void enter_store(RepositoryStatus& status, std::uint64_t store) {
   status.archived = status.streamed_from = status.streamed_to = status.durable = 0;
   status.gap_from = status.gap_to = 0;
   status.caught_up = 0;
+  status.ahead = {};
   status.archiver_failing = status.streamer_failing = status.diverged = false;
 }
 

@@ -20,6 +20,23 @@ const char* repository_name(int repository) noexcept; // 'primary', 'offsite'
 inline constexpr const char* lineage_gap_hint =
     "Take a base backup now: from older ones nothing behind the gap can be restored out of this store.";
 
+// Of an object that the offsite repository cannot get from the first one.
+inline constexpr const char* damaged_object_hint =
+    "Put a good copy in its place, or remove it and take a base backup: from older ones nothing behind it can be "
+    "restored. It is tried again by itself.";
+
+// Files that a repository has although PostgreSQL still holds them to be archived, as many as there is room for: who
+// counts what a repository lacks leaves them out.
+struct StoredAhead {
+  struct Segments {
+    std::uint32_t timeline;
+    std::uint64_t first, end; // numbers; end: behind the last one
+  };
+  Segments segments[16];
+  char others[8][48]; // names of files of other kinds
+  int segment_ranges, other_files;
+};
+
 struct RepositoryStatus {
   std::uint64_t store; // which one the positions are of: a hash of its URL
   // Positions on `timeline`; 0: not known yet.
@@ -36,6 +53,7 @@ struct RepositoryStatus {
   double rate; // stored bytes a second, with a memory of half a minute, as of rate_at
   TimestampTz rate_at;
 
+  StoredAhead ahead;
   char last_file[64];
   TimestampTz last_file_at, last_chunk_at;
   char last_error[512], last_hint[256];

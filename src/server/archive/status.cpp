@@ -3,8 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/wal/offsite_backlog.h"
-#include "core/wal/ready_files.h"
+#include "server/archive/backlog.h"
 #include "server/archive/commit_time.h"
 #include "server/archive/shared.h"
 #include "server/archive/threads.h"
@@ -23,22 +22,17 @@ namespace core = dbops::core;
 
 namespace {
 
-// Where the server is and what waits for the archiver; the same for all repositories.
+// Where the server is; the same for all repositories.
 struct ServerPosition {
   bool in_recovery = false;
   core::TimelineId timeline = 0;
   core::Lsn flushed = 0;
-  std::size_t ready = 0;
-  std::string oldest_ready;
 };
 
 ServerPosition server_position() {
   ServerPosition position;
   position.in_recovery = RecoveryInProgress();
   if (!position.in_recovery) position.flushed = GetFlushRecPtr(&position.timeline);
-  const core::ReadyFiles files = core::list_ready_files(std::filesystem::path(DataDir) / "pg_wal/archive_status", 1);
-  position.ready = files.count;
-  if (!files.first.empty()) position.oldest_ready = files.first.front().name;
   return position;
 }
 
@@ -53,7 +47,7 @@ std::optional<double> recovery_point(const RepositoryStatus& status, const Serve
   return std::max<double>(0, static_cast<double>(GetCurrentTimestamp() - since) / 1e6);
 }
 
-const char* state_of(const RepositoryStatus& status, const ServerPosition& position, bool behind) {
+const char* state_of(const RepositoryStatus& status, const ServerPosition& position, const Backlog& backlog) {
   if (XLogArchiveMode == ARCHIVE_MODE_OFF || XLogArchiveLibrary == nullptr ||
       std::strcmp(XLogArchiveLibrary, "dbops") != 0)
     return "not archiving";
@@ -61,7 +55,8 @@ const char* state_of(const RepositoryStatus& status, const ServerPosition& posit
   if (status.archiver_failing || status.streamer_failing) return "failing";
   if (position.in_recovery) return "standby";
   if (status.gap_to != 0 && status.timeline == position.timeline) return "gap";
-  if (behind) return "catching up";
+  if (backlog.catching_up) return "catching up";
+  if (!backlog.damaged.empty()) return "gap";
   return status.durable >= position.flushed ? "up to date" : "archiving";
 }
 
@@ -95,23 +90,22 @@ class RowBuilder {
 };
 
 void add_row(FunctionCallInfo fcinfo, int repository, const char* url, const RepositoryStatus& status,
-             const ServerPosition& position, TimestampTz reset) {
+             const ServerPosition& position, const Backlog& backlog, TimestampTz reset) {
   const bool known = status.durable != 0 && status.timeline == position.timeline && !position.in_recovery;
   RowBuilder row;
   row.text(repository_name(repository));
   row.text(url);
-  const bool behind = repository == offsite && core::OffsiteBacklogFile(DataDir).read(url).has_value();
-  row.text(state_of(status, position, behind));
+  row.text(state_of(status, position, backlog));
   row.number(position.timeline != 0 ? position.timeline : status.timeline);
   row.lsn(position.flushed);
   row.lsn(known ? status.durable : 0);
   row.real(recovery_point(status, position));
-  row.number(static_cast<std::int64_t>(position.ready));
+  row.number(backlog.files);
   if (known)
     row.number(static_cast<std::int64_t>(position.flushed - std::min(position.flushed, status.durable)));
   else
     row.null();
-  row.text(position.oldest_ready.c_str());
+  row.text(backlog.oldest.c_str());
   row.text(status.last_file);
   row.time(status.last_file_at);
   row.time(status.last_chunk_at);
@@ -140,9 +134,11 @@ DBOPS_SQL_FUNCTION(dbops_archive_repositories) {
     with_archive_shared([&copy](ArchiveShared& memory) { copy = memory; });
     const ServerPosition position = server_position();
     const std::array<const char*, repositories> urls{guc::store, guc::offsite_store};
+    const std::array<Backlog, repositories> backlogs = read_backlogs(copy, guc::offsite_store);
     for (int i = 0; i < repositories; ++i) {
       const char* const url = urls.at(static_cast<std::size_t>(i));
-      if (url != nullptr && url[0] != '\0') add_row(fcinfo, i, url, copy.repository[i], position, copy.reset);
+      if (url != nullptr && url[0] != '\0')
+        add_row(fcinfo, i, url, copy.repository[i], position, backlogs.at(static_cast<std::size_t>(i)), copy.reset);
     }
     return static_cast<Datum>(0);
   });

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <memory>
 
 #include "core/base/allocator.h"
 #include "core/wal/offsite_backlog.h"
@@ -351,7 +352,7 @@ class Streamer {
     }
     if (!settings_ || !(*now == *settings_)) {
       stop_and_answer();
-      settings_ = std::move(*now);
+      settings_ = std::make_unique<const Settings>(std::move(*now));
       streams_[primary].open(settings_->store, *settings_, cluster_);
       streams_[offsite].open(settings_->offsite_store, *settings_, cluster_);
     }
@@ -419,7 +420,7 @@ class Streamer {
   std::array<LineageWatch, repositories> lineages_;
   SettingsWatch watch_;
   RateLimit step_warnings_;
-  std::optional<Settings> settings_;
+  std::unique_ptr<const Settings> settings_;
   bool caught_up_ = false; // the offsite repository, since the last look
   Position looked_{};
   TimestampTz looked_at_ = 0;

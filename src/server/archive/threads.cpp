@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <sys/eventfd.h>
 #include <unistd.h>
+#include <utility>
 
 #include "core/crypto/random.h"
 #include "core/store/open_store.h"
@@ -10,6 +11,7 @@
 #include "core/wal/instance.h"
 #include "core/wal/offsite_backlog.h"
 #include "core/wal/wal_file.h"
+#include "server/archive/wake_up.h"
 #include "server/compat.h"
 
 extern "C" {
@@ -25,6 +27,8 @@ namespace dbops::server::archive {
 namespace {
 
 constexpr std::chrono::seconds same_message_interval{60};
+
+bool wake_up_taken = false; // by the main thread
 
 std::optional<std::string> environment(const std::string& name) {
   // The main thread of a PostgreSQL process changes no variable once it runs.
@@ -55,13 +59,20 @@ bool ThreadEvent::wait(core::milliseconds timeout) const {
     const int happened =
         WaitLatchOrSocket(MyLatch, WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT | WL_POSTMASTER_DEATH, fd_,
                           static_cast<long>(timeout.count()), PG_WAIT_EXTENSION);
-    if ((happened & WL_LATCH_SET) != 0) ResetLatch(MyLatch);
+    if ((happened & WL_LATCH_SET) != 0) {
+      ResetLatch(MyLatch);
+      wake_up_taken = true;
+    }
     CHECK_FOR_INTERRUPTS();
     return happened;
   });
   std::uint64_t count = 0;
   (void)!::read(fd_, &count, sizeof count);
   return (events & WL_POSTMASTER_DEATH) == 0;
+}
+
+bool take_wake_up() noexcept {
+  return std::exchange(wake_up_taken, false);
 }
 
 core::Clock& thread_clock() {

@@ -17,6 +17,7 @@ extern "C" {
 #include "nodes/params.h"
 #include "storage/lmgr.h"
 #include "tcop/dest.h"
+#include "utils/acl.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 }
@@ -259,6 +260,32 @@ Statement BatchRunner::statement_of(const Table& table, const Unit& unit, bool& 
   return batch_statement(table, spec_, shape_of(unit), left_out);
 }
 
+namespace {
+
+// The rows that a batch's DELETE would choose, under the lock that the DELETE takes.
+Statement locking(const Statement& batch) {
+  constexpr std::string_view head = "DELETE FROM ";
+  return {"SELECT pg_catalog.count(*) FROM (SELECT 1 FROM " + batch.text.substr(head.size()) +
+              " FOR UPDATE) dbops_locked",
+          batch.types, true};
+}
+
+// Who inserts a row that refers to one of these has that locked FOR KEY SHARE, which the DELETE waits for, and then
+// goes on by what it saw before: the foreign key's ON DELETE CASCADE would take the new row along. Under the lock, the
+// DELETE sees it. Locking takes the privilege UPDATE; who has DELETE alone borrows it from the table's owner.
+void lock_unreferred(const Table& table, SPIPlanPtr plan, ParamListInfo parameters) {
+  const auto lock = [&] {
+    execute(plan, parameters, nullptr);
+    (void)take_result();
+  };
+  if (call_pg([&table] { return pg_class_aclcheck(table.oid, GetUserId(), ACL_UPDATE) == ACLCHECK_OK; }))
+    lock();
+  else
+    as_role(table.owner, SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION, lock);
+}
+
+} // namespace
+
 BatchResult BatchRunner::run(const Table& table, const Unit& unit) {
   bool with_dependents = false;
   const Statement statement = statement_of(table, unit, with_dependents);
@@ -270,7 +297,10 @@ BatchResult BatchRunner::run(const Table& table, const Unit& unit) {
   KeptCounter counter = make_counter();
   const std::uint64_t wal_before = pgWalUsage.wal_bytes;
   ParamListInfo parameters = as_owner(range_settings_, [&] { return bind_values(statement, values_of(unit)); });
+  const bool unreferred =
+      spec_.erase && spec_.children == lifecycle::Children::forbid && !dependents_of(table.oid).empty();
   as_owner(with_dependents ? dependent_settings_ : batch_settings_, [&] {
+    if (unreferred) lock_unreferred(table, kept_plan(locking(statement)), parameters);
     SPIPlanPtr plan = kept_plan(statement);
     if (spec_.skip_triggers) {
       // Asked again: the table may have another owner than when the job was made, a new partition as well.

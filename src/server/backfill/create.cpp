@@ -50,6 +50,7 @@ struct Request {
   std::optional<std::string> run_as;
   Value label;
   int priority = 0;
+  lifecycle::Maximum maximum; // of a batch_delete
 };
 
 template <typename T>
@@ -137,6 +138,7 @@ Request read_request(FunctionCallInfo fcinfo, bool erase) {
   request.run_as = in.name();
   request.label = in.string();
   request.priority = in_range<int>("priority", in.integer(), -1000, 1000);
+  if (erase) request.maximum = lifecycle::read_maximum(in);
   if (request.stripes) in_range<int>("stripes", request.stripes, 1, 64);
   return request;
 }
@@ -215,6 +217,10 @@ void warn_about(const CheckedInput& checked, const Request& request, Plan& plan)
                             "(): its value differs from row to row and from try to try");
   if (checked.condition_is_volatile)
     plan.warnings.emplace_back("the condition is volatile, so no pass can prove that nothing is left");
+  if (checked.reads_settings)
+    plan.warnings.emplace_back(
+        "calls current_setting(): the job runs in other sessions, where settings are those of its "
+        "owner and the database, not those of this session");
   if (request.spec.erase) {
     const Rows unindexed = ask_catalog(
         "SELECT c.conname, c.conrelid::regclass::text FROM pg_catalog.pg_constraint c WHERE c.contype = 'f'"
@@ -264,7 +270,13 @@ std::string key_text(const Table& table) {
   return text;
 }
 
-// Everything that can be wrong is found here, before a job exists. As the job's owner.
+// As the batches run: an error rather than rows that a policy hides, also of a table that only a subquery reads.
+Settings with_all_rows(Settings settings) {
+  settings.emplace_back("row_security", "off");
+  return settings;
+}
+
+// Everything that can be wrong is found here, before a job exists. As the job's owner, with_all_rows().
 Plan prepare(Request& request) {
   Spec& spec = request.spec;
   require_suitable(request.target);
@@ -273,15 +285,16 @@ Plan prepare(Request& request) {
     require_suitable(member);
   spec.table = qualified_name(request.target);
   spec.alias = quote_name(call_pg([&request] { return get_rel_name(request.target); }));
-  const CheckedInput checked = check_input(request.target, spec.erase, spec.assignments, spec.condition);
   std::vector<Oid> to_check = members;
   if (std::find(members.begin(), members.end(), request.target) == members.end()) to_check.push_back(request.target);
   for (const Oid relation : to_check)
     require_all_rows(relation, GetUserId());
+  const CheckedInput checked = check_input(request.target, spec.erase, spec.assignments, spec.condition);
   require_privileges(to_check, spec);
   spec.columns = checked.columns;
   spec.subqueries = checked.subqueries;
   spec.falsifiable = checked.falsifiable;
+  spec.moving = spec.erase && checked.condition_moves;
 
   Plan plan;
   for (const Oid member : members)
@@ -349,7 +362,7 @@ Request as_request(const DeleteRequest& wish) {
 
 DeletePlan plan_delete(DeleteRequest& wish) {
   Request request = as_request(wish);
-  const Plan plan = as_job_owner(wish.owner, request.spec.settings, [&] { return prepare(request); });
+  const Plan plan = as_job_owner(wish.owner, with_all_rows(request.spec.settings), [&] { return prepare(request); });
   wish.spec = request.spec;
   return {plan.tables, plan.matching, plan.warnings};
 }
@@ -369,7 +382,8 @@ Datum create(FunctionCallInfo fcinfo, bool erase) {
   Request request = read_request(fcinfo, erase);
   request.spec.settings = session_settings();
   const Oid owner = choose_job_owner(request.target, request.run_as);
-  const Plan plan = as_job_owner(owner, request.spec.settings, [&] { return prepare(request); });
+  const Plan plan = as_job_owner(owner, with_all_rows(request.spec.settings), [&] { return prepare(request); });
+  request.spec.max_rows = lifecycle::most_rows(request.maximum, plan.tables, owner);
   const std::int64_t id = insert_job(request, owner, plan, erase ? "batch_delete" : "backfill");
   for (const std::string& warning : plan.warnings)
     warn(warning);
@@ -440,12 +454,15 @@ Datum preview(FunctionCallInfo fcinfo, bool erase) {
   Request request = read_request(fcinfo, erase);
   request.spec.settings = session_settings();
   const Oid owner = choose_job_owner(request.target, request.run_as);
-  Plan plan = as_job_owner(owner, request.spec.settings, [&] { return prepare(request); });
+  Plan plan = as_job_owner(owner, with_all_rows(request.spec.settings), [&] { return prepare(request); });
   const Spec& spec = request.spec;
   if (plan.cumulative && !spec.falsifiable)
     plan.warnings.emplace_back(
         "the assignments read what they assign, and no condition tells a changed row from another: a row whose "
         "key or partition the application changes meanwhile may be changed twice or not at all");
+  const std::optional<std::int64_t> most = lifecycle::most_rows(request.maximum, plan.tables, owner);
+  if (most && plan.matching > static_cast<double>(*most))
+    plan.warnings.push_back("more rows match than the " + to_text(*most) + " that it may delete: it would stop there");
   const RowCost cost = row_cost(spec, plan);
   double visited = 0;
   for (const Table& table : plan.tables)

@@ -20,6 +20,7 @@ extern "C" {
 #include "parser/analyze.h"
 #include "parser/parser.h"
 #include "tcop/tcopprot.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
@@ -96,27 +97,34 @@ void parse_condition(const std::string& condition) {
   if (!plain) not_only("condition", "'full_name IS NULL AND id > 100'");
 }
 
-// Collects volatile functions; plain data, for the walker.
-struct Volatile {
-  int count;
-  Oid functions[16];
+// What an expression calls; plain data, for the walker.
+struct Calls {
+  int volatiles;
+  Oid functions[16]; // the volatile ones
+  bool time;         // asks what time it is
+  bool settings;     // current_setting()
 };
 
-bool note_volatile(Oid function, void* context) {
-  auto* found = static_cast<Volatile*>(context);
+bool note_call(Oid function, void* context) {
+  auto* calls = static_cast<Calls*>(context);
+  calls->time |= function == F_NOW || function == F_TRANSACTION_TIMESTAMP || function == F_STATEMENT_TIMESTAMP;
+  calls->settings |= function == F_CURRENT_SETTING_TEXT || function == F_CURRENT_SETTING_TEXT_BOOL;
   if (func_volatile(function) != PROVOLATILE_VOLATILE) return false;
-  for (int i = 0; i < found->count; ++i)
-    if (found->functions[i] == function) return false;
-  if (found->count < 16) found->functions[found->count++] = function;
+  for (int i = 0; i < calls->volatiles; ++i)
+    if (calls->functions[i] == function) return false;
+  if (calls->volatiles < 16) calls->functions[calls->volatiles++] = function;
   return false;
 }
 
-bool walk_volatile(Node* node, void* context) {
+bool walk_calls(Node* node, void* context) {
   if (node == nullptr) return false;
   if (IsA(node, NextValueExpr)) return false;
-  check_functions_in_node(node, note_volatile, context);
-  if (IsA(node, Query)) return compat::walk_query(reinterpret_cast<Query*>(node), walk_volatile, context);
-  return compat::walk_expression(node, walk_volatile, context);
+  // CURRENT_DATE to LOCALTIMESTAMP(n) are the first ones.
+  if (IsA(node, SQLValueFunction) && reinterpret_cast<SQLValueFunction*>(node)->op <= SVFOP_LOCALTIMESTAMP_N)
+    static_cast<Calls*>(context)->time = true;
+  check_functions_in_node(node, note_call, context);
+  if (IsA(node, Query)) return compat::walk_query(reinterpret_cast<Query*>(node), walk_calls, context);
+  return compat::walk_expression(node, walk_calls, context);
 }
 
 // Describes the first thing that is temporary, in a palloc'ed text.
@@ -198,9 +206,8 @@ struct Analysis {
   bool depends;          // the condition reads a column that is assigned or generated
   bool cumulative;       // the assignments read a column that they assign
   const char* temporary; // what only this session sees
-  bool condition_volatile;
-  bool rewritten; // rules make something else of it
-  Volatile functions;
+  bool rewritten;        // rules make something else of it
+  Calls condition, all;
 };
 
 Analysis analyze(Oid relation, const std::string& text) {
@@ -226,12 +233,8 @@ Analysis analyze(Oid relation, const std::string& text) {
     relation_close(table, AccessShareLock);
     const Bitmapset* read = columns_read(query->jointree->quals, query->resultRelation);
     result.depends = bms_overlap(read, assigned) || bms_is_member(whole_row, read);
-    if (query->jointree->quals != nullptr) {
-      Volatile in_condition{};
-      walk_volatile(query->jointree->quals, &in_condition);
-      result.condition_volatile = in_condition.count > 0;
-    }
-    compat::walk_query(query, walk_volatile, &result.functions);
+    walk_calls(query->jointree->quals, &result.condition);
+    compat::walk_query(query, walk_calls, &result.all);
     Temporary temporary{nullptr};
     if (walk_temporary(reinterpret_cast<Node*>(query), &temporary)) result.temporary = temporary.what;
     List* rewritten = pg_rewrite_query(query);
@@ -309,10 +312,12 @@ CheckedInput check_input(Oid relation, bool erase, const std::string& assignment
   refuse_partition_keys(relation, checked.columns);
   checked.subqueries = analysis.subqueries;
   checked.cumulative = analysis.cumulative;
-  checked.condition_is_volatile = analysis.condition_volatile;
-  checked.falsifiable = !condition.empty() && !analysis.condition_volatile && (erase || analysis.depends);
-  for (int i = 0; i < analysis.functions.count; ++i) {
-    const char* name = call_pg([oid = analysis.functions.functions[i]] { return get_func_name(oid); });
+  checked.condition_is_volatile = analysis.condition.volatiles > 0;
+  checked.condition_moves = analysis.condition.time;
+  checked.reads_settings = analysis.all.settings;
+  checked.falsifiable = !condition.empty() && !checked.condition_is_volatile && (erase || analysis.depends);
+  for (int i = 0; i < analysis.all.volatiles; ++i) {
+    const char* name = call_pg([oid = analysis.all.functions[i]] { return get_func_name(oid); });
     checked.volatile_functions.emplace_back(name == nullptr ? "?" : name);
   }
   return checked;

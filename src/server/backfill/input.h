@@ -11,7 +11,9 @@ struct CheckedInput {
   bool subqueries = false;
   bool falsifiable = false; // the condition looks at a column that is assigned, and calls nothing volatile
   bool condition_is_volatile = false;
-  bool cumulative = false; // the assignments read a column that they assign: twice is not the same as once
+  bool condition_moves = false; // it asks what time it is, as by now()
+  bool reads_settings = false;  // by current_setting()
+  bool cumulative = false;      // the assignments read a column that they assign: twice is not the same as once
   std::vector<std::string> volatile_functions; // called by the assignments or the condition
 };
 

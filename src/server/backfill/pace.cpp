@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "server/engine/processes.h"
 #include "server/engine/run.h"
 #include "server/engine/shared.h"
 #include "server/engine/wait.h"
@@ -14,11 +15,16 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr milliseconds signal_age{1'000}; // signals are read that often
-constexpr milliseconds shown_after{500};  // a shorter wait is not worth a row version
-constexpr seconds shown_again{5};         // the numbers in the reason change; the row need not, each time
-constexpr milliseconds lock_wait_memory{500};
-constexpr double bytes_smoothing = 0.4; // weight of the newest batch
+constexpr milliseconds signal_age{1'000};     // signals are read that often
+constexpr milliseconds shown_after{250};      // a shorter wait is not worth a row version
+constexpr seconds shown_again{5};             // the numbers in the reason change; the row need not, each time
+constexpr milliseconds lock_wait_memory{500}; // long enough to be shown
+constexpr double bytes_smoothing = 0.4;       // weight of the newest batch
+
+// The same wait goes on when the numbers in its reason change.
+std::string kind_of(const std::string& reason) {
+  return reason.substr(0, reason.find_first_of("0123456789"));
+}
 
 std::string joined(const std::vector<std::string>& parts) {
   std::string text;
@@ -118,7 +124,7 @@ bool Pace::wait_for_turn(std::optional<std::int64_t> rows) {
   Clock::time_point asked = start;
   for (;;) {
     if (asked_to_leave() || outside_window()) return true; // the caller looks as well
-    if (worked_ && session_.top_level() && give_slot_back(job_.priority)) {
+    if (worked_ && session_.top_level() && (has_surplus_slot() || give_slot_back(job_.priority))) {
       gives_way_ = true;
       return true;
     }
@@ -130,7 +136,8 @@ bool Pace::wait_for_turn(std::optional<std::int64_t> rows) {
     }
     worked_ = true; // as good as: others could use the slot meanwhile
     const Clock::time_point now = Clock::now();
-    if (now - start >= shown_after && (shown == Clock::time_point{} || now - shown >= shown_again)) {
+    const bool news = shown == Clock::time_point{} || kind_of(reason) != waited_for_;
+    if (now - start >= shown_after && (news || now - shown >= shown_again)) {
       say_waiting(reason);
       shown = now;
     }
@@ -170,10 +177,12 @@ void Pace::batch_done(const BatchResult& result, std::int64_t visited) {
 }
 
 void Pace::say_waiting(const std::string& reason) {
+  const bool same = kind_of(reason) == std::exchange(waited_for_, kind_of(reason));
   session_.transaction([&] {
-    bookkeep("UPDATE dbops.job_slice SET waiting_for = $3, waiting_since = coalesce(waiting_since, clock_timestamp())"
+    bookkeep("UPDATE dbops.job_slice SET waiting_for = $3, waiting_since = CASE WHEN $4::boolean THEN"
+             " coalesce(waiting_since, clock_timestamp()) ELSE clock_timestamp() END"
              " WHERE job_id = $1::bigint AND slice = $2::integer",
-             {to_text(job_.id), to_text(slice_), reason});
+             {to_text(job_.id), to_text(slice_), reason, same ? "true" : "false"});
   });
 }
 

@@ -58,6 +58,7 @@ class Pace {
   JobWindow window_;
   SignalReader reader_;
   core::ThrottleSignals signals_;
+  std::string waited_for_; // the kind of reason that was said last
   bool has_limits_;
   Clock::time_point signals_at_{};
   Clock::time_point batch_at_{}; // the last batch, and how many waited for it

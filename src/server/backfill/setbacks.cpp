@@ -56,7 +56,7 @@ void SliceWork::hindered(const SqlError& error) {
   if (!work_.empty()) tries = ++work_.back().tries;
   if (on_table) {
     pace_.say_waiting("a lock on the table");
-  } else if (tries >= 3) {
+  } else if (tries >= 3 && !work_.empty()) {
     const bool small = work_.back().rows / std::max(work_.back().stripes, 1) <= few_rows;
     if (small || !halve()) revisit_later(error);
     return;
@@ -74,18 +74,25 @@ void SliceWork::short_of_resources(const SqlError& error) {
 
 // Replaces the unit at the back by the halves of its next stripe, what remains of it below. False: one row or none.
 bool SliceWork::halve() {
-  return session_.transaction([this] {
-    const Unit unit = work_.back();
-    const Table* table = runner_.table(unit.relation);
-    if (table == nullptr) return false;
-    const std::optional<Halves> halves = bisect(runner_, *table, unit);
-    if (!halves) return false;
-    if (++work_.back().next >= work_.back().end) work_.pop_back();
-    work_.push_back(halves->right);
-    work_.push_back(halves->left);
-    store_work();
-    return true;
-  });
+  const bool halved = session_.transaction([this] { return halve_in_transaction(); });
+  if (halved) hindered_ = 0; // what comes next is another unit, with tries of its own
+  return halved;
+}
+
+bool SliceWork::halve_in_transaction() {
+  const Unit unit = work_.back();
+  locking_table_ = true;
+  const Table* table = runner_.lock_table(unit.relation);
+  locking_table_ = false;
+  if (table == nullptr) return false;
+  if (unit.order == Order::key) require_key(*table, unit.key);
+  const std::optional<Halves> halves = bisect(runner_, *table, unit);
+  if (!halves) return false;
+  if (++work_.back().next >= work_.back().end) work_.pop_back();
+  work_.push_back(halves->right);
+  work_.push_back(halves->left);
+  store_work();
+  return true;
 }
 
 void SliceWork::revisit_later(const SqlError& error) {
@@ -98,6 +105,7 @@ void SliceWork::revisit_later(const SqlError& error) {
              {to_text(job_.id), core::json_text(to_json(unit)), error.message});
     store_work();
   });
+  hindered_ = 0;
 }
 
 void SliceWork::row_failed(const SqlError& error) {
@@ -123,8 +131,7 @@ void SliceWork::row_failed(const SqlError& error) {
     if (++work_.back().next >= work_.back().end) work_.pop_back();
     if (table != nullptr) set_row_aside(*table, unit, error);
     store_work();
-    const Rows count = bookkeep("SELECT count(*) FROM dbops.job_error WHERE job_id = $1::bigint", {to_text(job_.id)});
-    if (count.integer(0, 0) > spec_.max_errors) {
+    if (rows_set_aside() > spec_.max_errors) {
       too_many = error;
       too_many->detail = (error.detail.empty() ? "" : error.detail + " ") + "Row " +
                          (table == nullptr ? "" : runner_.first_row(*table, unit) + " of " + table->name) + ".";
@@ -135,16 +142,25 @@ void SliceWork::row_failed(const SqlError& error) {
   if (too_many) throw *too_many;
 }
 
+// Of the job. One worker alone counts on from what it knew, and makes sure where that would be too many: counting them
+// all for each would take longer with each.
+std::int64_t SliceWork::rows_set_aside() {
+  if (job_.parallel == 1 && aside_known_ && ++*aside_known_ <= spec_.max_errors) return *aside_known_;
+  aside_known_ =
+      bookkeep("SELECT count(*) FROM dbops.job_error WHERE job_id = $1::bigint", {to_text(job_.id)}).integer(0, 0);
+  return *aside_known_;
+}
+
 void SliceWork::set_row_aside(const Table& table, const Unit& unit, const SqlError& error) {
   const std::string key = runner_.first_row(table, unit);
   if (key.empty()) return; // deleted meanwhile
-  bookkeep(
-      "INSERT INTO dbops.job_error (job_id, relation_oid, relation, row_key, unit, sqlstate, message)"
-      " VALUES ($1::bigint, $2::oid, $3, $4, $5::jsonb, $6, $7)"
-      " ON CONFLICT (job_id, relation_oid, row_key) DO UPDATE SET unit = excluded.unit, sqlstate = excluded.sqlstate,"
-      " message = excluded.message, at = clock_timestamp()",
-      {to_text(job_.id), to_text(table.oid), table.name, key, core::json_text(to_json(unit)), error.sqlstate(),
-       error.message});
+  bookkeep("INSERT INTO dbops.job_error (job_id, relation_oid, relation, row_key, unit, sqlstate, message)"
+           " VALUES ($1::bigint, $2::oid, $3, $4, $5::jsonb, $6, $7)"
+           " ON CONFLICT (job_id, relation_oid, hashtextextended(row_key, 0), hashtextextended(row_key, 1))"
+           " DO UPDATE SET unit = excluded.unit, sqlstate = excluded.sqlstate,"
+           " message = excluded.message, at = clock_timestamp()",
+           {to_text(job_.id), to_text(table.oid), table.name, key, core::json_text(to_json(unit)), error.sqlstate(),
+            error.message});
 }
 
 } // namespace dbops::server::backfill

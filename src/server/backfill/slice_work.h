@@ -67,8 +67,10 @@ class SliceWork {
   std::int64_t still_matching(std::int64_t limit, bool& uncounted);
   const Table* described(Oid relation);
   void run_unit();
+  std::int64_t deleted_by_job();
   void checkpoint(const BatchResult& result, std::chrono::microseconds took, const Range& range);
-  void store_work();
+  void require_slice_lock() const;
+  void store_work(bool goes_on = false); // goes_on: what was waited for is there
   bool committed_after_all();
   ChunkWish wish(const Cursor& cursor) const;
   [[nodiscard]] std::optional<std::int64_t> next_batch_rows() const;
@@ -78,9 +80,11 @@ class SliceWork {
   void hindered(const SqlError& error);
   void short_of_resources(const SqlError& error);
   void row_failed(const SqlError& error);
+  std::int64_t rows_set_aside();
   void set_row_aside(const Table& table, const Unit& unit, const SqlError& error);
   void revisit_later(const SqlError& error);
   bool halve();
+  bool halve_in_transaction();
   void walk_by_key_instead();
   void ask_for_more(const TooMany& wanted);
   [[nodiscard]] bool rule_allows();
@@ -115,7 +119,8 @@ class SliceWork {
   std::int64_t chunk_rows_ = 0;                      // changed in the chunk under way
   int pass_ = 0;
   bool locking_table_ = false;
-  bool retried_row_ = false; // the unit at the back failed for a row's sake once already
+  std::optional<std::int64_t> aside_known_; // no fewer than the rows of the job that are set aside
+  bool retried_row_ = false;                // the unit at the back failed for a row's sake once already
   bool claim_apart_ =
       false;               // a claim with its first batch was rolled back: claim first, so that the unit can be halved
   bool ran_batch_ = false; // in the transaction under way

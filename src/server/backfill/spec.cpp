@@ -35,6 +35,7 @@ json to_json(const Spec& spec) {
            {"order", spec.order == Order::key ? "key" : "block"},
            {"stripes", spec.stripes},
            {"falsifiable", spec.falsifiable},
+           {"moving", spec.moving},
            {"keyed", spec.keyed},
            {"target_ms", spec.target_ms},
            {"max_batch_rows", spec.max_batch_rows},
@@ -84,6 +85,7 @@ Spec from_json(const json& in) {
   spec.order = in.at("order") == "key" ? Order::key : Order::block;
   spec.stripes = in.at("stripes");
   spec.falsifiable = in.at("falsifiable");
+  spec.moving = in.value("moving", false);
   spec.keyed = in.at("keyed");
   spec.target_ms = in.at("target_ms");
   spec.max_batch_rows = in.at("max_batch_rows");

@@ -24,6 +24,7 @@ struct Spec {
   Order order = Order::key;
   int stripes = 1;          // sub-batches of a chunk
   bool falsifiable = false; // a row that has been changed may be expected not to match the condition any more
+  bool moving = false;      // deletes by a condition that rows come to match by themselves, as one with now()
   bool keyed = false;       // every table of the family has a usable key
 
   int target_ms = 100;

@@ -8,6 +8,7 @@
 #include "server/compat.h"
 #include "server/engine/toplevel.h"
 #include "server/engine/wait.h"
+#include "server/lifecycle/holds.h"
 #include "server/lifecycle/retention_rule.h"
 
 extern "C" {
@@ -25,6 +26,9 @@ using Clock = std::chrono::steady_clock;
 using nlohmann::json;
 
 namespace {
+
+// A unit of this many times the rows that a batch is to have is halved before it is run.
+constexpr double oversize = 1.5;
 
 core::BatchLimits limits_of(const Spec& spec) {
   return {milliseconds(spec.target_ms), std::min<std::int64_t>(50, spec.max_batch_rows), spec.max_batch_rows,
@@ -59,8 +63,8 @@ void SliceWork::load() {
     const Rows row = bookkeep("SELECT work, batch_rows, to_json(batch_times), batches, rows_done + rows_dependent + "
                               "coalesce((SELECT sum(p.rows)"
                               " FROM dbops.retention_partition p WHERE p.job_id = $1::bigint AND p.state <> 'kept'), "
-                              "0)::bigint FROM dbops.job_slice"
-                              " WHERE job_id = $1::bigint AND slice = $2::integer",
+                              "0)::bigint, (SELECT c.pass FROM dbops.job_cursor c WHERE c.job_id = $1::bigint)"
+                              " FROM dbops.job_slice WHERE job_id = $1::bigint AND slice = $2::integer",
                               ids());
     for (const json& unit : core::parse_json_text(row.text(0, 0)))
       work_.push_back(unit_from_json(unit));
@@ -69,6 +73,7 @@ void SliceWork::load() {
     progress_.times = core::DurationHistogram(counts);
     batches_ = row.integer(0, 3);
     deleted_ = row.integer(0, 4);
+    pass_ = static_cast<int>(row.integer(0, 5)); // of the work that is there: a pass ends when nobody has any
     if (spec_.rule != 0) left_out_ = lifecycle::too_young(job_.target, spec_);
     extension_ = extension_oid();
     version_ = extension_version();
@@ -210,7 +215,10 @@ Step SliceWork::step_in_transaction() {
     set_config_option("dbops.in_job", job_text_.c_str(), PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
   });
   if (!work_.empty()) {
-    run_unit();
+    // Cut when batches were believed to be faster than they have turned out to be.
+    const bool too_long =
+        static_cast<double>(visited_by_stripe(work_.back())) > oversize * static_cast<double>(controller_.rows());
+    if (!too_long || !halve_in_transaction()) run_unit();
     return Step::worked;
   }
   Cursor cursor = lock_cursor(job_.id);
@@ -225,7 +233,7 @@ Step SliceWork::step_in_transaction() {
     if (job_.parallel == 1 && !claim_apart_ && !pace_.prepays())
       run_unit();
     else
-      store_work();
+      store_work(true);
     return Step::worked;
   }
   if (!done_before) store_cursor(job_.id, cursor);
@@ -283,11 +291,7 @@ void SliceWork::run_unit() {
     set_config_option("lock_timeout", lock_timeout_.c_str(), PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0,
                       false);
   });
-  // pg_advisory_unlock_all() in a trigger lets go of it as well: then another worker may be at this unit already.
-  if (!SliceLock::held(job_.id, slice_))
-    throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-                   "a trigger or function of the statement has released the lock of the job",
-                   "It must not call pg_advisory_unlock_all() or DISCARD ALL.");
+  require_slice_lock();
   if (result.kept > 0 && current.order == Order::block) throw StillMatches{};
   if (result.moved > 0)
     throw SqlError(
@@ -296,7 +300,8 @@ void SliceWork::run_unit() {
         "Rows would be met again under their new keys. Give the job a condition that its assignments make false, or "
         "skip_triggers => true.");
   const std::int64_t rows = result.rows + result.dependent_rows;
-  if (spec_.max_rows && deleted_ + rows > *spec_.max_rows) throw TooMany{deleted_ + rows};
+  if (spec_.max_rows)
+    if (const std::int64_t all = deleted_by_job() + rows; all > *spec_.max_rows) throw TooMany{all};
   if (current.next == 0) chunk_began_ = GetCurrentTransactionIdIfAny();
   const auto took = std::chrono::duration_cast<microseconds>(Clock::now() - start);
   const std::int64_t visited = visited_by_stripe(current);
@@ -317,6 +322,16 @@ void SliceWork::run_unit() {
   controller_.committed(visited, took);
   if (result.waiters > 0) controller_.hindered();
   pace_.batch_done(result, visited);
+}
+
+// Before this batch. With several workers the cursor stays locked to the end of the transaction: no two of them can
+// take the last of what may be deleted.
+std::int64_t SliceWork::deleted_by_job() {
+  if (job_.parallel == 1) return deleted_;
+  (void)lock_cursor(job_.id);
+  return bookkeep("SELECT sum(rows_done + rows_dependent)::bigint FROM dbops.job_slice WHERE job_id = $1::bigint",
+                  {to_text(job_.id)})
+      .integer(0, 0);
 }
 
 void SliceWork::checkpoint(const BatchResult& result, microseconds took, const Range& range) {
@@ -353,13 +368,25 @@ void SliceWork::checkpoint(const BatchResult& result, microseconds took, const R
              {to_text(job_.id), to_text(result.rows)});
 }
 
-void SliceWork::store_work() {
+// pg_advisory_unlock_all() in a trigger lets go of it as well, a deferred one at COMMIT, and no rollback brings it
+// back: then another worker may be at this slice already, and what is stored in it would be lost to one of the two.
+void SliceWork::require_slice_lock() const {
+  if (SliceLock::held(job_.id, slice_)) return;
+  throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                 "a trigger or function of the statement has released the lock of the job",
+                 "It must not call pg_advisory_unlock_all() or DISCARD ALL.");
+}
+
+void SliceWork::store_work(bool goes_on) {
+  require_slice_lock();
   json work = json::array();
   for (const Unit& unit : work_)
     work.push_back(to_json(unit));
-  bookkeep("UPDATE dbops.job_slice SET work = $3::jsonb, updated_at = clock_timestamp() WHERE job_id = $1::bigint AND "
-           "slice = $2::integer",
-           {to_text(job_.id), to_text(slice_), core::json_text(work)});
+  bookkeep("UPDATE dbops.job_slice SET work = $3::jsonb, updated_at = clock_timestamp(),"
+           " waiting_for = CASE WHEN NOT $4::boolean THEN waiting_for END,"
+           " waiting_since = CASE WHEN NOT $4::boolean THEN waiting_since END"
+           " WHERE job_id = $1::bigint AND slice = $2::integer",
+           {to_text(job_.id), to_text(slice_), core::json_text(work), goes_on ? "true" : "false"});
 }
 
 // The run's rule is locked to the end of the transaction: once it has been changed, nothing goes by the old one.
@@ -421,6 +448,7 @@ void SliceWork::keep_wal_ahead() {
 
 SliceEnd work(Session& session, const Job& job, int slice) {
   try {
+    const lifecycle::GuardedDeletions guarded; // what triggers delete of other tables
     return SliceWork(session, job, slice).run();
   } catch (...) {
     rethrow_as_sql_error(); // the job fails with a message, whatever has gone wrong

@@ -2,13 +2,13 @@
 
 #include <cstring>
 
+#include "server/compat.h"
 #include "server/guard.h"
 #include "server/guc.h"
 
 extern "C" {
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
-#include "postmaster/pgarch.h"
 }
 
 namespace dbops::server::backup {

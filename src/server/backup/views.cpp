@@ -114,9 +114,11 @@ class RowBuilder {
   std::size_t used_ = 0;
 };
 
-const char* state_of(const core::CatalogueEntry& entry) {
+const char* state_of(const core::CatalogueEntry& entry, const core::Proofs& proofs) {
+  if (entry.key_problem) return "no key";
   if (!entry.problem.empty()) return "unreadable";
   if (!entry.head) return "unfinished";
+  if (proofs.damaged.contains(entry.label)) return "damaged";
   return entry.head->damaged_blocks > 0 ? "corrupt pages" : "ok";
 }
 
@@ -141,7 +143,7 @@ void put_backup(FunctionCallInfo fcinfo, const core::CatalogueEntry& entry, cons
   constexpr int figures = 16; // that an unfinished one lacks
   RowBuilder row;
   row.text(entry.label);
-  row.text(state_of(entry));
+  row.text(state_of(entry, proofs));
   if (entry.head)
     put_figures(row, *entry.head);
   else
@@ -152,7 +154,8 @@ void put_backup(FunctionCallInfo fcinfo, const core::CatalogueEntry& entry, cons
   row.time(core::time_in(proofs.drilled, entry.label));
   row.boolean(pinned.has_value());
   row.text(pinned.value_or(""));
-  row.text(entry.problem);
+  const auto damage = proofs.damaged.find(entry.label);
+  row.text(entry.problem.empty() && damage != proofs.damaged.end() ? core::describe(damage->second) : entry.problem);
   row.store(fcinfo);
 }
 

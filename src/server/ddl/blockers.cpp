@@ -1,6 +1,7 @@
 #include "server/ddl/blockers.h"
 
 #include "server/ddl/catalog.h"
+#include "server/engine/toplevel.h"
 
 namespace dbops::server::ddl {
 
@@ -26,7 +27,8 @@ const char* conflicts(Lock lock) {
 } // namespace
 
 std::string holders(const std::vector<Oid>& relations, Lock lock, std::chrono::milliseconds older_than) {
-  // An autovacuum is cancelled by who waits for its lock (proc.c, ProcSleep), unless it is against wraparound.
+  // An autovacuum is cancelled by who waits for its lock (proc.c, ProcSleep), unless it is against wraparound; so is
+  // what a worker of dbops does that gives way.
   const Rows found = bookkeep(
       "SELECT pg_catalog.string_agg(d, '; ' ORDER BY d) FROM (SELECT DISTINCT CASE WHEN l.pid IS NULL"
       "   THEN 'a prepared transaction' || coalesce((SELECT pg_catalog.format(' %L since %s', x.gid, "
@@ -40,9 +42,11 @@ std::string holders(const std::vector<Oid>& relations, Lock lock, std::chrono::m
       " AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())"
       " AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()"
       " AND (a.backend_type IS DISTINCT FROM 'autovacuum worker' OR a.query LIKE '%(to prevent wraparound)%')"
+      " AND NOT coalesce(a.backend_type LIKE 'dbops %' AND pg_catalog.starts_with(a.query, $4::text), false)"
       " AND (a.xact_start IS NULL OR a.xact_start <= pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => "
       "$3::float8))) h",
-      {oid_array(relations), conflicts(lock), std::to_string(std::chrono::duration<double>(older_than).count())});
+      {oid_array(relations), conflicts(lock), std::to_string(std::chrono::duration<double>(older_than).count()),
+       gives_way_mark});
   return found.text(0, 0);
 }
 

@@ -49,16 +49,10 @@ Tried look(const std::string& shadow) {
   return tried;
 }
 
-Tried run(Oid table, Oid owner, const Settings& settings, const std::vector<StatementOn>& statements) {
+Tried run(Oid table, const std::function<void(const std::string& shadow)>& define) {
   const std::string shadow = shadow_name(table);
   query("CREATE TEMPORARY TABLE " + shadow + " (LIKE " + qualified_name(table) + ")");
-  // The texts are tried as the job's owner, with no more rights than it has.
-  if (owner != GetUserId()) query("ALTER TABLE " + shadow + " OWNER TO " + quote_name(role_name(owner)));
-  as_job_owner(owner, settings, [&] {
-    for (const StatementOn& statement : statements)
-      query(statement.before + shadow + statement.after);
-    return true;
-  });
+  define(shadow);
   const int nest_level = enter_settings(canonical_text()); // a worker repeats it under other settings
   Tried tried = look(shadow);
   leave_settings(nest_level);
@@ -68,6 +62,18 @@ Tried run(Oid table, Oid owner, const Settings& settings, const std::vector<Stat
 } // namespace
 
 Tried try_on_shadow(Oid table, Oid owner, const Settings& settings, const std::vector<StatementOn>& statements) {
+  return try_on_shadow(table, [&](const std::string& shadow) {
+    // The texts are tried as the job's owner, with no more rights than it has.
+    if (owner != GetUserId()) query("ALTER TABLE " + shadow + " OWNER TO " + quote_name(role_name(owner)));
+    as_job_owner(owner, settings, [&] {
+      for (const StatementOn& statement : statements)
+        query(statement.before + shadow + statement.after);
+      return true;
+    });
+  });
+}
+
+Tried try_on_shadow(Oid table, const std::function<void(const std::string& shadow)>& define) {
   Tried tried;
   std::optional<SqlError> failure;
   const MemoryContext memory = CurrentMemoryContext;
@@ -77,7 +83,7 @@ Tried try_on_shadow(Oid table, Oid owner, const Settings& settings, const std::v
   MemoryContextSwitchTo(memory);
   client_min_messages = ERROR;
   try {
-    tried = run(table, owner, settings, statements);
+    tried = run(table, define);
   } catch (const SqlError& error) {
     failure = error;
   }

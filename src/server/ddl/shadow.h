@@ -4,6 +4,8 @@
 
 #include "server/ddl/spec.h"
 
+#include <functional>
+
 namespace dbops::server::ddl {
 
 struct Tried {
@@ -22,5 +24,8 @@ struct StatementOn {
 // Runs the statements as the job's owner under the session's settings. Takes ACCESS SHARE on the table to the end of
 // the transaction; needs TEMPORARY on the database.
 Tried try_on_shadow(Oid table, Oid owner, const Settings& settings, const std::vector<StatementOn>& statements);
+
+// The same for the current user and what `define` does to the table of that name.
+Tried try_on_shadow(Oid table, const std::function<void(const std::string& shadow)>& define);
 
 } // namespace dbops::server::ddl

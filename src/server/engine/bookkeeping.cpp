@@ -183,11 +183,8 @@ void commit_without_waiting() {
 }
 
 const Settings& canonical_text() {
-  static const Settings settings{{"DateStyle", "ISO, YMD"},
-                                 {"IntervalStyle", "postgres"},
-                                 {"TimeZone", "UTC"},
-                                 {"extra_float_digits", "3"},
-                                 {"bytea_output", "hex"}};
+  static const Settings settings{{"DateStyle", "ISO, YMD"},   {"IntervalStyle", "postgres"}, {"TimeZone", "UTC"},
+                                 {"extra_float_digits", "3"}, {"bytea_output", "hex"},       {"lc_monetary", "C"}};
   return settings;
 }
 

@@ -33,6 +33,15 @@ struct Reservation {
   SlotClaim slot;
 };
 
+// Of a job j that changes rows and is from before the server was restored, and about which nobody has said anything
+// since.
+constexpr const char* brought_by_restore =
+    "(j.kind IN ('backfill', 'batch_delete') AND coalesce((j.spec ->> 'rule')::bigint, 0) = 0"
+    " AND j.created_at < pg_catalog.pg_postmaster_start_time()"
+    " AND NOT EXISTS (SELECT FROM dbops.job_event e WHERE e.job_id = j.job_id"
+    " AND e.at >= pg_catalog.pg_postmaster_start_time()"
+    " AND (e.action IN ('resume', 'retry') OR (e.action = 'pause' AND e.actor = 'dbops'))))";
+
 bool in_slot(const Assignment& wanted) {
   for (const Slot& slot : shared()->slots)
     if (slot.state != Slot::State::free && slot.database == MyDatabaseId && slot.job == wanted.job &&
@@ -90,10 +99,14 @@ void fail_unstartable(std::int64_t id, const std::string& message, const std::st
 }
 
 // A job that others work on goes on without the slice for which no worker comes up. What was begun of it they take
-// over.
+// over; not who has ended its own slice already, and holds the lock of it still.
 bool give_up_slice(std::int64_t id, int slice, const std::string& message) {
   const Job job = read_job(id, true);
-  if (job.state != core::JobState::running || workers_of(id).empty()) return false;
+  if (job.state != core::JobState::running) return false;
+  const Rows others = bookkeep(std::string("SELECT 1 FROM dbops.job_slice s JOIN ") + held_slices_sql +
+                                   " h USING (job_id, slice) WHERE s.job_id = $1::bigint AND NOT s.done LIMIT 1",
+                               {to_text(id)});
+  if (others.empty()) return false;
   bookkeep("UPDATE dbops.job_slice SET done = true, launches = 0, not_before = NULL WHERE job_id = $1::bigint AND "
            "slice = $2::integer",
            {to_text(id), to_text(slice)});
@@ -103,12 +116,20 @@ bool give_up_slice(std::int64_t id, int slice, const std::string& message) {
   return true;
 }
 
+// The work of a session that has ended, and of no worker: whoever asks again makes another job.
+void end_without_session(std::int64_t id) {
+  Job job = read_job(id, true);
+  if (core::is_terminal(job.state) || job.state == core::JobState::paused || !workers_of(id).empty()) return;
+  change_state(job, core::JobAction::cancel, "dbops", "its session has ended");
+}
+
 // Due and not being worked on, best first: priority, then a first worker for every job before second ones, then age.
 // failed: how many of these could not be started at all, so that there may be others behind them.
 std::vector<Candidate> candidates(int limit, int& failed) {
   const Rows due = bookkeep(std::string("SELECT j.job_id, s.slice, j.owner_oid, r.rolname, r.rolcanlogin,"
                                         " CASE WHEN r.oid IS NOT NULL THEN has_database_privilege(r.oid, "
-                                        "current_database(), 'CONNECT') END, s.launches, j.priority"
+                                        "current_database(), 'CONNECT') END, s.launches, j.priority,"
+                                        " coalesce((j.spec ->> 'session_only')::boolean, false)"
                                         " FROM dbops.job j JOIN dbops.job_slice s USING (job_id)"
                                         " LEFT JOIN pg_catalog.pg_roles r ON r.oid = j.owner_oid"
                                         " WHERE j.state IN ('queued', 'running') AND NOT s.done"
@@ -118,8 +139,8 @@ std::vector<Candidate> candidates(int limit, int& failed) {
                                         "dbops.job_slice f WHERE f.job_id = j.job_id AND NOT f.done))"
                                         " AND (j.job_id || ':' || s.slice) <> ALL ($1::text[])"
                                         " AND NOT EXISTS (SELECT FROM ") +
-                                held_slices_sql +
-                                " h WHERE h.job_id = j.job_id AND h.slice = s.slice)"
+                                held_slices_sql + " h WHERE h.job_id = j.job_id AND h.slice = s.slice)" +
+                                (was_restored() ? std::string(" AND NOT ") + brought_by_restore : "") +
                                 " ORDER BY j.priority DESC, j.job_id, s.slice LIMIT $2::bigint",
                             {slots_in_use(), to_text(limit)});
   std::vector<Candidate> found;
@@ -128,12 +149,17 @@ std::vector<Candidate> candidates(int limit, int& failed) {
     const std::int64_t job = due.integer(i, 0);
     const auto slice = static_cast<int>(due.integer(i, 1));
     std::string hint;
-    if (Value why = obstacle(owner, due.text(i, 3), due.boolean(i, 4), due.boolean(i, 5), due.integer(i, 6), hint)) {
+    const bool session_only = due.boolean(i, 8);
+    const Value why = obstacle(owner, due.text(i, 3), due.boolean(i, 4), due.boolean(i, 5), due.integer(i, 6), hint);
+    if (session_only || why) {
       // Somebody who is steering the job at the moment decides; the others do not wait for him.
       if (bookkeep("SELECT 1 FROM dbops.job WHERE job_id = $1::bigint FOR NO KEY UPDATE SKIP LOCKED", {to_text(job)})
               .empty())
         continue;
-      if (!give_up_slice(job, slice, *why)) fail_unstartable(job, *why, hint);
+      if (session_only)
+        end_without_session(job);
+      else if (!give_up_slice(job, slice, *why))
+        fail_unstartable(job, *why, hint);
       ++failed;
     } else {
       found.push_back({{job, slice}, owner, static_cast<int>(due.integer(i, 7))});
@@ -200,7 +226,11 @@ void publish_backlog(bool backlog, const std::vector<Candidate>& commands = {}) 
   DatabaseEntry* entry = find_database(MyDatabaseId, true);
   if (entry == nullptr) return;
   entry->backlog = backlog;
-  entry->commands = static_cast<int>(commands.size());
+  // One that a job is leaving is asked for no more: else another worker would leave its own as well.
+  const auto coming = std::count_if(std::begin(shared()->slots), std::end(shared()->slots), [](const Slot& slot) {
+    return slot.state == Slot::State::running && slot.given_to == MyDatabaseId;
+  });
+  entry->commands = std::max(0, static_cast<int>(commands.size()) - static_cast<int>(coming));
   entry->command_priority = commands.empty() ? 0 : commands.front().priority;
 }
 
@@ -224,15 +254,17 @@ TimestampTz next_due(TimestampTz looked_at) {
 
 // Durable before the process exists: one that takes the server with it must have been counted. The next one for this
 // slice waits, unless this one reports for duty. False: somebody has the row in an open transaction, and the others do
-// not wait for him.
+// not wait for him; or the job has ended since, which a look that saw it run and then nobody at work takes for lost.
 bool count_launch(const Assignment& started) {
   if (started.slice == schedule::any_due) return schedule::count_launch(started.job);
   return !bookkeep(std::string("UPDATE dbops.job_slice SET launches = launches + 1,"
                                " not_before = clock_timestamp() + (") +
                        backoff_array +
                        ")[least(launches + 1, 5)] * interval '1 second'"
-                       " WHERE job_id = (SELECT job_id FROM dbops.job_slice WHERE job_id = $1::bigint AND slice = "
-                       "$2::integer FOR NO KEY UPDATE SKIP LOCKED) AND slice = $2::integer RETURNING 1",
+                       " WHERE job_id = (SELECT s.job_id FROM dbops.job_slice s JOIN dbops.job j USING (job_id)"
+                       " WHERE s.job_id = $1::bigint AND s.slice = $2::integer AND NOT s.done"
+                       " AND j.state IN ('queued', 'running') FOR NO KEY UPDATE OF s SKIP LOCKED)"
+                       " AND slice = $2::integer RETURNING 1",
                    {to_text(started.job), to_text(started.slice)})
               .empty();
 }
@@ -319,6 +351,25 @@ void requeue_lost(std::int64_t id, bool progressed) {
     bookkeep("UPDATE dbops.job SET not_before = clock_timestamp() + $2::integer * interval '1 second' WHERE job_id = "
              "$1::bigint",
              {to_text(id), to_text(loss_backoff.at(static_cast<std::size_t>(count - 1)))});
+}
+
+// What the server was doing when the backup was taken, or at the moment that it was restored to, may be what it was
+// restored to be rid of. Jobs that change rows wait for somebody's word; those made since go on.
+void hold_back_what_a_restore_brought() {
+  // Who is steering one at the moment decides about it.
+  const Rows jobs = bookkeep(std::string("SELECT j.job_id FROM dbops.job j WHERE j.state = 'queued' AND ") +
+                             brought_by_restore + " ORDER BY j.job_id FOR NO KEY UPDATE OF j SKIP LOCKED");
+  for (std::size_t i = 0; i < jobs.size(); ++i) {
+    Job job = read_job(jobs.integer(i, 0), true);
+    change_state(job, core::JobAction::pause, "dbops",
+                 "the server was restored from a backup: dbops.resume() if the job is to go on here");
+  }
+  if (!jobs.empty())
+    call_pg([count = static_cast<unsigned long>(jobs.size())] {
+      ereport(LOG, (errmsg_plural("dbops: %lu job is paused, as the server was restored from a backup",
+                                  "dbops: %lu jobs are paused, as the server was restored from a backup", count, count),
+                    errhint("See dbops.jobs; dbops.resume() those that are to go on.")));
+    });
 }
 
 } // namespace
@@ -415,6 +466,7 @@ void account_for_losses(Session& session) {
       requeue_lost(id, progressed);
     }
   });
+  if (was_restored()) session.transaction([] { hold_back_what_a_restore_brought(); });
   session.transaction([] { schedule::settle(slots_in_use()); });
 }
 

@@ -1,9 +1,15 @@
 #include "server/engine/job_record.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "core/text/json_text.h"
 #include "server/compat.h"
 #include "server/ddl/clean_up.h"
+#include "server/engine/shared.h"
+#include "server/engine/slice_tag.h"
 #include "server/engine/wake.h"
+#include "server/schedule/record.h"
 
 extern "C" {
 #include "commands/async.h"
@@ -11,6 +17,7 @@ extern "C" {
 #include "storage/latch.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
+#include "utils/fmgrprotos.h"
 #include "utils/timeout.h"
 }
 
@@ -18,17 +25,18 @@ namespace dbops::server {
 
 namespace {
 
-// pg_advisory_lock() uses 1 and 2 in this place, so no user can take one of these.
-constexpr std::uint16_t slice_lock_class = 0xDB;
-constexpr std::uint16_t course_lock_class = 0xDC;
+constexpr std::uint16_t course_lock_class = 0xDC; // beside slice_lock_class
 
-// 48 bits of job id and 16 of slice.
-LOCKTAG slice_tag(std::int64_t job, int slice) {
-  LOCKTAG tag;
-  const auto low = static_cast<std::uint32_t>(job & 0xffffffff);
-  const auto high = static_cast<std::uint32_t>((job >> 32) & 0xffff) | static_cast<std::uint32_t>(slice) << 16;
-  SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, low, high, slice_lock_class);
-  return tag;
+// The worker whose slot bears the schedule's number; 0: none. Its command may have given back the lock of its run, by
+// DISCARD ALL or pg_advisory_unlock_all().
+int process_at_schedule(std::int64_t job) {
+  if (shared() == nullptr) return 0;
+  const SharedLock lock;
+  for (const Slot& slot : shared()->slots)
+    if (slot.state == Slot::State::running && slot.database == MyDatabaseId && slot.job == job &&
+        slot.slice == schedule::any_due)
+      return slot.pid;
+  return 0;
 }
 
 } // namespace
@@ -68,7 +76,36 @@ std::optional<core::JobState> read_state(std::int64_t id) {
   return core::job_state(found.text(0, 0));
 }
 
+namespace {
+
+// A full queue refuses every COMMIT that notifies, and fills while one session that listens stays in a transaction: no
+// job could start or end. What is left of it above this is for notifications of others, and of commits that come
+// together.
+constexpr double notify_queue_limit = 0.9;
+
+// A process says so once each time that it finds it full.
+bool has_room_for_notifications() {
+  static bool said = false;
+  const double used =
+      call_pg([] { return DatumGetFloat8(DirectFunctionCall1(pg_notification_queue_usage, static_cast<Datum>(0))); });
+  if (used < notify_queue_limit) {
+    said = false;
+    return true;
+  }
+  if (!std::exchange(said, true))
+    call_pg([used] {
+      ereport(WARNING, (errmsg("changes of dbops jobs are not notified: the queue of NOTIFY is %d %% full",
+                               static_cast<int>(used * 100)),
+                        errhint("It is emptied when each session that listens, to any channel of any database, has "
+                                "ended its transaction: see xact_start in pg_stat_activity.")));
+    });
+  return false;
+}
+
+} // namespace
+
 void notify_state(std::int64_t job, const std::string& kind, const Value& from, const std::string& to) {
+  if (!has_room_for_notifications()) return;
   nlohmann::json message{{"job_id", job}, {"kind", kind}, {"state", to}};
   if (from) message["from"] = *from;
   const std::string payload = message.dump();
@@ -170,6 +207,12 @@ std::vector<int> workers_of(std::int64_t job) {
   std::vector<int> pids;
   for (std::size_t i = 0; i < found.size(); ++i)
     pids.push_back(static_cast<int>(found.integer(i, 0)));
+  const int commanding = process_at_schedule(job);
+  if (commanding != 0 && std::ranges::find(pids, commanding) == pids.end() &&
+      !bookkeep("SELECT 1 FROM dbops.job_run WHERE job_id = $1::bigint AND outcome = 'running' AND pid = $2::integer",
+                {to_text(job), to_text(commanding)})
+           .empty())
+    pids.push_back(commanding);
   return pids;
 }
 

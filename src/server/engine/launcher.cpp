@@ -39,7 +39,7 @@ constexpr std::int64_t comes_within = 30 * USECS_PER_SEC; // a process that was 
 constexpr std::int64_t retry_us = USECS_PER_SEC;
 constexpr int overflow_pause_ms = 10'000;
 
-// Databases that may be connected to and are no templates, by OID.
+// Databases that may be connected to, by OID. Templates too: a job may have been made there.
 std::vector<Oid> list_databases() {
   struct Found {
     int count;
@@ -56,7 +56,7 @@ std::vector<Oid> list_databases() {
          tuple = heap_getnext(scan, ForwardScanDirection)) {
       auto* row = reinterpret_cast<Form_pg_database>(GETSTRUCT(tuple));
       // A datconnlimit of -2 marks a database whose DROP was interrupted.
-      if (!row->datallowconn || row->datistemplate || row->datconnlimit == -2) continue;
+      if (!row->datallowconn || row->datconnlimit == -2) continue;
       if (list.count == list.room) list.oids = static_cast<Oid*>(repalloc(list.oids, sizeof(Oid) * (list.room *= 2)));
       list.oids[list.count++] = row->oid;
     }

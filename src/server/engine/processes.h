@@ -26,4 +26,7 @@ bool start_reserved(const SlotClaim& slot);
 void want_process(const SlotClaim& slot);
 void free_slot(const SlotClaim& slot);
 
+// dbops.max_workers, as it is in the configuration now, was lowered, and this worker is one of those that are too many.
+bool has_surplus_slot();
+
 } // namespace dbops::server

@@ -8,6 +8,7 @@
 #include "server/ddl/spec.h"
 #include "server/ddl/work.h"
 #include "server/engine/control.h"
+#include "server/engine/processes.h"
 #include "server/engine/shared.h"
 #include "server/engine/wait.h"
 #include "server/engine/wake.h"
@@ -120,8 +121,13 @@ void record_end(const Assignment& assignment, SliceEnd end) {
              {to_text(job.id)});
     change_state(job, JobAction::finish, "dbops", std::nullopt);
   } else if (end == SliceEnd::slice_done) {
-    bookkeep("UPDATE dbops.job_slice SET done = true WHERE job_id = $1::bigint AND slice = $2::integer",
-             {to_text(job.id), to_text(assignment.slice)});
+    // Unless no other is open any more: the one that it has left the rest to was given up meanwhile.
+    if (bookkeep("UPDATE dbops.job_slice SET done = true WHERE job_id = $1::bigint AND slice = $2::integer AND EXISTS"
+                 " (SELECT FROM dbops.job_slice o WHERE o.job_id = $1::bigint AND o.slice <> $2::integer AND NOT "
+                 "o.done)",
+                 {to_text(job.id), to_text(assignment.slice)})
+            .processed == 0)
+      announce_at_commit();
   } else if (end == SliceEnd::leave) {
     change_state(
         job, JobAction::requeue, "dbops",
@@ -134,7 +140,9 @@ void record_end(const Assignment& assignment, SliceEnd end) {
     if (bookkeep("SELECT 1 FROM dbops.job_run WHERE job_id = $1::bigint AND outcome = 'running' LIMIT 1",
                  {to_text(job.id)})
             .empty())
-      change_state(job, JobAction::requeue, "dbops", "gave its slot to a scheduled command");
+      change_state(job, JobAction::requeue, "dbops",
+                   has_surplus_slot() ? "there are more workers than dbops.max_workers"
+                                      : "gave its slot to a scheduled command");
     announce_at_commit();
   }
 }
@@ -149,13 +157,13 @@ void record_failure(const Assignment& assignment, const SqlError& error) {
     interrupt_at_commit(pid, job.id);
 }
 
-// Has somebody paused the job since this run began? Then the cancel came from him, also when the job has been resumed
-// meanwhile and another of its workers has made it run again.
+// Has somebody stopped the job, or another of its workers failed it, since this run began? Then the cancel came from
+// there, also when the job has been brought back meanwhile and another of its workers has made it run again.
 bool steered_since_start(const Assignment& assignment) {
   return !bookkeep(
               "SELECT 1 FROM dbops.job_run r JOIN dbops.job_event e ON e.job_id = r.job_id AND e.at >= r.started_at"
-              " WHERE r.job_id = $1::bigint AND r.slice = $2::integer AND r.outcome = 'running' AND e.action = "
-              "'pause' LIMIT 1",
+              " WHERE r.job_id = $1::bigint AND r.slice = $2::integer AND r.outcome = 'running' AND e.action IN "
+              "('pause', 'cancel', 'fail') LIMIT 1",
               {to_text(assignment.job), to_text(assignment.slice)})
               .empty();
 }
@@ -173,9 +181,18 @@ void record_interruption(const Assignment& assignment) {
                  "its statement was cancelled (pg_cancel_backend or the session's own cancel)");
 }
 
-// The last word on a run must not be lost to a cancel that arrives at the same moment. It does not wait for ever for
-// somebody who steers the job in an open transaction: false then, the run is over, and the next one finds the state
-// that he has left.
+// After a deadlock: whom the engine has given way to has to come to what he waits for, before it is asked for again.
+void stand_back(int attempt) {
+  try {
+    sleep_whole(std::chrono::milliseconds(50 << attempt));
+  } catch (const SqlError& error) {
+    if (error.code != ERRCODE_QUERY_CANCELED) throw;
+  }
+}
+
+// The last word on a run must not be lost to a cancel that arrives at the same moment, nor to a deadlock, of which the
+// engine is the victim. It does not wait for ever for somebody who steers the job in an open transaction: false then,
+// the run is over, and the next one finds the state that he has left.
 template <typename F>
 bool persist(Session& session, const Assignment& assignment, F&& body) {
   bool word = true;
@@ -192,8 +209,9 @@ bool persist(Session& session, const Assignment& assignment, F&& body) {
     } catch (const SqlError& error) {
       if (error.code == ERRCODE_LOCK_NOT_AVAILABLE && word)
         word = false;
-      else if (attempt == 5 || error.code != ERRCODE_QUERY_CANCELED)
+      else if (attempt == 5 || (error.code != ERRCODE_QUERY_CANCELED && error.code != ERRCODE_T_R_DEADLOCK_DETECTED))
         throw;
+      if (error.code == ERRCODE_T_R_DEADLOCK_DETECTED) stand_back(attempt);
     }
   }
 }
@@ -296,9 +314,14 @@ namespace {
 
 bool running_here = false;
 
-// A session that dies in the middle leaves a job to be found.
+// A session that leaves in the middle, by an error or by its death, leaves a job to be found: one that was resumed
+// while the session still had its slice was announced to a dispatcher that could not start it.
+void leave_job() {
+  if (std::exchange(running_here, false)) announce_work(MyDatabaseId);
+}
+
 void session_ended(int, Datum) {
-  if (running_here) announce_work(MyDatabaseId);
+  leave_job();
 }
 
 // Once a process: an entry can only be taken back while it is the latest, and jobs may add others.
@@ -312,8 +335,9 @@ void watch_session_end() {
 // The job's fate, as an error of this session unless it succeeded; false when it has none yet.
 bool raise_fate(Session& session, std::int64_t id) {
   const Rows fate = session.transaction([id] {
-    return bookkeep("SELECT state, last_error, last_hint, last_sqlstate FROM dbops.job WHERE job_id = $1::bigint",
-                    {to_text(id)});
+    return bookkeep(
+        "SELECT state, last_error, last_hint, last_sqlstate, spec ? 'asks' FROM dbops.job WHERE job_id = $1::bigint",
+        {to_text(id)});
   });
   if (fate.empty()) throw SqlError(ERRCODE_UNDEFINED_OBJECT, "job " + to_text(id) + " does not exist");
   const std::string state = fate.text(0, 0);
@@ -324,9 +348,12 @@ bool raise_fate(Session& session, std::int64_t id) {
     throw SqlError(packed, "job " + to_text(id) + " failed: " + fate.text(0, 1), fate.text(0, 2));
   }
   if (state == "cancelled") throw SqlError(ERRCODE_QUERY_CANCELED, "job " + to_text(id) + " was cancelled");
-  if (state == "paused")
+  if (state == "paused") {
+    const bool asks = fate.boolean(0, 4); // it has stopped at its maximum: to be resumed is not enough
     throw SqlError(ERRCODE_QUERY_CANCELED, "job " + to_text(id) + " was paused",
-                   "SELECT dbops.resume(" + to_text(id) + "), then CALL dbops.run(" + to_text(id) + ").");
+                   asks ? fate.text(0, 2)
+                        : "SELECT dbops.resume(" + to_text(id) + "), then CALL dbops.run(" + to_text(id) + ").");
+  }
   return state == "succeeded";
 }
 
@@ -350,16 +377,17 @@ std::optional<int> free_slice(std::int64_t id) {
   return static_cast<int>(open.integer(0, 0));
 }
 
-// False: it was interrupted, and the job is queued.
-bool run_slice_here(Session& session, std::int64_t id, int slice) {
-  running_here = true;
-  try {
-    const bool ours = run_assignment(session, {id, slice});
-    running_here = false;
-    return ours;
-  } catch (...) {
-    running_here = false;
-    throw;
+// Until the job is over: its other slices, those that workers have, and what is left when it was paused and resumed.
+void run_slices(Session& session, std::int64_t id, std::optional<int> slice) {
+  for (std::chrono::milliseconds pause{1};; pause = std::min(pause * 2, std::chrono::milliseconds(200))) {
+    // False: it was interrupted, and the job is queued.
+    const bool ours = !slice || run_assignment(session, {id, *slice});
+    if (raise_fate(session, id)) break;
+    if (!ours)
+      throw SqlError(ERRCODE_QUERY_CANCELED, "job " + to_text(id) + " was interrupted and is queued again",
+                     "CALL dbops.run(" + to_text(id) + ") goes on from its last batch.");
+    nap(pause);
+    slice = session.transaction([id] { return free_slice(id); });
   }
 }
 
@@ -367,7 +395,7 @@ bool run_slice_here(Session& session, std::int64_t id, int slice) {
 
 void dbops::server::run_in_session(Session& session, std::int64_t id) {
   call_pg([] { disable_timeout(STATEMENT_TIMEOUT, false); }); // the batches have none
-  std::optional<int> slice = session.transaction([id] {
+  const std::optional<int> slice = session.transaction([id] {
     Job job = read_job(id, true);
     require_control(job);
     require_becoming(job);
@@ -392,15 +420,13 @@ void dbops::server::run_in_session(Session& session, std::int64_t id) {
     return open;
   });
   watch_session_end();
-  // Until the job is over: its other slices, those that workers have, and what is left when it was paused and resumed.
-  for (std::chrono::milliseconds pause{1};; pause = std::min(pause * 2, std::chrono::milliseconds(200))) {
-    const bool ours = !slice || run_slice_here(session, id, *slice);
-    if (raise_fate(session, id)) break;
-    if (!ours)
-      throw SqlError(ERRCODE_QUERY_CANCELED, "job " + to_text(id) + " was interrupted and is queued again",
-                     "CALL dbops.run(" + to_text(id) + ") goes on from its last batch.");
-    nap(pause);
-    slice = session.transaction([id] { return free_slice(id); });
+  running_here = true;
+  try {
+    run_slices(session, id, slice);
+    running_here = false;
+  } catch (...) {
+    leave_job();
+    throw;
   }
 }
 

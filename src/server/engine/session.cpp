@@ -19,6 +19,15 @@ void at_read_committed() {
   if (!FirstSnapshotSet) XactIsoLevel = XACT_READ_COMMITTED;
 }
 
+// In a call_pg of its own: SPI_finish() frees the memory context that this one comes back to after an error, and the
+// commit that follows may raise one (a deferred constraint), whose text is copied there.
+void close_statements() {
+  call_pg([] {
+    SPI_finish();
+    PopActiveSnapshot();
+  });
+}
+
 } // namespace
 
 void WorkerSession::begin() {
@@ -32,11 +41,8 @@ void WorkerSession::begin() {
 }
 
 void WorkerSession::commit() {
-  call_pg([] {
-    SPI_finish();
-    PopActiveSnapshot();
-    CommitTransactionCommand();
-  });
+  close_statements();
+  call_pg([] { CommitTransactionCommand(); });
   try {
     call_pg([] {
       // Without this autovacuum never hears of the rows that died.
@@ -73,11 +79,8 @@ void ProcedureSession::begin() {
 }
 
 void ProcedureSession::commit() {
-  call_pg([] {
-    PopActiveSnapshot();
-    SPI_finish();
-    ReleaseCurrentSubTransaction();
-  });
+  close_statements();
+  call_pg([] { ReleaseCurrentSubTransaction(); });
   MemoryContextSwitchTo(memory_);
   CurrentResourceOwner = owner_;
   call_pg([] { SPI_commit(); });

@@ -1,8 +1,10 @@
 #include "server/engine/shared.h"
 
 #include <algorithm>
+#include <unistd.h>
 
 extern "C" {
+#include "access/xlog.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
 }
@@ -12,6 +14,7 @@ namespace dbops::server {
 namespace {
 
 Shared* memory = nullptr;
+bool recovers_from_archive = false; // the postmaster's; outlives the memory, which a crash empties
 shmem_request_hook_type previous_request_hook = nullptr;
 shmem_startup_hook_type previous_startup_hook = nullptr;
 
@@ -29,6 +32,7 @@ void startup() {
   if (!found) {
     std::memset(static_cast<void*>(memory), 0, sizeof(Shared));
     memory->lock = &GetNamedLWLockTranche("dbops")->lock;
+    memory->restored = recovers_from_archive;
   }
   LWLockRelease(AddinShmemInitLock);
 }
@@ -39,7 +43,13 @@ Shared* shared() noexcept {
   return memory;
 }
 
+bool was_restored() noexcept {
+  return memory != nullptr && memory->restored;
+}
+
 void install_shared_memory() {
+  // Both are gone when recovery has ended. With both, it is a standby (xlogrecovery.c, readRecoverySignalFile).
+  recovers_from_archive = ::access(RECOVERY_SIGNAL_FILE, F_OK) == 0 && ::access(STANDBY_SIGNAL_FILE, F_OK) != 0;
   previous_request_hook = shmem_request_hook;
   shmem_request_hook = request;
   previous_startup_hook = shmem_startup_hook;
@@ -80,6 +90,8 @@ bool give_slot_back(int priority) {
   for (DatabaseEntry& entry : memory->databases) {
     if (entry.database == InvalidOid || entry.commands <= 0 || entry.command_priority < priority) continue;
     --entry.commands;
+    for (Slot& slot : memory->slots)
+      if (slot.state == Slot::State::running && slot.pid == MyProcPid) slot.given_to = entry.database;
     return true;
   }
   return false;

@@ -22,7 +22,8 @@ struct Slot {
   int slice;
   int pid; // 0 until the worker runs
   TimestampTz since;
-  bool leave; // asked to stop after rolling its statement back, because of its database
+  bool leave;   // asked to stop after rolling its statement back, because of its database
+  Oid given_to; // a database for whose scheduled command its job leaves it; the process may take a while to end
 };
 
 struct DatabaseEntry {
@@ -53,6 +54,7 @@ struct Shared {
   Latch* launcher;         // valid while launcher_pid is not 0
   bool overflow;           // a database found no entry: look at all of them again
   bool relist;             // databases have come or gone
+  bool restored;           // this start of the server was one from a backup: see was_restored()
   bool short_of_processes; // the postmaster refused one when last asked
   Slot slots[max_slots];
   DatabaseEntry databases[max_databases];
@@ -61,6 +63,10 @@ struct Shared {
 
 // Null when dbops is not in shared_preload_libraries.
 Shared* shared() noexcept;
+
+// Whether the server was started to recover from an archive and to be a primary then: after a restore, to a moment in
+// the past perhaps. Not a standby, which is promoted. Without the lock.
+bool was_restored() noexcept;
 
 void install_shared_memory(); // in _PG_init of a preloaded library
 

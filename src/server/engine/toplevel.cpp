@@ -105,10 +105,11 @@ void run_top_level(const std::string& sql, const Settings& settings, bool gives_
   MemoryContext memory =
       call_pg([] { return AllocSetContextCreate(TopMemoryContext, "dbops statement", ALLOCSET_DEFAULT_SIZES); });
   std::optional<SqlError> failure;
+  const std::string activity = (gives_way ? gives_way_mark : "") + sql;
   try {
-    call_pg([&sql, memory] {
+    call_pg([&sql, &activity, memory] {
       SetCurrentStatementStartTimestamp();
-      pgstat_report_activity(STATE_RUNNING, sql.c_str());
+      pgstat_report_activity(STATE_RUNNING, activity.c_str());
       StartTransactionCommand();
       execute(sql.c_str(), memory);
       CommitTransactionCommand();

@@ -4,7 +4,15 @@
 #include <csignal>
 #include <utility>
 
+#include "server/compat.h"
 #include "server/engine/shared.h"
+#include "server/engine/slice_tag.h"
+
+extern "C" {
+#include "storage/lwlock.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+}
 
 namespace dbops::server {
 
@@ -24,23 +32,51 @@ int interrupts = 0;
 Interrupt interrupted[max_interrupts];
 bool databases_changed = false;
 
-// Cancels what these processes do for their job; not what those do that have gone on to another one. A scheduled
-// command's process does so only when the schedule's row, which the caller has locked, is let go.
+// Cancels what a worker does for its job, as its slot says: a scheduled command may have given back all locks (DISCARD
+// ALL) and be at work. False: it is no worker, or at another job, or at none.
+bool interrupt_in_slot(const Interrupt& wanted) {
+  if (shared() == nullptr) return false;
+  const SharedLock lock; // it does not go on to another job meanwhile
+  const bool at_work = std::any_of(std::begin(shared()->slots), std::end(shared()->slots), [&wanted](const Slot& slot) {
+    return slot.state == Slot::State::running && slot.pid == wanted.pid && slot.database == MyDatabaseId &&
+           slot.job == wanted.job;
+  });
+  if (at_work) kill(wanted.pid, SIGINT);
+  return at_work;
+}
+
+// With the LWLock of the partition held.
+bool has_slice_in(const PGPROC* process, int partition, std::int64_t job) {
+  const auto* const head = compat::head_of_locks(process, partition);
+  for (const auto* link = head->next; link != nullptr && link != head; link = link->next) {
+    const auto* held =
+        reinterpret_cast<const PROCLOCK*>(reinterpret_cast<const char*>(link) - offsetof(PROCLOCK, procLink));
+    if (held->holdMask != 0 && is_slice_of(held->tag.myLock->tag, job)) return true;
+  }
+  return false;
+}
+
+// Cancels what the process, a session in CALL dbops.run() above all, does with a slice of the job. The lock is looked
+// up here and not by the view: after the commit nothing may raise an error.
+void interrupt_holder(const Interrupt& wanted) {
+  const PGPROC* const process = BackendPidGetProc(wanted.pid);
+  if (process == nullptr) return;
+  for (int partition = 0; partition < NUM_LOCK_PARTITIONS; ++partition) {
+    LWLock* const lock = LockHashPartitionLockByIndex(partition);
+    LWLockAcquire(lock, LW_SHARED); // it keeps the slice meanwhile
+    // The entry may have gone to another process by now.
+    const bool at_work = process->pid == wanted.pid && has_slice_in(process, partition, wanted.job);
+    if (at_work) kill(wanted.pid, SIGINT);
+    LWLockRelease(lock);
+    if (at_work) return;
+  }
+}
+
+// The processes were found when the transaction steered, perhaps minutes ago: what they do for their job is cancelled;
+// not what they do since they have left it, nor a process that has got the number of one that ended.
 void interrupt_all(int count) {
-  if (shared() == nullptr) {
-    for (int i = 0; i < count; ++i)
-      kill(interrupted[i].pid, SIGINT);
-    return;
-  }
-  const SharedLock lock; // nobody goes on to another job meanwhile
-  for (int i = 0; i < count; ++i) {
-    const Interrupt& wanted = interrupted[i];
-    if (std::none_of(std::begin(shared()->slots), std::end(shared()->slots), [&wanted](const Slot& slot) {
-          return slot.state == Slot::State::running && slot.pid == wanted.pid && slot.slice >= 0 &&
-                 slot.job != wanted.job;
-        }))
-      kill(wanted.pid, SIGINT);
-  }
+  for (int i = 0; i < count; ++i)
+    if (!interrupt_in_slot(interrupted[i])) interrupt_holder(interrupted[i]);
 }
 
 void at_transaction_end(XactEvent event, void*) {

@@ -135,7 +135,11 @@ void worker_work(const WorkerOrder& order) {
       slot.job = 0;
       if (slot.leave) return;
     }
-    if (!go_on || others_wait_for_slots() || database_is_held(MyDatabaseId)) return;
+    if (!go_on || others_wait_for_slots() || database_is_held(MyDatabaseId) || has_surplus_slot()) return;
+    {
+      SharedLock lock;
+      shared()->slots[order.slot].given_to = InvalidOid;
+    }
     next = dispatch(session, owner, order.slot);
   }
 }
@@ -157,7 +161,9 @@ bool is_claimed(const SlotClaim& claim) {
 bool take_slot(const WorkerOrder& order) {
   SharedLock lock;
   Slot& slot = shared()->slots[order.slot];
-  if (slot.state != Slot::State::reserved || slot.job != order.job || slot.slice != order.slice) return false;
+  if (slot.state != Slot::State::reserved || slot.database != order.database || slot.owner != order.owner ||
+      slot.job != order.job || slot.slice != order.slice)
+    return false;
   slot.state = Slot::State::running;
   slot.pid = MyProcPid;
   return true;
@@ -188,7 +194,7 @@ Reserved reserve_slot(Oid database, Oid owner, std::int64_t job, int slice, Slot
   }
   if (spare < 0 || used >= guc::max_workers) return Reserved::no_slot;
   slot = {spare, GetCurrentTimestamp()};
-  shared()->slots[spare] = Slot{Slot::State::reserved, database, owner, job, slice, 0, slot.since, false};
+  shared()->slots[spare] = Slot{Slot::State::reserved, database, owner, job, slice, 0, slot.since, false, InvalidOid};
   return Reserved::yes;
 }
 
@@ -218,6 +224,19 @@ void want_process(const SlotClaim& slot) {
 void free_slot(const SlotClaim& slot) {
   SharedLock lock;
   if (is_claimed(slot)) shared()->slots[slot.number] = Slot{};
+}
+
+bool has_surplus_slot() {
+  if (shared() == nullptr) return false;
+  if (std::exchange(ConfigReloadPending, false)) call_pg([] { ProcessConfigFile(PGC_SIGHUP); });
+  int before = 0; // those in the last places leave, so no more of them than are too many
+  SharedLock lock;
+  for (const Slot& slot : shared()->slots) {
+    if (slot.state == Slot::State::free) continue;
+    if (slot.pid == MyProcPid) return before >= guc::max_workers;
+    ++before;
+  }
+  return false;
 }
 
 } // namespace dbops::server

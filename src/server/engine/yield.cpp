@@ -79,6 +79,7 @@ Oid database_wanted(Node* statement) {
     break;
   case T_CreatedbStmt:
     name = option(reinterpret_cast<CreatedbStmt*>(statement)->options, "template");
+    if (name == nullptr) name = "template1";
     break;
   case T_AlterDatabaseStmt:
     if (option(reinterpret_cast<AlterDatabaseStmt*>(statement)->options, "tablespace") != nullptr)
@@ -109,7 +110,10 @@ int ask_to_leave(Oid database, bool again) {
   return left;
 }
 
+bool found_processes = false; // of dbops, by the hold of this session
+
 void hold(Oid database) {
+  found_processes = false;
   {
     SharedLock lock;
     Hold* mine = nullptr; // no place left: workers are asked to leave all the same
@@ -118,6 +122,7 @@ void hold(Oid database) {
     if (mine != nullptr) *mine = Hold{database, MyProcPid, GetCurrentTimestamp() + longest_hold_us};
   }
   for (int waited = 0; ask_to_leave(database, waited % 500 == 0) > 0 && waited < leave_within_ms; waited += 10) {
+    found_processes = true;
     CHECK_FOR_INTERRUPTS();
     pg_usleep(10'000);
   }
@@ -129,7 +134,7 @@ void let_go(Oid database, bool gone) {
     for (Hold& hold : shared()->holds)
       if (hold.database == database && hold.pid == MyProcPid) hold = Hold{};
     // Who was asked to leave still leaves, and comes back: he may be about to roll back because of it.
-    if (gone) return;
+    if (gone || (!found_processes && find_database(database, false) == nullptr)) return; // there was no work
     mark_due(database);
   }
   wake_launcher();

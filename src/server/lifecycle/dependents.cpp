@@ -9,12 +9,9 @@ namespace {
 using Effect = Dependent::Effect;
 
 // A foreign key of a partitioned table refers to its partitions as well; those have no row of their own that counts
-// here (conparentid). Its columns are found in a partition by their names.
+// here (conparentid). Its columns are found in a partition by their names. One of a table that others only inherit from
+// refers to its own rows alone.
 std::vector<Dependent> referring_to(Oid relation) {
-  std::string above = "{";
-  for (const Oid one : ancestry(relation))
-    above += (above.size() > 1 ? "," : "") + to_text(one);
-  above += "}";
   const Rows found = ask_catalog(
       "SELECT k.oid, k.conrelid, CASE WHEN r.relkind = 'p' THEN '' ELSE 'ONLY ' END || quote_ident(n.nspname) || '.' ||"
       " quote_ident(r.relname), quote_ident(k.conname), k.confdeltype, quote_ident(p.attname), 'OPERATOR(' ||"
@@ -24,8 +21,9 @@ std::vector<Dependent> referring_to(Oid relation) {
       " JOIN pg_attribute p ON p.attrelid = k.confrelid AND p.attnum = u.parent"
       " JOIN pg_attribute c ON c.attrelid = k.conrelid AND c.attnum = u.child"
       " JOIN pg_operator o ON o.oid = u.op JOIN pg_namespace s ON s.oid = o.oprnamespace"
-      " WHERE k.contype = 'f' AND k.conparentid = 0 AND k.confrelid = ANY ($1::oid[]) ORDER BY k.oid, u.place",
-      {above});
+      " WHERE k.contype = 'f' AND k.conparentid = 0 AND (k.confrelid = $1::oid OR k.confrelid IN (SELECT"
+      " relid FROM pg_partition_ancestors($1::oid))) ORDER BY k.oid, u.place",
+      {to_text(relation)});
   std::vector<Dependent> all;
   std::int64_t last = 0;
   for (std::size_t i = 0; i < found.size(); ++i) {

@@ -18,8 +18,8 @@ struct Hold {
 };
 
 // Raises what is wrong with a condition: more than one expression (42601), what the parser finds, a subquery, a
-// function that is not IMMUTABLE or not a superuser's, a domain, a system column (22023). It is evaluated by whoever deletes, at any
-// time: so it has to mean the same for all, and must not run code that a user has written.
+// function that is not IMMUTABLE or not a superuser's, a domain, a system column (22023). It is evaluated by whoever
+// deletes, at any time: so it has to mean the same for all, and must not run code that a user has written.
 void check_hold_condition(Oid relation, const Hold& hold);
 
 // Holds, ready to be evaluated on rows of a relation's row type.

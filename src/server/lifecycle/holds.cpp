@@ -9,15 +9,23 @@
 #include "server/lifecycle/hold_condition.h"
 
 extern "C" {
+#include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/namespace.h"
+#include "catalog/objectaccess.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "executor/instrument.h"
 #include "executor/spi.h"
 #include "storage/lock.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 }
 
 namespace dbops::server::lifecycle {
@@ -276,6 +284,15 @@ void guard_statement(QueryDesc* query) {
   spi.close();
 }
 
+// On dbops' own tables there can be no hold.
+bool changes_tables_of_users(const EState* estate) {
+  const Oid own = get_namespace_oid("dbops", true);
+  ListCell* cell = nullptr;
+  foreach (cell, estate->es_opened_result_relations)
+    if (RelationGetNamespace(static_cast<ResultRelInfo*>(lfirst(cell))->ri_RelationDesc) != own) return true;
+  return false;
+}
+
 ExecutorStart_hook_type previous_hook = nullptr;
 
 void executor_start(QueryDesc* query, int flags) {
@@ -289,7 +306,83 @@ void executor_start(QueryDesc* query, int flags) {
   if ((query->operation == CMD_INSERT || query->operation == CMD_UPDATE) && !query->plannedstmt->hasModifyingCTE)
     return;
   if (deleting().current && deleting().holds.empty()) return;
+  if (!changes_tables_of_users(query->estate)) return;
   boundary([query] { guard_statement(query); });
+}
+
+} // namespace
+
+namespace {
+
+// Of a table that is being dropped the row type has gone already, so that no condition can be asked: a table that is
+// not empty counts as held. Its partitions have been asked before it.
+std::string hold_on_dropped(Oid relation) {
+  const std::vector<std::size_t>& numbers = concerning(relation);
+  const std::vector<Hold>& holds = deleting().holds;
+  for (const std::size_t i : numbers)
+    if (!holds[i].condition) return describe(holds[i]);
+  if (numbers.empty() || call_pg([relation] { return get_rel_relkind(relation); }) == RELKIND_PARTITIONED_TABLE)
+    return {};
+  if (query("SELECT 1 FROM ONLY " + qualified_name(relation) + " LIMIT 1").empty()) return {};
+  return describe(holds[numbers.front()]);
+}
+
+// TRUNCATE and DROP of statements that dbops runs for users, whatever they are called by: a schema that goes with
+// CASCADE, a function, a foreign key that TRUNCATE follows.
+void refuse_to_empty(Oid relation, bool dropped) {
+  SpiConnection spi;
+  ensure_current();
+  const std::string hold = dropped ? hold_on_dropped(relation) : hold_on_rows(relation);
+  if (!hold.empty())
+    throw SqlError(ERRCODE_RESTRICT_VIOLATION,
+                   "table " + qualified_name(relation) + " must not be truncated or dropped: it is under legal " + hold,
+                   "See dbops.holds.");
+  spi.close();
+}
+
+// As this command has left it so far. Raises: for call_pg.
+bool is_child_of(Oid child, Oid parent) {
+  ScanKeyData key;
+  ScanKeyInit(&key, Anum_pg_inherits_inhrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(child));
+  Relation inherits = table_open(InheritsRelationId, AccessShareLock);
+  SysScanDesc scan = systable_beginscan(inherits, InheritsRelidSeqnoIndexId, true, SnapshotSelf, 1, &key);
+  bool found = false;
+  for (HeapTuple link = systable_getnext(scan); HeapTupleIsValid(link) && !found; link = systable_getnext(scan))
+    found = reinterpret_cast<Form_pg_inherits>(GETSTRUCT(link))->inhparent == parent;
+  systable_endscan(scan);
+  table_close(inherits, AccessShareLock);
+  return found;
+}
+
+void refuse_to_detach(Oid child, Oid parent) {
+  SpiConnection spi;
+  if (const std::string hold = hold_on_rows(child, parent); !hold.empty())
+    throw SqlError(ERRCODE_RESTRICT_VIOLATION,
+                   "table " + qualified_name(child) + " must stay a part of " + qualified_name(parent) +
+                       ": it has rows under legal " + hold,
+                   "See dbops.holds.");
+  spi.close();
+}
+
+object_access_hook_type previous_access_hook = nullptr;
+
+void at_object_access(ObjectAccessType access, Oid class_id, Oid object, int part, void* argument) {
+  if (previous_access_hook != nullptr) previous_access_hook(access, class_id, object, part, argument);
+  if (!deleting().always || part != 0) return;
+  // A child leaves its parent, and with it what the parent is held by (tablecmds.c, RemoveInheritance). The same is
+  // reported of one that is new there (StoreCatalogInheritance1).
+  if (access == OAT_POST_ALTER && class_id == InheritsRelationId) {
+    const Oid parent = static_cast<ObjectAccessPostAlter*>(argument)->auxiliary_id;
+    boundary([object, parent] {
+      if (!call_pg([object, parent] { return is_child_of(object, parent); })) refuse_to_detach(object, parent);
+    });
+    return;
+  }
+  if (class_id != RelationRelationId) return;
+  if (access != OAT_TRUNCATE && access != OAT_DROP) return;
+  const char kind = get_rel_relkind(object);
+  if (kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE) return;
+  boundary([object, access] { refuse_to_empty(object, access == OAT_DROP); });
 }
 
 } // namespace
@@ -299,12 +392,10 @@ void begin_deleting() {
   ensure_current();
 }
 
-GuardedDeletions::GuardedDeletions() noexcept {
-  deleting().always = true;
-}
+GuardedDeletions::GuardedDeletions() noexcept : outer_(std::exchange(deleting().always, true)) {}
 
 GuardedDeletions::~GuardedDeletions() {
-  deleting().always = false;
+  deleting().always = outer_;
 }
 
 bool nothing_is_held() {
@@ -339,6 +430,10 @@ std::string hold_on_rows(Oid relation, Oid also) {
   return {};
 }
 
+void require_detachable(Oid child, Oid parent) {
+  boundary([child, parent] { refuse_to_detach(child, parent); });
+}
+
 void lock_for_new_hold() {
   lock_holds(ExclusiveLock);
   forget(); // what this transaction goes on to delete has to keep to it as well
@@ -351,6 +446,8 @@ namespace dbops::server {
 void install_deletion_guard() {
   lifecycle::previous_hook = ExecutorStart_hook;
   ExecutorStart_hook = lifecycle::executor_start;
+  lifecycle::previous_access_hook = object_access_hook;
+  object_access_hook = lifecycle::at_object_access;
   RegisterXactCallback(lifecycle::at_end_of_transaction, nullptr);
   RegisterSubXactCallback(lifecycle::at_end_of_savepoint, nullptr);
 }

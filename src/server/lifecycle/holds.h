@@ -27,6 +27,9 @@ class GuardedDeletions {
   ~GuardedDeletions();
   GuardedDeletions(const GuardedDeletions&) = delete;
   GuardedDeletions& operator=(const GuardedDeletions&) = delete;
+
+ private:
+  bool outer_; // one lives already
 };
 
 // Nothing in this database is held. After begin_deleting().
@@ -41,6 +44,10 @@ std::string unheld(Oid relation, const std::string& alias, Children children = C
 // as "hold 7 (reason)"; empty: none. After begin_deleting(), and with a lock on the table against writers if it is to
 // last. `also`: a table that it was part of until now, whose holds count as well; InvalidOid: none.
 std::string hold_on_rows(Oid relation, Oid also = InvalidOid);
+
+// For PostgreSQL's code: raises 23001 when the table has rows that a hold on it, or on the parent that it is to leave,
+// covers. In a transaction.
+void require_detachable(Oid child, Oid parent);
 
 // For dbops.hold(): waits for all transactions that delete, and keeps others waiting to the end of this one.
 void lock_for_new_hold();

@@ -12,6 +12,7 @@
 #include "server/engine/wake.h"
 #include "server/lifecycle/partition_bounds.h"
 #include "server/lifecycle/retention_run.h"
+#include "server/schedule/runs.h"
 
 extern "C" {
 #include "catalog/pg_class.h"
@@ -76,11 +77,7 @@ Request read_request(FunctionCallInfo fcinfo) {
   const std::optional<Partitions> way = partitions_policy(partitions);
   if (!way) bad_argument("partitions \"" + partitions + "\" is not known", "drop, detach or rows.");
   rule.partitions = *way;
-  rule.max_rows = in.bigint();
-  if (rule.max_rows && *rule.max_rows < 1) bad_argument("max_rows must be at least 1", "NULL takes the limit away.");
-  rule.max_share = in.real();
-  if (rule.max_share && !(*rule.max_share > 0 && *rule.max_share <= 1))
-    bad_argument("max_share must be above 0 and at most 1", "NULL takes the limit away.");
+  rule.maximum = read_maximum(in);
   rule.restore_grace = required(in.seconds(), "restore_grace");
   if (!(rule.restore_grace >= 0 && rule.restore_grace <= longest_grace))
     bad_argument("restore_grace must be between 0 and 10 years");
@@ -263,8 +260,8 @@ void store(Rule& rule, const std::string& column) {
                                   role_name(rule.owner),
                                   rule.keep,
                                   name_of(rule.partitions),
-                                  rule.max_rows ? Value(to_text(*rule.max_rows)) : std::nullopt,
-                                  rule.max_share ? Value(json(*rule.max_share).dump()) : std::nullopt,
+                                  rule.maximum.rows ? Value(to_text(*rule.maximum.rows)) : std::nullopt,
+                                  rule.maximum.share ? Value(json(*rule.maximum.share).dump()) : std::nullopt,
                                   std::to_string(rule.restore_grace),
                                   rule.options,
                                   role_name(GetUserId()),
@@ -284,8 +281,10 @@ void store(Rule& rule, const std::string& column) {
       "excluded.owner_name, keep = excluded.keep, partitions = "
       "excluded.partitions,"
       " max_rows = excluded.max_rows, max_share = excluded.max_share, restore_grace = excluded.restore_grace,"
-      " revision = r.revision + CASE WHEN (excluded.keep, excluded.partitions, excluded.max_rows, excluded.max_share,"
-      "   excluded.options -> 'children', excluded.options -> 'skip_triggers') IS DISTINCT FROM (r.keep, r.partitions,"
+      " revision = r.revision + CASE WHEN (excluded.keep, excluded.timezone, excluded.partitions, excluded.max_rows, "
+      "excluded.max_share,"
+      "   excluded.options -> 'children', excluded.options -> 'skip_triggers') IS DISTINCT FROM (r.keep, r.timezone, "
+      "r.partitions,"
       "   r.max_rows, r.max_share, r.options -> 'children', r.options -> 'skip_triggers') THEN 1 ELSE 0 END,"
       " options = excluded.options, changed_by = excluded.changed_by, changed_at = clock_timestamp() RETURNING rule_id",
       values);
@@ -296,20 +295,26 @@ bool has_schedule(const Rule& rule) {
   return !bookkeep("SELECT 1 FROM dbops.schedule WHERE job_id = $1::bigint", {to_text(rule.schedule_job)}).empty();
 }
 
+// Somebody may have given it another name.
+std::string name_of_schedule(const Rule& rule) {
+  return bookkeep("SELECT name FROM dbops.schedule WHERE job_id = $1::bigint", {to_text(rule.schedule_job)}).text(0, 0);
+}
+
 // The schedule that runs the rule, made or changed.
 void put_on_schedule(const Rule& rule, const std::optional<Rule>& before) {
-  const std::string name = schedule_name(rule.id);
   const bool exists = before && has_schedule(*before);
+  const std::string name = exists ? name_of_schedule(*before) : schedule_name(rule.id);
   if (exists && before->owner == rule.owner) {
     query("SELECT dbops.alter_schedule($1, schedule => $2, timezone => $3, priority => $4::pg_catalog.int4)",
           {name, rule.schedule, rule.timezone, to_text(rule.priority)});
     return;
   }
-  if (exists) query("SELECT dbops.unschedule($1)", {name});
-  const Rows made = query("SELECT dbops.schedule($1, $2, $3, timezone => $4, priority => $5::pg_catalog.int4, run_as "
-                          "=> $6::pg_catalog.name)",
-                          {name, rule.schedule, "SELECT dbops.run_retention(" + to_text(rule.id) + ")", rule.timezone,
-                           to_text(rule.priority), role_name(rule.owner)});
+  if (exists) schedule::remove_schedule(before->schedule_job);
+  const Rows made =
+      query("SELECT dbops.schedule($1, $2, $3, timezone => $4, priority => $5::pg_catalog.int4, run_as "
+            "=> $6::pg_catalog.name)",
+            {schedule_name(rule.id), rule.schedule, "SELECT dbops.run_retention(" + to_text(rule.id) + ")",
+             rule.timezone, to_text(rule.priority), role_name(rule.owner)});
   bookkeep("UPDATE dbops.retention_rule SET schedule_job = $2::bigint WHERE rule_id = $1::bigint",
            {to_text(rule.id), made.text(0, 0)});
 }
@@ -356,7 +361,7 @@ std::int64_t unretain(std::int64_t id) {
   const Rule rule = lock_rule(id);
   require_control(rule);
   end_open_run(rule, "its retention rule was removed");
-  if (has_schedule(rule)) query("SELECT dbops.unschedule($1)", {schedule_name(rule.id)});
+  schedule::remove_schedule(rule.schedule_job);
   bookkeep("DELETE FROM dbops.retention_rule WHERE rule_id = $1::bigint", {to_text(id)});
   return id;
 }
@@ -368,18 +373,14 @@ std::int64_t confirm(std::int64_t id) {
   require_control(rule);
   (void)column_of(rule);
   settle_origin(rule);
-  if (!has_schedule(rule)) put_on_schedule(rule, std::nullopt);
-  std::optional<Job> job = open_run(rule);
-  if (!job || job->state != core::JobState::paused) return id;
-  if (bookkeep("SELECT 1 FROM dbops.job WHERE job_id = $1::bigint AND last_sqlstate = '54000'", {to_text(job->id)})
-          .empty())
-    return id;
-  bookkeep("UPDATE dbops.job SET spec = spec - 'max_rows', last_sqlstate = NULL, last_error = NULL, last_hint = NULL "
-           "WHERE job_id = $1::bigint",
-           {to_text(job->id)});
-  change_state(*job, core::JobAction::resume, role_name(GetUserId()), "confirmed beyond its maximum");
-  forget_launches(job->id);
-  announce_at_commit();
+  if (!has_schedule(rule)) { // in a copy of the database
+    if (!call_pg([&rule] { return superuser() || compat::may_become(GetUserId(), rule.owner); }))
+      throw SqlError(ERRCODE_INSUFFICIENT_PRIVILEGE,
+                     "the rule has lost its schedule, which would run as " + role_name(rule.owner),
+                     "dbops.retain() with the same arguments lets it run as the owner of the table.");
+    put_on_schedule(rule, std::nullopt);
+  }
+  if (std::optional<Job> job = open_run(rule)) (void)go_on_beyond_maximum(*job);
   return id;
 }
 

@@ -1,25 +1,17 @@
 #include "server/lifecycle/retention_rule.h"
 
-#include <ctime>
-
-#include "core/base/bytes.h"
-#include "core/base/error.h"
-#include "core/base/file.h"
-#include "core/base/random.h"
 #include "core/text/json_text.h"
-#include "core/wal/instance.h"
 #include "server/backfill/table.h"
 #include "server/compat.h"
 #include "server/engine/job_record.h"
 #include "server/guc.h"
+#include "server/lifecycle/doubt.h"
 #include "server/lifecycle/partition_bounds.h"
 
 extern "C" {
-#include "access/xlog.h"
 #include "utils/acl.h"
+#include "utils/lsyscache.h"
 }
-
-#include <fcntl.h>
 
 namespace dbops::server::lifecycle {
 
@@ -39,8 +31,8 @@ Rule rule_from(const Rows& found) {
   rule.owner = static_cast<Oid>(found.integer(0, 4));
   rule.keep = found.text(0, 5);
   rule.partitions = partitions_policy(found.text(0, 6)).value();
-  if (!found.is_null(0, 7)) rule.max_rows = found.integer(0, 7);
-  if (!found.is_null(0, 8)) rule.max_share = found.real(0, 8);
+  if (!found.is_null(0, 7)) rule.maximum.rows = found.integer(0, 7);
+  if (!found.is_null(0, 8)) rule.maximum.share = found.real(0, 8);
   rule.restore_grace = found.real(0, 9);
   rule.schedule_job = found.integer(0, 10);
   rule.options = found.text(0, 11);
@@ -49,52 +41,6 @@ Rule rule_from(const Rows& found) {
   rule.priority = static_cast<int>(found.integer(0, 14));
   return rule;
 }
-
-class WorkerRandom final : public core::Random {
- public:
-  void fill(std::span<std::byte> buffer) override {
-    if (!pg_strong_random(buffer.data(), buffer.size()))
-      throw SqlError(ERRCODE_INTERNAL_ERROR, "could not generate a random number");
-  }
-};
-
-std::string boot_of_machine() {
-  const auto file = core::File::open_if_exists("/proc/sys/kernel/random/boot_id", O_RDONLY);
-  if (!file) return {};
-  core::Bytes id(64);
-  id.resize(file->read_at(0, id));
-  const std::string text(core::as_text(id));
-  return text.substr(0, text.find('\n'));
-}
-
-double seconds_of(clockid_t clock) {
-  timespec now{};
-  clock_gettime(clock, &now);
-  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) / 1e9;
-}
-
-core::Origin origin_from(const nlohmann::json& json) {
-  core::Origin origin;
-  origin.system = std::stoull(json.at("system").get<std::string>());
-  origin.timeline = json.at("timeline");
-  origin.instance = json.at("instance");
-  origin.boot = json.at("boot");
-  origin.clock = json.at("clock");
-  origin.uptime = json.at("uptime");
-  return origin;
-}
-
-std::string to_text(const core::Origin& origin) {
-  return nlohmann::json{{"system", std::to_string(origin.system)},
-                        {"timeline", origin.timeline},
-                        {"instance", origin.instance},
-                        {"boot", origin.boot},
-                        {"clock", origin.clock},
-                        {"uptime", origin.uptime}}
-      .dump();
-}
-
-using server::to_text;
 
 } // namespace
 
@@ -133,6 +79,7 @@ std::optional<Rule> lock_rule_of(Oid target, int column) {
 void require_control(const Rule& rule) {
   const bool allowed = call_pg([&rule] {
     const Oid admin = get_role_oid("dbops_admin", true);
+    if (get_rel_relkind(rule.target) != '\0' && compat::owns_relation(rule.target, GetUserId())) return true;
     return superuser() || is_member_of_role(GetUserId(), rule.owner) ||
            (OidIsValid(admin) && is_member_of_role(GetUserId(), admin));
   });
@@ -204,43 +151,20 @@ std::string expired(const std::string& column, const Cutoff& cutoff) {
   return column + " OPERATOR(pg_catalog.<) " + cutoff.constant;
 }
 
-core::Origin current_origin() {
-  core::Origin origin;
-  origin.system = GetSystemIdentifier();
-  origin.timeline = GetWALInsertionTimeLine();
-  WorkerRandom random;
-  origin.instance = core::instance_identity(DataDir, random);
-  origin.boot = boot_of_machine();
-  origin.clock = seconds_of(CLOCK_REALTIME);
-  origin.uptime = seconds_of(CLOCK_BOOTTIME);
-  return origin;
+namespace {
+
+OriginRecord record_of(const Rule& rule) {
+  return {"dbops.retention_rule", "rule_id", rule.id, rule.restore_grace};
 }
 
+} // namespace
+
 std::string doubt(const Rule& rule) {
-  const Rows known =
-      bookkeep("SELECT origin, doubt, doubt_since + restore_grace <= clock_timestamp() FROM dbops.retention_rule"
-               " WHERE rule_id = $1::bigint",
-               {to_text(rule.id)});
-  const auto origin = nlohmann::json::parse(known.text(0, 0));
-  const std::string objection =
-      origin.empty() ? "it comes from a dump" : core::objection(origin_from(origin), current_origin());
-  if (objection.empty()) {
-    if (!known.is_null(0, 1))
-      bookkeep("UPDATE dbops.retention_rule SET doubt = NULL, doubt_since = NULL WHERE rule_id = $1::bigint",
-               {to_text(rule.id)});
-    return {};
-  }
-  if (!known.is_null(0, 1) && known.boolean(0, 2)) return {}; // nobody has objected in all that time
-  bookkeep("UPDATE dbops.retention_rule SET doubt = $2, doubt_since = coalesce(doubt_since, clock_timestamp()) WHERE "
-           "rule_id = $1::bigint",
-           {to_text(rule.id), objection});
-  return objection;
+  return doubt(record_of(rule));
 }
 
 void settle_origin(const Rule& rule) {
-  bookkeep(
-      "UPDATE dbops.retention_rule SET origin = $2::jsonb, doubt = NULL, doubt_since = NULL WHERE rule_id = $1::bigint",
-      {to_text(rule.id), to_text(current_origin())});
+  settle_origin(record_of(rule));
 }
 
 std::string objection_of_rule(std::int64_t rule, Oid owner, const std::string& cutoff) {
@@ -258,17 +182,6 @@ std::string objection_of_rule(std::int64_t rule, Oid owner, const std::string& c
   if (!allowed.boolean(0, 0))
     return "by its retention rule and the clock, rows are to be kept for longer than when the run began";
   return found.boolean(0, 2) ? "" : "its retention rule was changed";
-}
-
-void stop_and_ask(std::int64_t job_id, const backfill::Spec& spec, std::int64_t rows) {
-  Job job = read_job(job_id, true);
-  if (job.state != core::JobState::running) return;
-  const std::string message =
-      "the run would delete " + to_text(rows) + " rows, and may delete " + to_text(spec.max_rows.value_or(0));
-  record_error(job_id, SqlError(ERRCODE_PROGRAM_LIMIT_EXCEEDED, message,
-                                "SELECT dbops.confirm_retention(" + to_text(spec.rule) +
-                                    ") lets it go on, dbops.cancel(" + to_text(job_id) + ") ends it."));
-  change_state(job, core::JobAction::pause, "dbops", message);
 }
 
 void prune_runs() {

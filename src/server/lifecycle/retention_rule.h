@@ -3,8 +3,7 @@
 
 #include <set>
 
-#include "core/lifecycle/origin.h"
-#include "server/backfill/spec.h"
+#include "server/lifecycle/maximum.h"
 
 namespace dbops::server::lifecycle {
 
@@ -24,10 +23,9 @@ struct Rule {
   Oid owner = InvalidOid;
   std::string keep; // an interval, as text
   Partitions partitions = Partitions::drop;
-  std::optional<std::int64_t> max_rows; // of one run
-  std::optional<double> max_share;      // of the table
-  double restore_grace = 0;             // seconds
-  std::string schedule;                 // with its time zone and priority, as given
+  Maximum maximum;          // of one run
+  double restore_grace = 0; // seconds
+  std::string schedule;     // with its time zone and priority, as given
   std::string timezone;
   int priority = 0;
   std::int64_t schedule_job = 0; // 0: none, in a copy of the database
@@ -39,7 +37,7 @@ Rule lock_rule(std::int64_t id);
 Rule read_rule(std::int64_t id); // without the lock
 std::optional<Rule> lock_rule_of(Oid target, int column);
 
-// Raises 42501 unless the current user is a member of the owner's role or of dbops_admin.
+// Raises 42501 unless the current user is a member of the owner's role or of dbops_admin, or owns the table.
 void require_control(const Rule& rule);
 
 // Why the rule has nothing to do any more: its table or its column was dropped. Empty: both are there.
@@ -60,20 +58,13 @@ Cutoff cutoff_of(const Rule& rule, const Settings& settings);
 // The condition that expired rows match.
 std::string expired(const std::string& column, const Cutoff& cutoff);
 
-// The server, its timeline and its clock, as of now.
-core::Origin current_origin();
-// What speaks against running the rule now without somebody's word: a restore, a leap of the clock. Noted with the
-// rule, which waits from then on for dbops.confirm_retention or for its grace period. Empty: it may run.
+// See doubt.h. The rule waits for dbops.confirm_retention or for its grace period.
 std::string doubt(const Rule& rule);
-// This is where and when the rule is run: what comes later is held against it.
 void settle_origin(const Rule& rule);
 
 // Whether a run under way, which began with that cutoff, still does what the rule says: gone, given to another role, or
 // keeping rows for longer, by the clock as it is now, it must end. Locks the rule against changes. Empty: nothing.
 std::string objection_of_rule(std::int64_t rule, Oid owner, const std::string& cutoff);
-
-// The run would delete that many rows, which is more than it may: the job is paused, and says what to do.
-void stop_and_ask(std::int64_t job, const backfill::Spec& spec, std::int64_t rows);
 
 // Keeps the newest runs of each rule, dbops.run_history of them, and what is known of partitions for
 // dbops.history_retention days after they have gone.

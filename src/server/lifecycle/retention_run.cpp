@@ -1,8 +1,5 @@
 #include "server/lifecycle/retention_run.h"
 
-#include <algorithm>
-#include <cmath>
-
 #include "core/text/json_text.h"
 #include "server/backfill/work.h"
 #include "server/lifecycle/expired_partitions.h"
@@ -12,35 +9,6 @@
 namespace dbops::server::lifecycle {
 
 namespace {
-
-// A table of fewer blocks than that is counted: it may never have been analyzed.
-constexpr std::uint32_t counted_blocks = 1'000;
-
-double rows_of(const std::vector<backfill::Table>& tables, Oid owner) {
-  std::uint64_t blocks = 0;
-  for (const backfill::Table& table : tables)
-    blocks += table.blocks;
-  double rows = 0;
-  for (const backfill::Table& table : tables) {
-    if (blocks >= counted_blocks) {
-      rows += table.rows;
-      continue;
-    }
-    rows += as_role(owner, SECURITY_RESTRICTED_OPERATION | SECURITY_LOCAL_USERID_CHANGE,
-                    [&table] { return query("SELECT pg_catalog.count(*) FROM ONLY " + table.name).real(0, 0); });
-  }
-  return rows;
-}
-
-// The most rows that a run may delete; nothing: no limit.
-std::optional<std::int64_t> most_rows(const Rule& rule, const backfill::DeletePlan& plan) {
-  std::optional<std::int64_t> most = rule.max_rows;
-  if (rule.max_share) {
-    const auto share = static_cast<std::int64_t>(std::floor(*rule.max_share * rows_of(plan.tables, rule.owner)));
-    most = std::min(most.value_or(share), share);
-  }
-  return most;
-}
 
 void notice(const std::string& text) {
   call_pg([&text] { ereport(NOTICE, (errmsg("dbops: %s", text.c_str()))); });
@@ -70,7 +38,7 @@ Datum run_rule(FunctionCallInfo fcinfo) {
     settle_origin(rule);
     backfill::DeleteRequest request;
     const backfill::DeletePlan plan = plan_run(rule, request);
-    request.spec.max_rows = most_rows(rule, plan);
+    request.spec.max_rows = most_rows(rule.maximum, plan.tables, rule.owner);
     made = backfill::make_delete_job(request, plan);
     bookkeep("UPDATE dbops.retention_rule SET last_job = $2::bigint, run_revision = revision, column_name = (SELECT "
              "attname FROM pg_attribute"

@@ -3,8 +3,10 @@
 
 #include "server/compat.h"
 #include "server/lint/script.h"
+#include "server/lint/stepwise.h"
 
 extern "C" {
+#include "catalog/pg_class.h"
 #include "commands/tablecmds.h"
 #include "nodes/makefuncs.h"
 #include "nodes/pg_list.h"
@@ -64,15 +66,8 @@ std::string joined(const std::vector<std::string>& names) {
   return text;
 }
 
-// The last part of schema.table.
-std::string bare(const Table& table) {
-  std::string name = table.name.substr(table.name.rfind('.') == std::string::npos ? 0 : table.name.rfind('.') + 1);
-  std::erase(name, '"');
-  return name;
-}
-
 std::string constraint_name(const Alter& alter, const Constraint* constraint, const std::string& otherwise) {
-  return quote_name(constraint->conname != nullptr ? constraint->conname : bare(alter.table) + "_" + otherwise);
+  return quote_name(constraint->conname != nullptr ? constraint->conname : bare_name(alter.table) + "_" + otherwise);
 }
 
 std::string type_text(TypeName* type) {
@@ -87,16 +82,11 @@ bool is_serial(TypeName* type) {
          name == "serial2";
 }
 
-// With SHARE UPDATE EXCLUSIVE alone while the rows are read.
-std::string not_null_in_steps(const Alter& alter, const std::string& column) {
-  const std::string name = quote_name(bare(alter.table) + "_" + column + "_not_null");
-  const std::string next = ";\n-- in another transaction:\n" + alter.head();
-  return alter.head() + "ADD CONSTRAINT " + name + " CHECK (" + quote_name(column) + " IS NOT NULL) NOT VALID" + next +
-         "VALIDATE CONSTRAINT " + name + next + "ALTER COLUMN " + quote_name(column) + " SET NOT NULL;\n" +
-         alter.head() + "DROP CONSTRAINT " + name + ";";
-}
-
 // --- constraints ----------------------------------------------------------------------------------------------------
+
+bool not_valid_keys_fail() {
+  return ask_catalog("SELECT current_setting('server_version_num')::int", {}).integer(0, 0) < 180000;
+}
 
 void foreign_key(const Alter& alter, const Constraint* constraint) {
   Script& script = alter.script;
@@ -109,7 +99,11 @@ void foreign_key(const Alter& alter, const Constraint* constraint) {
                "no index begins with (" + joined(columns) +
                    "): every DELETE or change of key of a referenced row reads all of " + alter.table.name)
         .safe_sql = "CREATE INDEX CONCURRENTLY ON " + alter.table.name + " (" + joined(columns) + ");";
+  const bool in_one_go = alter.table.kind == RELKIND_PARTITIONED_TABLE && not_valid_keys_fail();
   if (constraint->skip_validation) {
+    if (in_one_go)
+      script.about(alter.table, "statement-fails", Severity::error,
+                   "fails: foreign keys of partitioned tables cannot be NOT VALID before PostgreSQL 18");
     script.not_valid.emplace_back(constraint->conname == nullptr ? "" : constraint->conname);
     return;
   }
@@ -117,6 +111,7 @@ void foreign_key(const Alter& alter, const Constraint* constraint) {
                                   "reads all rows while writes to both tables wait (SHARE ROW EXCLUSIVE on both)",
                                   share_row_exclusive);
   finding.scans = true;
+  if (in_one_go) return;
   const std::string text = from(alter, constraint->location);
   const std::string name =
       constraint_name(alter, constraint, (columns.empty() ? std::string("x") : columns.front()) + "_fkey");
@@ -144,7 +139,11 @@ void check(const Alter& alter, const Constraint* constraint) {
 
 void unique(const Alter& alter, const Constraint* constraint, bool primary) {
   Script& script = alter.script;
+  const bool partitioned = alter.table.kind == RELKIND_PARTITIONED_TABLE;
   if (constraint->indexname != nullptr) {
+    if (partitioned)
+      script.about(alter.table, "statement-fails", Severity::error,
+                   "fails: USING INDEX is not possible for partitioned tables");
     if (!primary) return;
     // The columns of the index, which may be nullable; then they are read.
     const Rows nullable = ask_catalog(
@@ -159,13 +158,14 @@ void unique(const Alter& alter, const Constraint* constraint, bool primary) {
                          " is nullable: PRIMARY KEY USING INDEX reads all rows while nobody can use the table",
                      access_exclusive);
     finding.scans = true;
-    finding.safe_sql = not_null_in_steps(alter, nullable.text(0, 0));
+    finding.safe_sql = not_null_in_steps(alter.table, nullable.text(0, 0));
     return;
   }
   const std::vector<std::string> columns = strings(constraint->keys);
   Finding& finding = script.about(alter.table, primary ? "add-primary-key" : "add-unique", Severity::error,
                                   "builds an index while nobody can use the table", access_exclusive);
   finding.scans = true;
+  if (partitioned) return; // neither CONCURRENTLY nor USING INDEX
   const std::string name = constraint_name(
       alter, constraint, primary ? "pkey" : (columns.empty() ? std::string("x") : columns.front()) + "_key");
   finding.safe_sql = "CREATE UNIQUE INDEX CONCURRENTLY " + name + " ON " + alter.table.name + " (" + joined(columns) +
@@ -211,14 +211,14 @@ void rewrite_by_shadow(const Alter& alter, AlterTableCmd* command, const char* r
   if (!verdict.made) {
     alter.script
         .about(alter.table, rule, Severity::warning,
-               message + ", perhaps; that cannot be told, because an empty copy of the table cannot be made: " +
+               message + ", perhaps; that cannot be told, because it cannot be tried on an empty copy of the table: " +
                    verdict.error,
                access_exclusive)
         .safe_sql = safe;
     return;
   }
   if (!verdict.ran) {
-    alter.script.about(alter.table, "statement-fails", Severity::error, "fails: " + verdict.error);
+    alter.script.fails(alter.table, "statement-fails", "fails: " + verdict.error);
     return;
   }
   if (verdict.rewrites) {
@@ -264,30 +264,25 @@ ColumnParts parts_of(const ColumnDef* column) {
 }
 
 void inline_constraints(const Alter& alter, const ColumnDef* column, const ColumnParts& parts) {
-  const std::string name = quoted(column->colname);
+  const std::string safe = constrained_column_in_steps(alter.table, alter.script.text, alter.statement);
+  const auto found = [&](const char* rule, const char* message) {
+    Finding& finding = alter.script.about(alter.table, rule, Severity::error, message, access_exclusive);
+    finding.scans = true;
+    finding.safe_sql = safe;
+  };
   ListCell* cell = nullptr;
   foreach (cell, column->constraints) {
     const auto* constraint = lfirst_node(Constraint, cell);
     if (constraint->contype == CONSTR_CHECK)
-      alter.script
-          .about(alter.table, "add-column-inline-check", Severity::error,
-                 "reads all rows to check the new column while nobody can use the table", access_exclusive)
-          .scans = true;
-    if (constraint->contype == CONSTR_UNIQUE || constraint->contype == CONSTR_PRIMARY) {
-      Finding& finding = alter.script.about(alter.table, "add-column-inline-unique", Severity::error,
-                                            "builds an index while nobody can use the table", access_exclusive);
-      finding.scans = true;
-      finding.safe_sql = "CREATE UNIQUE INDEX CONCURRENTLY ON " + alter.table.name + " (" + name + ");";
-    }
+      found("add-column-inline-check", "reads all rows to check the new column while nobody can use the table");
+    if (constraint->contype == CONSTR_UNIQUE || constraint->contype == CONSTR_PRIMARY)
+      found("add-column-inline-unique", "builds an index while nobody can use the table");
     if (constraint->contype != CONSTR_FOREIGN) continue;
     if (!alter.script.is_new(constraint->pktable))
       alter.script.locked(alter.script.catalog.table(constraint->pktable), share_row_exclusive, "the foreign key");
     if (parts.has_default)
-      alter.script
-          .about(alter.table, "add-column-inline-references", Severity::error,
-                 "with a default, all rows are checked against the other table while nobody can use this one",
-                 access_exclusive)
-          .scans = true;
+      found("add-column-inline-references",
+            "with a default, all rows are checked against the other table while nobody can use this one");
   }
 }
 
@@ -318,7 +313,6 @@ void add_column(const Alter& alter, AlterTableCmd* command) {
   cached_plans(alter, "SELECT *");
   auto* column = reinterpret_cast<ColumnDef*>(command->def);
   const ColumnParts parts = parts_of(column);
-  const std::string name = quoted(column->colname);
   column_type_style(alter.script, column);
   inline_constraints(alter, column, parts);
   if (Catalog::is_published(alter.table.oid))
@@ -334,15 +328,14 @@ void add_column(const Alter& alter, AlterTableCmd* command) {
         Severity::error, "fills every row: writes the table and its indexes anew while nobody can use it",
         access_exclusive);
     finding.rewrites = true;
-    finding.safe_sql = alter.head() + "ADD COLUMN " + name +
-                       " bigint;\n-- fill it by a trigger for new rows and dbops.backfill() for old ones";
+    finding.safe_sql = filled_column_in_steps(alter.table, alter.script.text, alter.statement);
     return;
   }
   if (parts.not_null && !parts.has_default) {
     alter.script
         .about(alter.table, "add-column-not-null-no-default", Severity::error,
                "fails when the table has rows, and so do writers that do not know the column", access_exclusive)
-        .safe_sql = alter.head() + "ADD COLUMN " + name + " ... DEFAULT constant NOT NULL;";
+        .safe_sql = not_null_column_in_steps(alter.table, alter.script.text, alter.statement);
     return;
   }
   if (!parts.has_default) return;
@@ -361,24 +354,7 @@ void add_column(const Alter& alter, AlterTableCmd* command) {
   });
   if (Catalog::column_exists(alter.table.oid, column->colname)) return;
   rewrite_by_shadow(alter, plain, "add-column-volatile-default", "the default is volatile",
-                    alter.head() + "ADD COLUMN " + name + " type;\n" + alter.head() + "ALTER COLUMN " + name +
-                        " SET DEFAULT expression;\nSELECT dbops.backfill('" + alter.table.name + "', '" + name +
-                        " = expression', '" + name + " IS NULL');");
-}
-
-void drop_column(const Alter& alter, const AlterTableCmd* command) {
-  Finding& finding =
-      alter.script.about(alter.table, "drop-column", Severity::warning,
-                         "programs that still name " + std::string(command->name) + " fail", access_exclusive);
-  const std::vector<std::string> dependents = Catalog::dependents_of_column(alter.table.oid, command->name);
-  if (dependents.empty()) return;
-  std::string list;
-  for (const std::string& dependent : dependents)
-    list += (list.empty() ? "" : ", ") + dependent;
-  if (command->behavior == DROP_CASCADE)
-    finding.message += "; dropped with it: " + list;
-  else
-    alter.script.about(alter.table, "column-is-used", Severity::error, "fails, because the column is used by " + list);
+                    volatile_default_in_steps(alter.table, alter.script.text, alter.statement));
 }
 
 void set_not_null(const Alter& alter, const AlterTableCmd* command) {
@@ -388,22 +364,49 @@ void set_not_null(const Alter& alter, const AlterTableCmd* command) {
   Finding& finding = alter.script.about(alter.table, "set-not-null", Severity::error,
                                         "reads all rows while nobody can use the table", access_exclusive);
   finding.scans = true;
-  finding.safe_sql = not_null_in_steps(alter, column);
+  finding.safe_sql = not_null_in_steps(alter.table, column);
+}
+
+std::string listed(const std::vector<std::string>& names) {
+  std::string list;
+  for (const std::string& name : names)
+    list += (list.empty() ? "" : ", ") + name;
+  return list;
+}
+
+// What uses the column and has not been dropped before.
+std::vector<std::string> users_of(const Alter& alter, const char* column) {
+  std::vector<std::string> names;
+  for (const auto& [relation, name] : Catalog::dependents_of_column(alter.table.oid, column))
+    if (!alter.script.is_gone(relation)) names.push_back(name);
+  return names;
+}
+
+void drop_column(const Alter& alter, const AlterTableCmd* command) {
+  Finding& finding =
+      alter.script.about(alter.table, "drop-column", Severity::warning,
+                         "programs that still name " + std::string(command->name) + " fail", access_exclusive);
+  const std::vector<std::string> dependents = users_of(alter, command->name);
+  if (dependents.empty()) return;
+  if (command->behavior == DROP_CASCADE)
+    finding.message += "; dropped with it: " + listed(dependents);
+  else
+    alter.script.fails(alter.table, "column-is-used", "fails, because the column is used by " + listed(dependents));
 }
 
 void change_type(const Alter& alter, AlterTableCmd* command) {
+  if (const auto dependents = users_of(alter, command->name); !dependents.empty())
+    alter.script.fails(alter.table, "column-is-used", "fails, because the column is used by " + listed(dependents));
   cached_plans(alter, "the column");
-  const std::string name = quoted(command->name);
   if (Catalog::has_checks_on(alter.table.oid, command->name))
     alter.script
         .about(alter.table, "change-type-with-constraints", Severity::error,
                "checks all rows against the constraints of the column again while nobody can use the table",
                access_exclusive)
         .scans = true;
-  rewrite_by_shadow(
-      alter, command, "change-column-type", "changes how values of " + std::string(command->name) + " are stored",
-      alter.head() + "ADD COLUMN " + name +
-          "_new type;\n-- a trigger that keeps it up to date, dbops.backfill(), then rename both columns");
+  rewrite_by_shadow(alter, command, "change-column-type",
+                    "changes how values of " + std::string(command->name) + " are stored",
+                    change_type_in_steps(alter.table, alter.script.text, alter.statement));
 }
 
 void drop_constraint(const Alter& alter, const AlterTableCmd* command) {
@@ -417,31 +420,37 @@ void drop_constraint(const Alter& alter, const AlterTableCmd* command) {
 
 void attach_partition(const Alter& alter, const AlterTableCmd* command) {
   const auto* part = reinterpret_cast<PartitionCmd*>(command->def);
+  const std::string other = Catalog::default_partition(alter.table.oid);
+  std::string safe;
+  AttachVerdict reads;
   if (!alter.script.is_new(part->name)) {
-    const Table& child = alter.script.catalog.table(part->name);
-    const bool checked =
-        !ask_catalog("SELECT 1 FROM pg_constraint WHERE conrelid = $1::oid AND contype = 'c' AND convalidated",
-                     {to_text(child.oid)})
-             .empty();
-    if (!checked) {
-      Finding& finding = alter.script.about(
-          child, "attach-without-check", Severity::error,
-          "reads all rows of the new partition while nobody can use it, because no CHECK says that they fit",
-          access_exclusive);
+    const Table child = alter.script.catalog.table(part->name);
+    safe = attach_in_steps(alter.table, child, alter.script.text, part->bound);
+    const Oid rest =
+        other.empty()
+            ? InvalidOid
+            : static_cast<Oid>(ask_catalog("SELECT partdefid FROM pg_partitioned_table WHERE partrelid = $1::oid",
+                                           {to_text(alter.table.oid)})
+                                   .integer(0, 0));
+    reads = try_attach(alter.table.oid, child.oid, rest, part->bound);
+    if (reads.partition) {
+      Finding& finding =
+          alter.script.about(child, "attach-without-check", Severity::error,
+                             "reads all rows of the new partition while nobody can use it, because no valid CHECK and "
+                             "NOT NULL say that they fit",
+                             access_exclusive);
       finding.scans = true;
-      finding.safe_sql = "ALTER TABLE " + child.name +
-                         " ADD CONSTRAINT fits CHECK (...) NOT VALID;\n-- in another transaction:\nALTER TABLE " +
-                         child.name + " VALIDATE CONSTRAINT fits;\n" + alter.script.text + ";";
+      finding.safe_sql = safe;
     }
   }
-  const std::string other = Catalog::default_partition(alter.table.oid);
-  if (!other.empty())
-    alter.script
-        .about(alter.table, "attach-scans-default", Severity::error,
-               "reads all rows of the default partition " + other +
-                   " while nobody can use it, unless a CHECK says that none belongs to the new one",
-               access_exclusive)
-        .scans = true;
+  if (other.empty() || !reads.rest) return;
+  Finding& finding = alter.script.about(alter.table, "attach-scans-default", Severity::error,
+                                        "reads all rows of the default partition " + other +
+                                            " while nobody can use it, because no valid CHECK says that none belongs "
+                                            "to the new one",
+                                        access_exclusive);
+  finding.scans = true;
+  finding.safe_sql = safe;
 }
 
 void detach_partition(const Alter& alter, const AlterTableCmd* command) {
@@ -512,10 +521,6 @@ void look_at_command(const Alter& alter, AlterTableCmd* command) {
   }
 }
 
-bool is_long(const Finding& finding) {
-  return finding.scans || finding.rewrites;
-}
-
 } // namespace
 
 void look_at_alter_table(Script& script, AlterTableStmt* statement) {
@@ -523,23 +528,17 @@ void look_at_alter_table(Script& script, AlterTableStmt* statement) {
   const Table table = script.catalog.table(statement->relation);
   const Alter alter{script, table, statement};
   const LOCKMODE lock = call_pg([statement] { return AlterTableGetLockLevel(statement->cmds); });
-  const bool held = !script.first_strong_lock.empty();
   ListCell* cell = nullptr;
   foreach (cell, statement->cmds)
     look_at_command(alter, lfirst_node(AlterTableCmd, cell));
-  const std::vector<Finding> found = script.findings();
-  if (held && std::any_of(found.begin(), found.end(), is_long))
-    script.about(table, "long-operation-under-lock", Severity::error,
-                 "takes long while " + script.first_strong_lock +
-                     " is locked by an earlier statement of the transaction",
-                 mode_name(lock));
   if (lock >= ShareRowExclusiveLock) {
     script.locked(table, mode_name(lock), "ALTER TABLE");
     auto& altered = script.altered_tables;
     if (std::find(altered.begin(), altered.end(), table.name) != altered.end())
       script.about(table, "several-alters-of-one-table", Severity::notice,
                    "is altered more than once in the transaction; one ALTER TABLE with several commands waits once");
-    altered.push_back(table.name);
+    else
+      altered.push_back(table.name);
   }
 }
 

@@ -3,15 +3,28 @@
 #include "server/compat.h"
 
 extern "C" {
+#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "catalog/objectaccess.h"
+#include "catalog/partition.h"
 #include "catalog/pg_class.h"
-#include "executor/spi.h"
+#include "catalog/pg_proc.h"
+#include "commands/tablecmds.h"
 #include "nodes/makefuncs.h"
+#include "optimizer/optimizer.h"
+#include "parser/parse_node.h"
 #include "parser/parse_type.h"
+#include "parser/parse_utilcmd.h"
+#include "parser/parser.h"
+#include "partitioning/partbounds.h"
 #include "tcop/dest.h"
 #include "tcop/utility.h"
+#include "utils/acl.h"
 #include "utils/lsyscache.h"
+#include "utils/partcache.h"
+#include "utils/regproc.h"
+#include "utils/syscache.h"
 }
 
 namespace dbops::server::lint {
@@ -45,8 +58,7 @@ struct Found {
 const Table& Catalog::table(const RangeVar* name) {
   const std::string key =
       (name->schemaname == nullptr ? std::string() : std::string(name->schemaname) + ".") + name->relname;
-  for (const auto& [known, table] : known_)
-    if (known == key) return table;
+  if (const auto found = known_.find(key); found != known_.end()) return found->second;
   Table table;
   table.name = written_name(name);
   const Found found = call_pg([name] {
@@ -59,8 +71,7 @@ const Table& Catalog::table(const RangeVar* name) {
     table.name = qualified_name(found.oid);
     table.bytes = ask_catalog("SELECT coalesce(dbops.family_size($1::oid), 0)", {to_text(found.oid)}).integer(0, 0);
   }
-  if (known_.size() >= 64) known_.erase(known_.begin());
-  return known_.emplace_back(key, table).second;
+  return known_.emplace(key, std::move(table)).first->second;
 }
 
 bool Catalog::has_not_null_check(Oid table, const std::string& column) {
@@ -131,16 +142,22 @@ std::string Catalog::default_partition(Oid table) {
   return found.empty() ? std::string() : found.text(0, 0);
 }
 
-std::vector<std::string> Catalog::dependents_of_column(Oid table, const std::string& column) {
-  return texts("SELECT DISTINCT CASE WHEN d.classid = 'pg_rewrite'::regclass THEN"
-               "   (SELECT 'view ' || r.ev_class::regclass::text FROM pg_rewrite r WHERE r.oid = d.objid)"
-               "  ELSE pg_describe_object(d.classid, d.objid, d.objsubid) END"
-               " FROM pg_depend d JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid"
-               " WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = $1::oid AND a.attname = $2::text::name"
-               "  AND d.classid IN ('pg_rewrite'::regclass, 'pg_policy'::regclass, 'pg_trigger'::regclass, "
-               "'pg_publication_rel'::regclass, 'pg_proc'::regclass)"
-               "  AND d.deptype = 'n' ORDER BY 1",
-               {to_text(table), column});
+std::vector<std::pair<Oid, std::string>> Catalog::dependents_of_column(Oid table, const std::string& column) {
+  const Rows found = ask_catalog(
+      "SELECT DISTINCT CASE WHEN d.classid = 'pg_rewrite'::regclass THEN"
+      "   (SELECT 'view ' || r.ev_class::regclass::text FROM pg_rewrite r WHERE r.oid = d.objid)"
+      "  ELSE pg_describe_object(d.classid, d.objid, d.objsubid) END,"
+      " coalesce((SELECT r.ev_class FROM pg_rewrite r WHERE d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid), 0)"
+      " FROM pg_depend d JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid"
+      " WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = $1::oid AND a.attname = $2::text::name"
+      "  AND d.classid IN ('pg_rewrite'::regclass, 'pg_policy'::regclass, 'pg_trigger'::regclass, "
+      "'pg_publication_rel'::regclass, 'pg_proc'::regclass)"
+      "  AND d.deptype = 'n' ORDER BY 1",
+      {to_text(table), column});
+  std::vector<std::pair<Oid, std::string>> result;
+  for (std::size_t i = 0; i < found.size(); ++i)
+    result.emplace_back(static_cast<Oid>(found.integer(i, 1)), found.text(i, 0));
+  return result;
 }
 
 std::vector<std::string> Catalog::tables_of_domain(List* name) {
@@ -156,6 +173,23 @@ std::string Catalog::foreign_key_parent(Oid table, const std::string& constraint
                                  "conname = $2::text::name AND contype = 'f'",
                                  {to_text(table), constraint});
   return found.empty() ? std::string() : found.text(0, 0);
+}
+
+Catalog::ColumnUse Catalog::use_of_column(Oid table, const std::string& column) {
+  const Rows found = ask_catalog(
+      "SELECT a.attnotnull, pg_get_expr(d.adbin, d.adrelid),"
+      " (SELECT q.objid::regclass::text FROM pg_depend q JOIN pg_class s ON s.oid = q.objid AND s.relkind = 'S'"
+      "  WHERE q.classid = 'pg_class'::regclass AND q.refclassid = 'pg_class'::regclass AND q.refobjid = a.attrelid"
+      "   AND q.refobjsubid = a.attnum AND q.deptype = 'a' LIMIT 1)"
+      " FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum"
+      " WHERE a.attrelid = $1::oid AND a.attname = $2::text::name AND NOT a.attisdropped",
+      {to_text(table), column});
+  ColumnUse use;
+  if (found.empty()) return use;
+  use.not_null = found.boolean(0, 0);
+  if (!found.is_null(0, 1)) use.default_expression = found.text(0, 1);
+  if (!found.is_null(0, 2)) use.sequence = found.text(0, 2);
+  return use;
 }
 
 bool Catalog::has_checks_on(Oid table, const std::string& column) {
@@ -205,23 +239,115 @@ void run_utility(Node* statement, const std::string& text) {
   });
 }
 
-} // namespace
+object_access_hook_type next_hook = nullptr;
 
-ShadowVerdict try_on_shadow(const Table& table, const std::string& text, AlterTableStmt* statement) {
-  ShadowVerdict verdict;
+// Called before a function is. Has nothing with a destructor, as the error leaves it by a jump.
+void refuse_code_of_others(ObjectAccessType access, Oid object_class, Oid object, int part, void* argument) {
+  if (next_hook != nullptr) next_hook(access, object_class, object, part, argument);
+  if (access != OAT_FUNCTION_EXECUTE) return;
+  HeapTuple function = SearchSysCache1(PROCOID, ObjectIdGetDatum(object));
+  if (!HeapTupleIsValid(function)) return;
+  const Oid owner = reinterpret_cast<Form_pg_proc>(GETSTRUCT(function))->proowner;
+  ReleaseSysCache(function);
+  if (owner == GetUserId() || superuser_arg(owner)) return;
+  ereport(ERROR, errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+          errmsg("that would call %s of the role %s", format_procedure(object), GetUserNameFromId(owner, false)));
+}
+
+// What makes a copy of a definition, or evaluates one, calls what is IMMUTABLE in it, and a default: as the caller, who
+// has not asked for code of others. While one of these lives, only functions of superusers and his own are called.
+class NoCodeOfOthers {
+ public:
+  NoCodeOfOthers() : before_(object_access_hook) {
+    if (before_ == refuse_code_of_others) return;
+    next_hook = before_;
+    object_access_hook = refuse_code_of_others;
+  }
+  ~NoCodeOfOthers() { object_access_hook = before_; }
+  NoCodeOfOthers(const NoCodeOfOthers&) = delete;
+  NoCodeOfOthers& operator=(const NoCodeOfOthers&) = delete;
+  NoCodeOfOthers(NoCodeOfOthers&&) = delete;
+  NoCodeOfOthers& operator=(NoCodeOfOthers&&) = delete;
+
+ private:
+  object_access_hook_type before_;
+};
+
+// Not about the statement: operator intervention, insufficient resources.
+bool ends_the_call(const SqlError& error) {
+  const std::string category = error.sqlstate().substr(0, 2);
+  return category == "57" || category == "53";
+}
+
+// In a subtransaction that is rolled back. Empty: all went well.
+template <typename F>
+std::optional<SqlError> attempt(F&& what) {
   const MemoryContext memory = CurrentMemoryContext;
   const ResourceOwner owner = CurrentResourceOwner;
   const int level = client_min_messages;
   call_pg([] { BeginInternalSubTransaction("dbops lint"); });
   MemoryContextSwitchTo(memory);
   client_min_messages = ERROR;
+  std::optional<SqlError> failure;
   try {
+    const NoCodeOfOthers guard;
+    what();
+  } catch (const SqlError& error) {
+    failure = error;
+  }
+  call_pg([] { RollbackAndReleaseCurrentSubTransaction(); });
+  MemoryContextSwitchTo(memory);
+  CurrentResourceOwner = owner;
+  client_min_messages = level;
+  if (failure && ends_the_call(*failure)) throw SqlError(*failure);
+  return failure;
+}
+
+// Of the partitioned table, in terms of one that has its columns elsewhere; as tablecmds.c makes it for ATTACH.
+bool is_implied(Relation parent, Relation table, List* constraint) {
+  if (constraint == NIL) return true;
+  auto* expression = eval_const_expressions(nullptr, reinterpret_cast<Node*>(constraint));
+  auto* normal = reinterpret_cast<List*>(canonicalize_qual(reinterpret_cast<Expr*>(expression), false));
+  return PartConstraintImpliedByRelConstraint(
+      table, map_partition_varattnos(list_make1(make_ands_explicit(normal)), 1, table, parent));
+}
+
+} // namespace
+
+AttachVerdict try_attach(Oid parent, Oid partition, Oid other, PartitionBoundSpec* bounds) {
+  AttachVerdict verdict;
+  attempt([&] {
+    call_pg([&] {
+      Relation above = table_open(parent, AccessShareLock);
+      Relation below = table_open(partition, AccessShareLock);
+      auto* copy = static_cast<PartitionBoundSpec*>(copyObjectImpl(bounds));
+      List* own = get_qual_from_partbound(above, transformPartitionBound(make_parsestate(nullptr), above, copy));
+      const bool partition_fits = is_implied(above, below, list_concat_copy(own, RelationGetPartitionQual(above)));
+      bool none_in_rest = true;
+      if (OidIsValid(other)) {
+        Relation rest = table_open(other, AccessShareLock);
+        none_in_rest = PartConstraintImpliedByRelConstraint(
+            rest, map_partition_varattnos(get_proposed_default_constraint(own), 1, rest, above));
+        table_close(rest, NoLock);
+      }
+      table_close(below, NoLock);
+      table_close(above, NoLock);
+      verdict.partition = !partition_fits;
+      verdict.rest = !none_in_rest;
+    });
+  });
+  return verdict;
+}
+
+ShadowVerdict try_on_shadow(const Table& table, const std::string& text, AlterTableStmt* statement) {
+  ShadowVerdict verdict;
+  const std::optional<SqlError> failure = attempt([&] {
     // Of the same name, so that t.column in an expression means it.
     const std::string shadow = "pg_temp." + quote_name(statement->relation->relname);
     const std::string create = "CREATE TEMP TABLE " + shadow + " (LIKE " + table.name + " INCLUDING ALL)";
-    call_pg([&create] {
-      if (SPI_execute(create.c_str(), false, 0) < 0) elog(ERROR, "dbops: no shadow");
-    });
+    run_utility(
+        call_pg([&create] { return linitial_node(RawStmt, raw_parser(create.c_str(), RAW_PARSE_DEFAULT))->stmt; }),
+        create);
     verdict.made = true;
     const auto before = storage_of(shadow);
     auto* copy = call_pg([statement] {
@@ -234,13 +360,11 @@ ShadowVerdict try_on_shadow(const Table& table, const std::string& text, AlterTa
     verdict.rewrites = before.first != after.first;
     verdict.indexes = verdict.rewrites ? 0 : differences(before.second, after.second);
     verdict.ran = true;
-  } catch (const SqlError& error) {
-    verdict.error = error.message;
-  }
-  call_pg([] { RollbackAndReleaseCurrentSubTransaction(); });
-  MemoryContextSwitchTo(memory);
-  CurrentResourceOwner = owner;
-  client_min_messages = level;
+  });
+  if (!failure) return verdict;
+  verdict.error = failure->message;
+  // Also what only a role of other rights, or nobody, can try.
+  if (failure->code == ERRCODE_INSUFFICIENT_PRIVILEGE) verdict.made = false;
   return verdict;
 }
 

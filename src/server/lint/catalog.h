@@ -1,6 +1,8 @@
 // What the linter asks the live catalog. Nothing here takes a lock on a table that outlives the call.
 #pragma once
 
+#include <unordered_map>
+
 #include "server/engine/bookkeeping.h"
 
 extern "C" {
@@ -34,21 +36,29 @@ class Catalog {
   [[nodiscard]] static std::vector<std::string> referencing_tables(Oid table); // by foreign keys, without itself
   [[nodiscard]] static std::vector<std::string> leaf_partitions(Oid table);
   [[nodiscard]] static std::string default_partition(Oid table);
-  [[nodiscard]] static std::vector<std::string> dependents_of_column(Oid table,
-                                                                     const std::string& column); // views, policies, ...
+  // Views, policies, ...: names, and the OID of what is a relation.
+  [[nodiscard]] static std::vector<std::pair<Oid, std::string>> dependents_of_column(Oid table,
+                                                                                     const std::string& column);
   [[nodiscard]] static std::vector<std::string> tables_of_domain(List* name);
   [[nodiscard]] static std::string foreign_key_parent(Oid table, const std::string& constraint);
+  // What would have to move along to a column that takes its place.
+  struct ColumnUse {
+    bool not_null = false;
+    std::string default_expression; // as SQL; empty: none
+    std::string sequence;           // that it owns, quoted; empty: none
+  };
+  [[nodiscard]] static ColumnUse use_of_column(Oid table, const std::string& column);
   [[nodiscard]] static bool has_checks_on(Oid table, const std::string& column);
   [[nodiscard]] static bool is_published(Oid table);
 
  private:
-  std::vector<std::pair<std::string, Table>> known_;
+  std::unordered_map<std::string, Table> known_; // by the name that was written
 };
 
 // Does a change of columns rewrite the table? Found by making it on an empty copy of the definition, which is rolled
-// back.
+// back. Calls no function of a role that is neither the caller nor a superuser.
 struct ShadowVerdict {
-  bool made = false;     // false: no such copy can be made (privileges, standby), `error` says why
+  bool made = false;     // false: it cannot be tried (privileges, standby, code of others), `error` says why
   bool ran = false;      // false: the change failed, `error` says how
   bool rewrites = false; // the table is written anew
   int indexes = 0;       // that are built anew although the table is not
@@ -56,5 +66,14 @@ struct ShadowVerdict {
 };
 // statement: ALTER TABLE, of which only commands that change columns are left.
 ShadowVerdict try_on_shadow(const Table& table, const std::string& text, AlterTableStmt* statement);
+
+// What ATTACH PARTITION has to read, by the constraints that are valid; all that there is when that cannot be told.
+// Calls no function of others either.
+struct AttachVerdict {
+  bool partition = true;
+  bool rest = true; // the default partition
+};
+// other: the default partition, or none.
+AttachVerdict try_attach(Oid parent, Oid partition, Oid other, PartitionBoundSpec* bounds);
 
 } // namespace dbops::server::lint

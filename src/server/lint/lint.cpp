@@ -27,7 +27,7 @@ struct Suppression {
 };
 
 // Names of other linters for our rules.
-constexpr std::array<std::pair<const char*, const char*>, 27> aliases{{
+constexpr std::array<std::pair<const char*, const char*>, 30> aliases{{
     {"require-concurrent-index-creation", "index-not-concurrent"},
     {"E6", "index-not-concurrent"},
     {"require-concurrent-index-deletion", "drop-index-not-concurrent"},
@@ -55,6 +55,9 @@ constexpr std::array<std::pair<const char*, const char*>, 27> aliases{{
     {"E15", "foreign-key-without-index"},
     {"W12", "several-alters-of-one-table"},
     {"E9", "missing-lock-timeout"},
+    {"require-timeout-settings", "missing-lock-timeout"},
+    {"require-timeout-settings", "missing-statement-timeout"},
+    {"require-table-schema", "unqualified-table"},
 }};
 
 bool names_rule(const std::string& written, const std::string& rule) {
@@ -167,8 +170,8 @@ migrate::LineColumn place_of_error(const SqlError& error, const std::string& sql
 
 class Linter {
  public:
-  Linter(FunctionCallInfo fcinfo, const std::string& sql, std::int64_t small_bytes)
-      : sql_(sql), output_(fcinfo), script_(small_bytes) {}
+  Linter(FunctionCallInfo fcinfo, const std::string& sql, Options options)
+      : sql_(sql), output_(fcinfo), script_(std::move(options)) {}
 
   void run() {
     migrate::SplitError problem;
@@ -193,14 +196,14 @@ class Linter {
       end = statement.position + statement.text.size();
     }
     call_pg([memory] { MemoryContextDelete(memory); });
-    if (script_.needs_lock_timeout && !script_.lock_timeout_set && LockTimeout == 0) {
-      Finding finding;
-      finding.rule = "missing-lock-timeout";
-      finding.severity = Severity::notice;
-      finding.message = "without lock_timeout, everybody queues behind a statement that waits; dbops migrate sets one";
-      finding.safe_sql = "SET LOCAL lock_timeout = '2s';";
-      output_.put(1, {1, 1}, finding);
-    }
+    if (script_.needs_lock_timeout && !script_.lock_timeout_set && LockTimeout == 0)
+      about_script("missing-lock-timeout",
+                   "without lock_timeout, everybody queues behind a statement that waits; dbops migrate sets one",
+                   "SET LOCAL lock_timeout = '2s';");
+    if (script_.needs_statement_timeout && !script_.statement_timeout_set && StatementTimeout == 0)
+      about_script("missing-statement-timeout",
+                   "reads or rewrites a table under a lock; without statement_timeout that may take any time",
+                   "SET LOCAL statement_timeout = '1min';");
     if (script_.explicit_transaction) {
       Finding finding;
       finding.rule = "uncommitted-transaction";
@@ -214,6 +217,16 @@ class Linter {
   const std::string& sql_;
   Output output_;
   Script script_;
+
+  void about_script(const char* rule, const char* message, const char* safe_sql) const {
+    Finding finding;
+    finding.rule = rule;
+    finding.severity = Severity::notice;
+    finding.message = message;
+    finding.safe_sql = safe_sql;
+    output_.put(1, {1, 1}, finding);
+  }
+
   migrate::LineColumn at_;  // of the statement
   std::size_t counted_ = 0; // bytes of sql_ that at_ has seen
 
@@ -232,7 +245,7 @@ class Linter {
 
   void look_at(int number, const migrate::Statement& statement, std::size_t before) {
     const migrate::LineColumn begin = place(statement.position);
-    script_.next_statement(std::string(statement.text));
+    script_.next_statement(migrate::without_comments(statement.text, standard_conforming_strings));
     try {
       if (Node* node = parse(script_.text)) look_at_statement(script_, node);
     } catch (const SqlError& error) {
@@ -256,6 +269,8 @@ class Linter {
             else
               finding.suppressed = suppression.reason;
           }
+      if ((finding.scans || finding.rewrites) && finding.severity != Severity::notice)
+        script_.needs_statement_timeout = true;
       output_.put(number, begin, finding);
     }
   }
@@ -273,8 +288,11 @@ DBOPS_SQL_FUNCTION(dbops_lint) {
     SpiConnection spi;
     Arguments in(fcinfo);
     const std::string sql = in.string().value();
-    const std::int64_t small = in.bigint().value();
-    lint::Linter(fcinfo, sql, small).run();
+    lint::Options options;
+    options.small_bytes = in.bigint().value();
+    options.qualified = in.boolean();
+    options.name_pattern = in.string().value();
+    lint::Linter(fcinfo, sql, std::move(options)).run();
     spi.close();
     return static_cast<Datum>(0);
   });

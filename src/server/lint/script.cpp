@@ -3,6 +3,10 @@
 #include <algorithm>
 #include <cctype>
 
+extern "C" {
+#include "catalog/pg_class.h"
+}
+
 namespace dbops::server::lint {
 
 Finding& Script::about(const Table& table, const char* rule, Severity severity, std::string message, const char* lock) {
@@ -10,11 +14,17 @@ Finding& Script::about(const Table& table, const char* rule, Severity severity, 
   finding.object = table.name;
   finding.lock = lock;
   finding.bytes = table.bytes;
-  if (table.bytes < small_bytes_ && severity != Severity::notice) {
+  if (table.bytes < options_.small_bytes && severity != Severity::notice) {
     finding.severity = Severity::notice;
     finding.message += "; the table is small (" + pretty_bytes(table.bytes) + ")";
   }
   return finding;
+}
+
+Finding& Script::fails(const Table& table, const char* rule, std::string message) {
+  if (!defines) return about(table, rule, Severity::error, std::move(message));
+  return about(table, rule, Severity::warning,
+               std::move(message) + "; perhaps not, as what the script has changed before is not known");
 }
 
 Finding& Script::say(const char* rule, Severity severity, std::string message) {
@@ -26,11 +36,13 @@ Finding& Script::say(const char* rule, Severity severity, std::string message) {
 }
 
 void Script::created(const RangeVar* name) {
-  created_.insert(name->relname);
+  if (name->relpersistence == RELPERSISTENCE_TEMP) temporary_.insert(name->relname);
 }
 
 bool Script::is_new(const RangeVar* name) {
-  return created_.contains(name->relname) || !catalog.table(name).exists();
+  if (is_temporary(name)) return true;
+  const Table& table = catalog.table(name);
+  return !table.exists() || gone_.contains(table.oid);
 }
 
 void Script::locked(const Table& table, const char* mode, const char* what) {

@@ -3,7 +3,9 @@
 #include <cctype>
 #include <set>
 
+#include "server/compat.h"
 #include "server/lint/script.h"
+#include "server/lint/stepwise.h"
 #include "server/migration/script.h"
 
 extern "C" {
@@ -136,11 +138,23 @@ void drop_tables(Script& script, DropStmt* statement) {
       script.about(table, "drop-locks-referenced-table", Severity::warning,
                    "takes ACCESS EXCLUSIVE on " + other + " too, to drop its foreign key", access_exclusive);
     script.locked(table, access_exclusive, "DROP TABLE");
+    script.gone(table);
+  }
+}
+
+void drop_views(Script& script, DropStmt* statement) {
+  ListCell* cell = nullptr;
+  foreach (cell, statement->objects) {
+    RangeVar* name = call_pg([cell] { return makeRangeVarFromNameList(static_cast<List*>(lfirst(cell))); });
+    if (!script.is_new(name)) script.gone(script.catalog.table(name));
   }
 }
 
 void drop(Script& script, DropStmt* statement) {
   switch (statement->removeType) {
+  case OBJECT_VIEW:
+  case OBJECT_MATVIEW:
+    return drop_views(script, statement);
   case OBJECT_TABLE:
     return drop_tables(script, statement);
   case OBJECT_SCHEMA:
@@ -252,9 +266,7 @@ void create_table(Script& script, CreateStmt* statement) {
           table, "create-partition-of", Severity::warning,
           "nobody can use the partitioned table while it waits; CREATE TABLE, then ATTACH PARTITION, lets them",
           access_exclusive);
-      finding.safe_sql = "CREATE TABLE " + quoted(statement->relation->relname) + " (LIKE " + table.name +
-                         " INCLUDING ALL);\nALTER TABLE " + table.name + " ATTACH PARTITION " +
-                         quoted(statement->relation->relname) + " FOR VALUES ...;";
+      finding.safe_sql = partition_of_in_steps(table, script.text, statement);
       const std::string other = Catalog::default_partition(table.oid);
       if (!other.empty()) {
         finding.severity = Severity::error;
@@ -283,26 +295,51 @@ void rename_object(Script& script, RenameStmt* statement) {
       finding.safe_sql = "BEGIN;\n" + script.text + ";\nCREATE VIEW " + table.name + " AS SELECT * FROM " +
                          quoted(statement->newname) + ";\nCOMMIT;";
     script.locked(table, access_exclusive, "RENAME");
+    if (!column) script.gone(table);
   }
 }
 
-void dml(Script& script, RangeVar* relation, const Node* where, const char* what) {
+// A table with all that inherits from it, under its own name.
+bool is_plain(const RangeVar* relation) {
+  return relation->inh && relation->alias == nullptr;
+}
+
+// Empty, as for a DELETE: it is not as simple as that.
+std::string batched_update(const Script& script, const Table& table, const UpdateStmt* statement) {
+  if (statement->fromClause != NIL || compat::has_returning(statement) || statement->targetList == NIL ||
+      statement->withClause != nullptr || !is_plain(statement->relation))
+    return {};
+  const auto* first = linitial_node(ResTarget, statement->targetList);
+  if (first->location < 0 || IsA(first->val, MultiAssignRef)) return {};
+  const std::string assignments = script.text.substr(static_cast<std::size_t>(first->location));
+  return "SELECT dbops.backfill(" + quote_text(table.name) + ", " + quote_text(assignments) + ");";
+}
+
+std::string batched_delete(const Table& table, const DeleteStmt* statement) {
+  if (statement->usingClause != NIL || compat::has_returning(statement) || statement->withClause != nullptr ||
+      !is_plain(statement->relation))
+    return {};
+  return "SELECT dbops.batch_delete(" + quote_text(table.name) + ", 'true');";
+}
+
+// An UPDATE or DELETE.
+void dml(Script& script, RangeVar* relation, const Node* where, Node* statement) {
   if (relation == nullptr || script.is_new(relation)) return;
+  const bool update = IsA(statement, UpdateStmt);
+  const std::string what = update ? "UPDATE" : "DELETE";
   const Table table = script.catalog.table(relation);
   if (!script.first_strong_lock.empty())
     script.about(table, "backfill-in-ddl-transaction", Severity::error,
-                 std::string(what) + " while " + script.first_strong_lock +
+                 what + " while " + script.first_strong_lock +
                      " is locked by an earlier statement of the transaction: nobody can use that until it is done");
   if (table.bytes < batch_bytes || where != nullptr) return;
-  const bool update = std::string(what) == "UPDATE";
-  Finding& finding = script.about(table, "unbatched-dml", Severity::error,
-                                  std::string(what) + " of all rows in one transaction: locks them all, bloats the "
-                                                      "table, and cannot be gone on with after an error");
+  Finding& finding =
+      script.about(table, "unbatched-dml", Severity::error,
+                   what + " of all rows in one transaction: locks them all, bloats the table, and cannot "
+                          "be gone on with after an error");
   finding.scans = true;
-  finding.safe_sql =
-      update ? "SELECT dbops.backfill('" + table.name +
-                   "', 'column = expression', 'condition that the assignment makes false');"
-             : "TRUNCATE " + table.name + ";\n-- or\nSELECT dbops.batch_delete('" + table.name + "', 'true');";
+  finding.safe_sql = update ? batched_update(script, table, reinterpret_cast<UpdateStmt*>(statement))
+                            : batched_delete(table, reinterpret_cast<DeleteStmt*>(statement));
 }
 
 void add_enum_value(Script& script, AlterEnumStmt* statement) {
@@ -318,13 +355,16 @@ void add_enum_value(Script& script, AlterEnumStmt* statement) {
 void new_enum_value_used(Script& script) {
   for (const std::string& value : script.enum_values)
     if (script.text.find("'" + value + "'") != std::string::npos)
-      script.say("new-enum-value-used", Severity::error,
-                 "the value '" + value + "' was added in the same transaction and cannot be used yet (55P04)");
+      script.say("new-enum-value-used", Severity::warning,
+                 "fails where '" + value +
+                     "' is the value that was added in the same transaction: it cannot be used yet (55P04)");
 }
 
 void set_variable(Script& script, VariableSetStmt* statement) {
-  if (statement->name == nullptr || std::string(statement->name) != "lock_timeout" || statement->kind != VAR_SET_VALUE)
-    return;
+  if (statement->name == nullptr || statement->kind != VAR_SET_VALUE) return;
+  const std::string name = statement->name;
+  if (name == "statement_timeout") script.statement_timeout_set = true;
+  if (name != "lock_timeout") return;
   script.lock_timeout_set = true;
   if (statement->args == NIL || !IsA(linitial(statement->args), A_Const)) return;
   const auto* value = linitial_node(A_Const, statement->args);
@@ -375,9 +415,13 @@ void domain_constraint(Script& script, AlterDomainStmt* statement) {
                      " while writes to them wait");
   finding.lock = "SHARE";
   finding.scans = true;
-  if (check)
-    finding.safe_sql =
-        script.text + " NOT VALID;\n-- in another transaction:\nALTER DOMAIN " + name + " VALIDATE CONSTRAINT name;";
+  if (!check) return;
+  const char* given = reinterpret_cast<Constraint*>(statement->def)->conname;
+  const std::string constraint =
+      quote_name(given != nullptr ? given : std::string(strVal(llast(statement->typeName))) + "_check");
+  finding.safe_sql =
+      (given != nullptr ? script.text : with_word_after(script.text, "ADD", "CONSTRAINT " + constraint)) +
+      " NOT VALID;\n-- in another transaction:\nALTER DOMAIN " + name + " VALIDATE CONSTRAINT " + constraint + ";";
 }
 
 void on_table(Script& script, RangeVar* relation, const char* rule, const char* lock, const char* message) {
@@ -443,6 +487,33 @@ void long_names(Script& script) {
   }
 }
 
+// Rows, transactions, settings that change no meaning, storage: after these the catalog is as it was.
+bool leaves_definitions(Node* statement) {
+  switch (nodeTag(statement)) {
+  case T_SelectStmt:
+  case T_InsertStmt:
+  case T_UpdateStmt:
+  case T_DeleteStmt:
+  case T_CopyStmt:
+  case T_TransactionStmt:
+  case T_LockStmt:
+  case T_TruncateStmt:
+  case T_VacuumStmt:
+  case T_ClusterStmt:
+  case T_ReindexStmt:
+  case T_IndexStmt:
+  case T_RefreshMatViewStmt:
+  case T_CommentStmt:
+    return true;
+  case T_VariableSetStmt: {
+    const char* name = reinterpret_cast<VariableSetStmt*>(statement)->name;
+    return name != nullptr && (std::string(name) == "lock_timeout" || std::string(name) == "statement_timeout");
+  }
+  default:
+    return false;
+  }
+}
+
 bool is_definition(Node* statement) {
   return IsA(statement, CreateStmt) || IsA(statement, AlterTableStmt) || IsA(statement, IndexStmt) ||
          IsA(statement, RenameStmt) || IsA(statement, ViewStmt);
@@ -450,9 +521,9 @@ bool is_definition(Node* statement) {
 
 } // namespace
 
-void look_at_statement(Script& script, Node* statement) {
-  if (!script.enum_values.empty()) new_enum_value_used(script);
-  if (script.text.size() >= NAMEDATALEN && is_definition(statement)) long_names(script);
+namespace {
+
+void look_at_kind(Script& script, Node* statement) {
   switch (nodeTag(statement)) {
   case T_AlterTableStmt:
     return look_at_alter_table(script, reinterpret_cast<AlterTableStmt*>(statement));
@@ -482,10 +553,10 @@ void look_at_statement(Script& script, Node* statement) {
   case T_UpdateStmt:
     duplicate_column(script, reinterpret_cast<UpdateStmt*>(statement)->targetList);
     return dml(script, reinterpret_cast<UpdateStmt*>(statement)->relation,
-               reinterpret_cast<UpdateStmt*>(statement)->whereClause, "UPDATE");
+               reinterpret_cast<UpdateStmt*>(statement)->whereClause, statement);
   case T_DeleteStmt:
     return dml(script, reinterpret_cast<DeleteStmt*>(statement)->relation,
-               reinterpret_cast<DeleteStmt*>(statement)->whereClause, "DELETE");
+               reinterpret_cast<DeleteStmt*>(statement)->whereClause, statement);
   case T_AlterEnumStmt:
     return add_enum_value(script, reinterpret_cast<AlterEnumStmt*>(statement));
   case T_CreateEnumStmt:
@@ -536,6 +607,34 @@ void look_at_statement(Script& script, Node* statement) {
   default:
     return;
   }
+}
+
+// What takes long comes after something that others wait for already.
+void long_under_lock(Script& script) {
+  const auto& found = script.findings();
+  const auto slow = std::find_if(found.begin(), found.end(),
+                                 [](const Finding& finding) { return finding.scans || finding.rewrites; });
+  if (slow == found.end()) return;
+  const Finding what = *slow;
+  Finding& finding = script.say("long-operation-under-lock", what.severity,
+                                "takes long while " + script.first_strong_lock +
+                                    " is locked by an earlier statement of the transaction");
+  finding.object = what.object;
+  finding.lock = what.lock;
+}
+
+} // namespace
+
+void look_at_statement(Script& script, Node* statement) {
+  look_at_names(script, statement);
+  if (!script.enum_values.empty()) new_enum_value_used(script);
+  if (script.text.size() >= NAMEDATALEN && is_definition(statement)) long_names(script);
+  // An UPDATE or DELETE has its own rule for that; what cannot be in the transaction comes after it.
+  const bool held = !script.first_strong_lock.empty() && !IsA(statement, UpdateStmt) && !IsA(statement, DeleteStmt) &&
+                    !migration::needs_top_level(statement);
+  look_at_kind(script, statement);
+  if (held) long_under_lock(script);
+  script.defines = script.defines || !leaves_definitions(statement);
 }
 
 } // namespace dbops::server::lint

@@ -191,7 +191,56 @@ std::vector<Adopted> read_flyway(const Source& source, const std::map<std::strin
 // ----------------------------------------------------------------------------------------- What they have applied is
 // kept as a record; versions are for files that come after it.
 
-std::vector<Adopted> read_liquibase(const Source& source) {
+struct Changeset {
+  std::string script, text;
+  bool certain = false;
+};
+using Changesets = std::multimap<std::string, Changeset>; // by id::author
+
+Changesets read_changesets(const std::string& text) {
+  const nlohmann::json files = nlohmann::json::parse(text);
+  Changesets read;
+  if (!files.is_array()) throw SqlError(ERRCODE_INVALID_PARAMETER_VALUE, "files must be an array");
+  const auto is_text = [](const nlohmann::json& file, const char* name) {
+    return file.contains(name) && file[name].is_string();
+  };
+  for (const nlohmann::json& file : files)
+    if (file.is_object() && is_text(file, "changeset") && is_text(file, "script") && is_text(file, "text"))
+      read.emplace(file["changeset"].get<std::string>(),
+                   Changeset{file["script"], file["text"], file.value("certain", false)});
+  return read;
+}
+
+// Liquibase and the caller may look at the file from different directories.
+bool same_file(const std::string& left, const std::string& right) {
+  return left == right || left.ends_with("/" + right) || right.ends_with("/" + left);
+}
+
+// See core/migrate/liquibase.h. Checksums of older versions are of something else.
+void compare(Adopted& row, const std::string& checksum, const Changesets& changesets) {
+  if (!checksum.starts_with("9:")) return;
+  const auto [first, last] = changesets.equal_range(row.description);
+  for (auto it = first; it != last; ++it) {
+    const Changeset& changeset = it->second;
+    if (!same_file(row.script, changeset.script)) continue;
+    const std::string now =
+        "9:" +
+        ask_catalog("SELECT pg_catalog.md5(pg_catalog.convert_to('9:' || pg_catalog.md5(pg_catalog.convert_to($1, "
+                    "'UTF8')) || ':', 'UTF8'))",
+                    {changeset.text})
+            .text(0, 0);
+    if (now == checksum) {
+      row.state = "verified";
+      row.note.clear();
+      return;
+    }
+    row.state = changeset.certain ? "differs" : "adopted";
+    row.note = changeset.certain ? "the changeset has the checksum " + now + ", applied was " + checksum
+                                 : "it has comments, and another checksum: not compared";
+  }
+}
+
+std::vector<Adopted> read_liquibase(const Source& source, const Changesets& changesets) {
   Source lock;
   lock.table =
       ask_catalog("SELECT pg_catalog.format('%I.%I', n.nspname, c.relname || 'lock') FROM pg_catalog.pg_class c "
@@ -235,6 +284,8 @@ std::vector<Adopted> read_liquibase(const Source& source) {
     row.state = executed == "SKIPPED" ? "skipped" : "adopted";
     row.live = executed != "SKIPPED";
     row.note = executed == "MARK_RAN" ? "marked as run, never executed" : "its checksum is kept, not compared";
+    if ((executed == "EXECUTED" || executed == "RERAN") && !found.is_null(i, 4))
+      compare(row, found.text(i, 4), changesets);
     rows.push_back(std::move(row));
   }
   return rows;
@@ -392,7 +443,7 @@ void adopt(FunctionCallInfo fcinfo) {
   if (!bookkeep("SELECT 1 FROM dbops.migration WHERE project_id = $1::integer LIMIT 1", {to_text(project.id)}).empty())
     refuse("project \"" + *name + "\" has migrations already", "Adopt into a project of its own: project => '...'.");
   const std::vector<Adopted> rows = *tool == "flyway"      ? read_flyway(source, read_files(*files))
-                                    : *tool == "liquibase" ? read_liquibase(source)
+                                    : *tool == "liquibase" ? read_liquibase(source, read_changesets(*files))
                                     : *tool == "alembic"   ? read_alembic(source)
                                                            : read_sqitch(source, read_scripts(*files));
   int rank = 0;

@@ -5,6 +5,7 @@
 #include "core/migrate/checksum.h"
 #include "server/arguments.h"
 #include "server/migration/execute.h"
+#include "server/migration/locks.h"
 #include "server/migration/steps.h"
 
 extern "C" {
@@ -23,7 +24,9 @@ struct Request {
   Identity migration;
   bool out_of_order = false;
   int lock_timeout_ms = 0;
+  std::optional<std::string> note; // about what came before, for its record
   StepReport report;
+  std::optional<std::string> callbacks; // JSON
 };
 
 std::string required(const std::optional<std::string>& value, const char* name) {
@@ -99,6 +102,18 @@ Request read_request(FunctionCallInfo fcinfo) {
   request.report.sqlstate = in.string();
   request.report.error = in.string();
   request.report.runner = in.string().value_or("");
+  request.callbacks = in.jsonb();
+  const std::string if_held_up = required(in.string(), "if_held_up");
+  request.report.if_held_up = if_held_up == "try"      ? IfHeldUp::try_it
+                              : if_held_up == "report" ? IfHeldUp::report
+                              : if_held_up == "fail"   ? IfHeldUp::fail
+                                                       : throw SqlError(ERRCODE_INVALID_PARAMETER_VALUE,
+                                                                        "if_held_up must be try, report or fail");
+  request.note = in.string();
+  constexpr int messages = 16; // the last argument
+  if (!fcinfo->args[messages].isnull)
+    request.report.messages =
+        call_pg([fcinfo] { return OidOutputFunctionCall(F_ARRAY_OUT, fcinfo->args[messages].value); });
   return request;
 }
 
@@ -108,14 +123,25 @@ struct Outcome {
   std::optional<std::int64_t> step;
   std::string statement;
   std::string detail;
+  bool lock_timeout = false;
   Attempt attempt;
 };
 
 // What has no statement outside of a transaction is one transaction.
 void apply_whole(const Project& project, const Request& request, const std::vector<ScriptStatement>& statements,
-                 Outcome& out) {
+                 const Callbacks& callbacks, Outcome& out) {
   const ScriptStatement* first = statements.data();
-  if (!execute_in_savepoint(request.text, first, first + statements.size(), request.lock_timeout_ms, out.attempt)) {
+  const std::string detail = request.report.if_held_up == IfHeldUp::try_it
+                                 ? std::string()
+                                 : held_up_by(first, first + statements.size(), callbacks, request.lock_timeout_ms);
+  if (!detail.empty()) {
+    out.outcome = "held_up";
+    out.detail = detail;
+    if (request.report.if_held_up == IfHeldUp::fail) fail_as_held_up(out.attempt, detail);
+    return;
+  }
+  if (!execute_in_savepoint(request.text, first, first + statements.size(), request.lock_timeout_ms, {callbacks},
+                            out.attempt)) {
     out.outcome = out.attempt.outcome;
     return;
   }
@@ -124,38 +150,54 @@ void apply_whole(const Project& project, const Request& request, const std::vect
 }
 
 void apply_in_steps(const Project& project, const Request& request, const std::vector<ScriptStatement>& statements,
-                    Outcome& out) {
+                    const Callbacks& callbacks, Outcome& out) {
   if (request.migration.type == "CALLBACK" || request.migration.type == "UNDO_SQL")
     throw SqlError(ERRCODE_FEATURE_NOT_SUPPORTED,
                    request.migration.script + " has a statement that cannot be in a transaction",
                    "Callbacks and undo migrations are one transaction each.");
   const StepResult result = advance(project, request.migration, request.text, statements, request.lock_timeout_ms,
-                                    request.report, out.attempt);
+                                    request.report, callbacks, out.attempt);
   out.outcome = result.outcome;
   out.rank = result.rank;
   out.step = result.step;
   out.statement = result.statement;
   out.detail = result.detail;
+  out.lock_timeout = result.lock_timeout;
 }
 
-// Errors of the text itself are attempts too.
-bool read_statements(const Request& request, std::vector<ScriptStatement>& statements, Outcome& out) {
+// Errors of the texts themselves are attempts too.
+bool read_statements(const Request& request, std::vector<ScriptStatement>& statements,
+                     std::optional<Callbacks>& callbacks, Outcome& out) {
   try {
     statements = read_script(request.text);
+    if (request.callbacks)
+      callbacks.emplace(*request.callbacks);
+    else
+      callbacks.emplace();
     return true;
   } catch (const ScriptError& error) {
     out.attempt.line = static_cast<int>(error.place.line);
     out.attempt.column = static_cast<int>(error.place.column);
     out.attempt.error = error;
-    out.attempt.outcome = out.outcome = "failed";
-    return false;
+  } catch (const SqlError& error) {
+    if (error.code == ERRCODE_INVALID_PARAMETER_VALUE) throw; // an argument that is none
+    out.attempt.error = error;
   }
+  out.attempt.outcome = out.outcome = "failed";
+  return false;
 }
 
 Outcome apply(const Request& request) {
   Outcome out;
   out.attempt.role = role_name(GetUserId());
-  const Project project = open_project(request.project, true);
+  if (request.note) out.attempt.messages.push_back("INFO: " + *request.note);
+  const std::optional<Project> known = make_project(request.project);
+  if (!known) {
+    out.outcome = "locked";
+    out.detail = project_maker(request.project);
+    return out;
+  }
+  const Project& project = *known;
   if (!lock_project(project)) {
     out.outcome = "locked";
     out.detail = project_lock_holder(project);
@@ -167,14 +209,17 @@ Outcome apply(const Request& request) {
     return out;
   }
   std::vector<ScriptStatement> statements;
-  if (read_statements(request, statements, out)) {
+  std::optional<Callbacks> callbacks;
+  if (read_statements(request, statements, callbacks, out)) {
     const bool steps = now == Standing::partial ||
                        std::any_of(statements.begin(), statements.end(),
                                    [](const ScriptStatement& s) { return s.kind == StatementKind::top_level; });
     if (steps)
-      apply_in_steps(project, request, statements, out);
+      apply_in_steps(project, request, statements, *callbacks, out);
     else
-      apply_whole(project, request, statements, out);
+      apply_whole(project, request, statements, *callbacks, out);
+    if (!steps && found_top_level(statements, 0, out.attempt))
+      apply_in_steps(project, request, statements, *callbacks, out);
   }
   if (out.attempt.error) record_attempt(project, request.migration, out.attempt);
   return out;
@@ -187,7 +232,7 @@ Value positive(int number) {
   return number > 0 ? Value(to_text(number)) : std::nullopt;
 }
 
-Datum as_row(FunctionCallInfo fcinfo, const Outcome& out) {
+Datum as_row(FunctionCallInfo fcinfo, const Outcome& out, int lock_timeout_ms) {
   const std::optional<SqlError>& error = out.attempt.error;
   return result_row(fcinfo,
                     {out.outcome, positive(out.rank), to_text(out.attempt.milliseconds),
@@ -196,7 +241,8 @@ Datum as_row(FunctionCallInfo fcinfo, const Outcome& out) {
                      error ? Value(error->sqlstate()) : std::nullopt, error ? Value(error->message) : std::nullopt,
                      nonempty(error ? error->detail : out.detail), error ? nonempty(error->hint) : std::nullopt,
                      error ? nonempty(error->context) : std::nullopt, positive(out.attempt.line),
-                     positive(out.attempt.column), text_array(out.attempt.messages)});
+                     positive(out.attempt.column), text_array(out.attempt.messages),
+                     out.lock_timeout ? Value(to_text(lock_timeout_ms) + " ms") : std::nullopt});
 }
 
 // An old snapshot would not see what the runner before has recorded.
@@ -216,8 +262,9 @@ DBOPS_SQL_FUNCTION(dbops_apply_migration) {
   return boundary([fcinfo] {
     migration::require_read_committed();
     SpiConnection spi;
-    const migration::Outcome out = migration::apply(migration::read_request(fcinfo));
+    const migration::Request request = migration::read_request(fcinfo);
+    const migration::Outcome out = migration::apply(request);
     spi.close();
-    return migration::as_row(fcinfo, out);
+    return migration::as_row(fcinfo, out, request.lock_timeout_ms);
   });
 }

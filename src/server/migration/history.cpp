@@ -1,5 +1,7 @@
 #include "server/migration/history.h"
 
+#include "core/migrate/checksum.h"
+
 extern "C" {
 #include "funcapi.h"
 #include "storage/lock.h"
@@ -19,6 +21,32 @@ LOCKTAG project_tag(const Project& project) {
   return tag;
 }
 
+// Of a project that is being made: two whose names have the same checksum are not made at the same time.
+LOCKTAG maker_tag(const std::string& name) {
+  core::migrate::Crc32 crc;
+  crc.add(name);
+  LOCKTAG tag;
+  SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, static_cast<std::uint32_t>(crc.value()), 1, project_lock_class);
+  return tag;
+}
+
+// To the end of the transaction; does not wait.
+bool take(const LOCKTAG& tag) {
+  return call_pg([&tag] { return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL; });
+}
+
+std::string holder_of(const LOCKTAG& tag) {
+  const Rows found = bookkeep(
+      "SELECT 'process ' || l.pid || coalesce(' (role ' || a.usename || ', application ' || "
+      "quote_literal(a.application_name) || ', since '"
+      " || to_char(a.xact_start, 'HH24:MI:SS') || ')', '') FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid)"
+      " WHERE l.locktype = 'advisory' AND l.objsubid = 221 AND l.granted AND l.pid <> pg_backend_pid()"
+      "  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND l.classid = $1::oid"
+      "  AND l.objid = $2::oid",
+      {to_text(static_cast<Oid>(tag.locktag_field2)), to_text(static_cast<Oid>(tag.locktag_field3))});
+  return found.empty() ? std::string() : found.text(0, 0);
+}
+
 Rows find_project(const std::string& name) {
   return bookkeep("SELECT project_id, owner_oid FROM dbops.migration_project WHERE name = $1", {name});
 }
@@ -28,6 +56,22 @@ bool is_member(Oid owner) {
     const Oid admin = get_role_oid("dbops_admin", true);
     return is_member_of_role(GetUserId(), owner) || (OidIsValid(admin) && is_member_of_role(GetUserId(), admin));
   });
+}
+
+// Who can change nothing in this database has no use for a history, and shall not take the name of another's.
+bool may_open() {
+  const bool admin = call_pg([] {
+    const Oid role = get_role_oid("dbops_admin", true);
+    return OidIsValid(role) && is_member_of_role(GetUserId(), role);
+  });
+  return admin ||
+         bookkeep("SELECT has_database_privilege($1::oid, current_database(), 'CREATE') OR EXISTS ("
+                  "SELECT FROM pg_namespace n WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', "
+                  "'dbops') AND (has_schema_privilege($1::oid, n.oid, 'CREATE') OR pg_has_role($1::oid, n.nspowner, "
+                  "'MEMBER') OR EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = n.oid AND pg_has_role($1::oid, "
+                  "c.relowner, 'MEMBER'))))",
+                  {to_text(GetUserId())})
+             .boolean(0, 0);
 }
 
 [[noreturn]] void refuse(const std::string& message, const std::string& hint) {
@@ -109,44 +153,67 @@ Standing baseline_standing(const Project& project, const Identity& migration) {
          "This history has migrations already.");
 }
 
-} // namespace
-
-Project open_project(const std::string& name, bool make) {
+void check_project_name(const std::string& name) {
   if (name.empty() || name.size() > 63)
     throw SqlError(ERRCODE_INVALID_PARAMETER_VALUE, "project must be a name of 1 to 63 bytes");
+}
+
+Project checked(const Rows& found, const std::string& name) {
+  if (!is_member(static_cast<Oid>(found.integer(0, 1))))
+    throw SqlError(
+        ERRCODE_INSUFFICIENT_PRIVILEGE, "migration project \"" + name + "\" belongs to another role",
+        "Be a member of its role, or use a project of your own. A superuser or member of dbops_admin can give it "
+        "to another role, with dbops.set_migration_owner.");
+  return {static_cast<int>(found.integer(0, 0)), name};
+}
+
+} // namespace
+
+std::optional<Project> make_project(const std::string& name) {
+  check_project_name(name);
   Rows found = find_project(name);
   if (found.empty()) {
-    if (!make)
-      throw SqlError(ERRCODE_UNDEFINED_OBJECT, "there is no migration project \"" + name + "\"",
-                     "The first migration makes it. See dbops.migration_projects.");
+    if (!may_open())
+      throw SqlError(ERRCODE_INSUFFICIENT_PRIVILEGE,
+                     "role \"" + role_name(GetUserId()) + "\" may not open the migration project \"" + name + "\"",
+                     "It takes CREATE on the database or on a schema, something that the role owns, or membership in "
+                     "dbops_admin. Or let a role that has that give it one, with dbops.set_migration_owner.");
+    if (!take(maker_tag(name))) return std::nullopt;
     bookkeep("INSERT INTO dbops.migration_project (name, owner_oid, owner_name) VALUES ($1, $2::oid, $3) ON CONFLICT "
              "DO NOTHING",
              {name, to_text(GetUserId()), role_name(GetUserId())});
     found = find_project(name);
-    if (found.empty())
-      throw SqlError(ERRCODE_LOCK_NOT_AVAILABLE, "migration project \"" + name + "\" is being made by another session",
-                     "Try again.");
+    if (found.empty()) return std::nullopt;
   }
-  if (!is_member(static_cast<Oid>(found.integer(0, 1))))
-    throw SqlError(ERRCODE_INSUFFICIENT_PRIVILEGE, "migration project \"" + name + "\" belongs to another role",
-                   "Be a member of its role (dbops.migration_projects), or use a project of your own.");
-  return {static_cast<int>(found.integer(0, 0)), name};
+  return checked(found, name);
+}
+
+Project open_project(const std::string& name, bool make) {
+  if (make) {
+    const std::optional<Project> made = make_project(name);
+    if (!made)
+      throw SqlError(ERRCODE_LOCK_NOT_AVAILABLE, "migration project \"" + name + "\" is being made by another session",
+                     "Try again.", project_maker(name));
+    return *made;
+  }
+  check_project_name(name);
+  const Rows found = find_project(name);
+  if (found.empty())
+    throw SqlError(ERRCODE_UNDEFINED_OBJECT, "there is no migration project \"" + name + "\"",
+                   "The first migration makes it. See dbops.migration_projects.");
+  return checked(found, name);
 }
 
 bool lock_project(const Project& project) {
-  const LOCKTAG tag = project_tag(project);
-  return call_pg([&tag] { return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL; });
+  return take(project_tag(project));
 }
 
 std::string project_lock_holder(const Project& project) {
-  const Rows found = bookkeep(
-      "SELECT 'process ' || l.pid || coalesce(' (role ' || a.usename || ', application ' || "
-      "quote_literal(a.application_name) || ', since '"
-      " || to_char(a.xact_start, 'HH24:MI:SS') || ')', '') FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid)"
-      " WHERE l.locktype = 'advisory' AND l.objsubid = 221 AND l.granted AND l.pid <> pg_backend_pid()"
-      "  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND l.classid = $1::oid",
-      {to_text(project.id)});
-  return found.empty() ? std::string() : found.text(0, 0);
+  return holder_of(project_tag(project));
+}
+
+std::string project_maker(const std::string& name) {
+  return holder_of(maker_tag(name));
 }
 
 Standing standing(const Project& project, const Identity& migration, bool out_of_order) {

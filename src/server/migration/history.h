@@ -14,6 +14,11 @@ struct Project {
 // Finds it, or makes it for the current user when `make`. Raises 42501 when the current user is not a member of its
 // owner's role, 42704 when it is not there and must not be made.
 Project open_project(const std::string& name, bool make);
+// The same, made when it is not there. Nothing: another transaction is making it; its end is not waited for, as in
+// lock_project.
+std::optional<Project> make_project(const std::string& name);
+// Who does, as project_lock_holder says it.
+std::string project_maker(const std::string& name);
 
 // One runner at a time: a lock of class 221 to the end of the transaction. Does not wait: a function that waits holds a
 // snapshot, which CREATE INDEX CONCURRENTLY of the other runner would wait for. False: somebody else has it.
@@ -50,6 +55,7 @@ struct Attempt {
   int line = 0;
   int column = 0;
   std::string statement;
+  std::optional<std::size_t> misplaced; // index, of those that were run together, of one that needs the top level
 };
 
 // A row in the history; returns its rank. Takes back what `live` says of the migrations that it undoes or replaces.

@@ -5,9 +5,11 @@
 
 #include "server/arguments.h"
 #include "server/migration/history.h"
+#include "server/migration/steps.h"
 
 extern "C" {
 #include "funcapi.h"
+#include "utils/acl.h"
 #include "utils/tuplestore.h"
 }
 
@@ -92,6 +94,23 @@ std::string align(const Project& project, int rank, const std::optional<int>& ch
   return "aligned";
 }
 
+bool may_give_to(Oid owner) {
+  return call_pg([owner] {
+    const Oid admin = get_role_oid("dbops_admin", true);
+    return is_member_of_role(GetUserId(), owner) || (OidIsValid(admin) && is_member_of_role(GetUserId(), admin));
+  });
+}
+
+void set_owner(const std::string& project_name, Oid owner) {
+  const Project project = open_project(project_name, false);
+  lock_or_raise(project);
+  if (!may_give_to(owner))
+    throw SqlError(ERRCODE_INSUFFICIENT_PRIVILEGE, "must be a member of role \"" + role_name(owner) + "\"",
+                   "Or a member of dbops_admin.");
+  bookkeep("UPDATE dbops.migration_project SET owner_oid = $2::oid, owner_name = $3 WHERE project_id = $1::integer",
+           {to_text(project.id), to_text(owner), role_name(owner)});
+}
+
 std::string repair(FunctionCallInfo fcinfo) {
   Arguments in(fcinfo);
   const auto rank = in.integer();
@@ -109,6 +128,11 @@ std::string repair(FunctionCallInfo fcinfo) {
   if (found.empty())
     throw SqlError(ERRCODE_UNDEFINED_OBJECT, "project \"" + *name + "\" has no migration with rank " + to_text(*rank),
                    "See dbops.migration_history.");
+  // Statements outside of transactions hold no lock of the project.
+  if (is_under_way(project, *rank))
+    throw SqlError(ERRCODE_LOCK_NOT_AVAILABLE,
+                   "a statement of the migration with rank " + to_text(*rank) + " is being executed",
+                   "Wait until it is done, or end its session; dbops.migration_steps shows it.");
   if (*action == "remove_failed") return remove_failed(project, *rank, found.boolean(0, 0));
   if (*action == "mark_deleted") return mark_deleted(project, *rank, found.boolean(0, 0), found.boolean(0, 1));
   if (*action == "align") return align(project, *rank, checksum, description);
@@ -238,6 +262,17 @@ DBOPS_SQL_FUNCTION(dbops_repair_migration) {
     const std::string done = migration::repair(fcinfo);
     spi.close();
     return call_pg([&done] { return CStringGetTextDatum(done.c_str()); });
+  });
+}
+
+DBOPS_SQL_FUNCTION(dbops_set_migration_owner) {
+  return boundary([fcinfo]() -> Datum {
+    SpiConnection spi;
+    Arguments in(fcinfo);
+    const auto project = in.string();
+    migration::set_owner(project.value(), in.relation("owner"));
+    spi.close();
+    return static_cast<Datum>(0);
   });
 }
 

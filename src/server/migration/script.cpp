@@ -1,14 +1,21 @@
 #include "server/migration/script.h"
 
+#include <algorithm>
+#include <array>
+#include <string_view>
+
 #include "server/compat.h"
 
 extern "C" {
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "commands/defrem.h"
 #include "mb/pg_wchar.h"
 #include "nodes/parsenodes.h"
 #include "parser/parser.h"
 #include "tcop/cmdtag.h"
 #include "tcop/utility.h"
+#include "utils/lsyscache.h"
 }
 
 namespace dbops::server::migration {
@@ -53,11 +60,53 @@ bool reindex_needs_top_level(ReindexStmt* statement) {
          (statement->kind != REINDEX_OBJECT_INDEX && statement->kind != REINDEX_OBJECT_TABLE);
 }
 
+// What REINDEX or CLUSTER of one table or index names.
+RangeVar* reindexed_relation(Node* statement) {
+  if (IsA(statement, ReindexStmt)) return reinterpret_cast<ReindexStmt*>(statement)->relation;
+  return IsA(statement, ClusterStmt) ? reinterpret_cast<ClusterStmt*>(statement)->relation : nullptr;
+}
+
+// Limits and costs: without them a statement does the same thing.
+bool is_limit(const char* name) {
+  static constexpr std::array<std::string_view, 9> limits{
+      "lock_timeout",        "statement_timeout",    "deadlock_timeout", "idle_in_transaction_session_timeout",
+      "client_min_messages", "maintenance_work_mem", "work_mem",         "max_parallel_maintenance_workers",
+      "application_name"};
+  return std::find(limits.begin(), limits.end(), std::string_view(name)) != limits.end();
+}
+
+bool changes_meaning(Node* statement) {
+  if (!IsA(statement, VariableSetStmt)) return false;
+  const auto* set = reinterpret_cast<VariableSetStmt*>(statement);
+  return !set->is_local && set->kind != VAR_SET_MULTI && (set->name == nullptr || !is_limit(set->name));
+}
+
+// RESET ALL has no name. What a function other than set_config sets is not seen.
+bool moves_names(Node* statement, std::string_view text) {
+  if (IsA(statement, SelectStmt)) return text.find("set_config") != std::string_view::npos;
+  if (!IsA(statement, VariableSetStmt)) return false;
+  const auto* set = reinterpret_cast<VariableSetStmt*>(statement);
+  const std::string_view name = set->name == nullptr ? "" : set->name;
+  return name.empty() || name == "search_path" || name == "role" || name == "session_authorization";
+}
+
+// VACUUM FULL, and CLUSTER and REINDEX that are not concurrent.
+bool stalls(Node* statement) {
+  if (IsA(statement, ClusterStmt)) return true;
+  if (IsA(statement, ReindexStmt))
+    return !has_option(reinterpret_cast<ReindexStmt*>(statement)->params, "concurrently");
+  return IsA(statement, VacuumStmt) && has_option(reinterpret_cast<VacuumStmt*>(statement)->options, "full");
+}
+
 struct Parsed {
   int statements;
   NodeTag type;
   bool top_level;
+  bool by_relation;
   bool copy;
+  bool setting;
+  bool stalls;
+  bool moves_names;
   TransactionStmtKind transaction;
   const char* tag;
 };
@@ -70,7 +119,11 @@ Parsed parse(const char* text) {
     if (result.statements == 0) return result;
     Node* node = linitial_node(RawStmt, statements)->stmt;
     result.type = nodeTag(node);
-    result.top_level = needs_top_level(node);
+    result.by_relation = reindexed_relation(node) != nullptr;
+    result.top_level = needs_top_level(node) || is_of_partitioned(node);
+    result.setting = changes_meaning(node);
+    result.stalls = stalls(node);
+    result.moves_names = moves_names(node, text);
     result.tag = GetCommandTagName(CreateCommandTag(node));
     if (IsA(node, CopyStmt)) {
       auto* copy = reinterpret_cast<CopyStmt*>(node);
@@ -101,7 +154,9 @@ ScriptStatement classify(const std::string& script, const migrate::Statement& so
   } catch (const SqlError& error) {
     throw ScriptError(error, place_of(error, script, source));
   }
-  ScriptStatement result{source, StatementKind::plain, parsed.tag == nullptr ? "" : parsed.tag};
+  ScriptStatement result{
+      source,         StatementKind::plain, parsed.by_relation, parsed.tag == nullptr ? "" : parsed.tag,
+      parsed.setting, parsed.stalls,        parsed.moves_names};
   if (parsed.statements > 1)
     fail(script, source.position, ERRCODE_SYNTAX_ERROR, "more than one statement up to the semicolon");
   if (parsed.type == T_TransactionStmt) {
@@ -160,6 +215,15 @@ bool needs_top_level(Node* statement) {
   }
 }
 
+bool is_of_partitioned(Node* statement) {
+  RangeVar* name = reindexed_relation(statement);
+  return name != nullptr && call_pg([name] {
+           const Oid relation = RangeVarGetRelid(name, NoLock, true);
+           const char kind = OidIsValid(relation) ? get_rel_relkind(relation) : '\0';
+           return kind == RELKIND_PARTITIONED_TABLE || kind == RELKIND_PARTITIONED_INDEX;
+         });
+}
+
 migrate::LineColumn place_of(const SqlError& error, const std::string& script, const migrate::Statement& statement) {
   std::size_t position = statement.position;
   if (error.position > 0 && (error.query.empty() || error.query == statement.text)) {
@@ -190,7 +254,24 @@ std::vector<ScriptStatement> read_script(const std::string& text) {
     fail(text, opens ? 0 : result.back().source.position, ERRCODE_FEATURE_NOT_SUPPORTED,
          opens ? "the migration begins a transaction and does not end it" : "COMMIT without BEGIN in the migration",
          "A migration is one transaction by itself: leave both out.");
+  const auto last = std::find_if(result.rbegin(), result.rend(),
+                                 [](const ScriptStatement& s) { return s.kind == StatementKind::top_level; });
+  if (const ScriptStatement* lost = lost_setting(result, static_cast<std::size_t>(result.rend() - last)))
+    throw ScriptError(lost_setting_error(*lost), migrate::line_column(text, lost->source.position));
   return result;
+}
+
+const ScriptStatement* lost_setting(const std::vector<ScriptStatement>& statements, std::size_t end) {
+  for (std::size_t i = 0; i < end; ++i)
+    if (statements[i].setting) return &statements[i];
+  return nullptr;
+}
+
+SqlError lost_setting_error(const ScriptStatement& setting) {
+  return {
+      ERRCODE_FEATURE_NOT_SUPPORTED, setting.tag + " before a statement that cannot be in a transaction",
+      "It ends with the transaction, so that statement would not see it. Write names with their schema, or give the "
+      "role, the database or the connection that setting."};
 }
 
 } // namespace dbops::server::migration

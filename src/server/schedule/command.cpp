@@ -117,12 +117,49 @@ struct CommandState {
   Capture* capture;
 };
 
+// Whether a statement is under way that has a time of its own (statement_timeout).
+bool statement_is_timed = false;
+
+void stop_timing_statement() {
+  statement_is_timed = false;
+  disable_timeout(STATEMENT_TIMEOUT, false);
+}
+
+// What statement_timeout has cancelled: only then is its timer, which the statement has set, not running any more. The
+// message alone, in the language of the server, does not tell, as a function could raise the same; it does tell that a
+// statement which has caught its timeout was cancelled by somebody later (postgres.c, ProcessInterrupts).
+bool statement_time_is_over(const SqlError& error) {
+  return statement_is_timed && !get_timeout_active(STATEMENT_TIMEOUT) &&
+         error.message != _("canceling statement due to user request");
+}
+
+// Before its first transaction, which hides the partition's rows; of every other detaching the guard asks. One that is
+// refused for another reason is refused by the statement itself.
+void ask_holds_of_detach_concurrently(RawStmt* statement) {
+  if (!IsA(statement->stmt, AlterTableStmt) || IsTransactionBlock()) return;
+  auto* alter = reinterpret_cast<AlterTableStmt*>(statement->stmt);
+  ListCell* cell = nullptr;
+  foreach (cell, alter->cmds) {
+    auto* command = lfirst_node(AlterTableCmd, cell);
+    if (command->subtype != AT_DetachPartition) continue;
+    auto* detach = castNode(PartitionCmd, command->def);
+    if (!detach->concurrent) continue;
+    StartTransactionCommand();
+    PushActiveSnapshot(GetTransactionSnapshot());
+    const Oid parent = RangeVarGetRelid(alter->relation, NoLock, true);
+    const Oid partition = RangeVarGetRelid(detach->name, NoLock, true);
+    if (OidIsValid(parent) && OidIsValid(partition)) lifecycle::require_detachable(partition, parent);
+    PopActiveSnapshot();
+    CommitTransactionCommand();
+  }
+}
+
 // postgres.c, exec_simple_query, for one statement of the list.
 void run_statement(const CommandState& state, RawStmt* statement, bool isolate, bool last) {
   SetCurrentStatementStartTimestamp();
   StartTransactionCommand();
-  if (StatementTimeout > 0 && !get_timeout_active(STATEMENT_TIMEOUT))
-    enable_timeout_after(STATEMENT_TIMEOUT, StatementTimeout);
+  statement_is_timed = StatementTimeout > 0;
+  if (statement_is_timed) enable_timeout_after(STATEMENT_TIMEOUT, StatementTimeout);
   if (IsAbortedTransactionBlockState() && !IsA(statement->stmt, TransactionStmt))
     ereport(ERROR, (errcode(ERRCODE_IN_FAILED_SQL_TRANSACTION), errmsg("current transaction is aborted")));
   if (!isolate) BeginImplicitTransactionBlock();
@@ -144,11 +181,11 @@ void run_statement(const CommandState& state, RawStmt* statement, bool isolate, 
   PortalDrop(portal, false);
   if (isolate || last || IsA(statement->stmt, TransactionStmt)) {
     if (!isolate) EndImplicitTransactionBlock();
-    disable_timeout(STATEMENT_TIMEOUT, false);
+    stop_timing_statement();
     CommitTransactionCommand();
   } else {
     CommandCounterIncrement();
-    disable_timeout(STATEMENT_TIMEOUT, false);
+    stop_timing_statement();
   }
   append_captured(&state.capture->output, GetCommandTagName(completion.commandTag), state.capture->limit);
   if (command_tag_display_rowcount(completion.commandTag)) {
@@ -170,8 +207,10 @@ void run_statements(const CommandState& state) {
   refuse_copy(statements);
   const bool isolate = list_length(statements) == 1 || any_wants_own_transaction(statements);
   ListCell* cell = nullptr;
-  foreach (cell, statements)
+  foreach (cell, statements) {
+    ask_holds_of_detach_concurrently(lfirst_node(RawStmt, cell));
     run_statement(state, lfirst_node(RawStmt, cell), isolate, lnext(statements, cell) == nullptr);
+  }
   if (IsTransactionBlock())
     ereport(ERROR,
             (errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
@@ -279,7 +318,10 @@ CommandResult run_command(const Spec& spec) {
     result.error = error;
   }
   restore_messages();
-  result.over_time = result.error && result.error->code == ERRCODE_QUERY_CANCELED && time_is_over;
+  const bool cancelled = result.error && result.error->code == ERRCODE_QUERY_CANCELED;
+  result.over_time = cancelled && time_is_over;
+  result.statement_timeout = cancelled && statement_time_is_over(*result.error);
+  statement_is_timed = false;
   result.unclean = try_to_clean_session();
   result.rows = capture.rows;
   result.output = without_last_newline(capture.output);

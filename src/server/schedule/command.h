@@ -11,7 +11,8 @@ struct CommandResult {
   std::string output;
   std::string notices;
   std::optional<SqlError> error;
-  bool over_time = false; // ended by the time limit
+  bool over_time = false;         // ended by the time limit
+  bool statement_timeout = false; // ended by that setting
   // The session could not be made as it was: fit for the word on this run, and for nothing more. The process has to
   // end.
   std::optional<SqlError> unclean;

@@ -281,6 +281,7 @@ std::int64_t alter(FunctionCallInfo fcinfo) {
   const bool other_times = request.schedule || request.timezone || request.after || request.jitter || request.windows;
   if (other_times) {
     if (request.schedule) record.anchor = to_timestamp(to_instant(GetCurrentTimestamp()));
+    if (request.schedule || request.timezone || request.after) record.accounted = 0; // other times than it had before
     bookkeep("UPDATE dbops.schedule SET anchor = " + from_micros("$2") + " WHERE job_id = $1::bigint",
              {to_text(record.job), to_value(record.anchor)});
     start_counting(record, GetCurrentTimestamp());
@@ -294,10 +295,7 @@ std::int64_t alter(FunctionCallInfo fcinfo) {
   return record.job;
 }
 
-std::int64_t remove(FunctionCallInfo fcinfo) {
-  Arguments in(fcinfo);
-  const std::string name = name_argument(in.string(), "name");
-  const Record record = require_record(name);
+void remove_record(const Record& record, const std::string& name) {
   const Rows followers = bookkeep(
       "SELECT string_agg(quote_literal(name), ', ' ORDER BY name) FROM dbops.schedule WHERE after_job = $1::bigint",
       {to_text(record.job)});
@@ -312,6 +310,13 @@ std::int64_t remove(FunctionCallInfo fcinfo) {
       interrupt_at_commit(pid, record.job);
   }
   bookkeep("DELETE FROM dbops.schedule WHERE job_id = $1::bigint", {to_text(record.job)});
+}
+
+std::int64_t remove(FunctionCallInfo fcinfo) {
+  Arguments in(fcinfo);
+  const std::string name = name_argument(in.string(), "name");
+  const Record record = require_record(name);
+  remove_record(record, name);
   return record.job;
 }
 
@@ -341,6 +346,13 @@ Datum with_spi(FunctionCallInfo fcinfo, F body) {
 }
 
 } // namespace
+
+void remove_schedule(std::int64_t job) {
+  const std::optional<Record> record = lock_record(job);
+  if (!record) return;
+  remove_record(*record,
+                bookkeep("SELECT name FROM dbops.schedule WHERE job_id = $1::bigint", {to_text(job)}).text(0, 0));
+}
 
 } // namespace dbops::server::schedule
 

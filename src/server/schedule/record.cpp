@@ -101,6 +101,10 @@ void store_plan(const Record& record, std::int64_t missed, std::int64_t skipped)
             pending ? Value(pending->why) : std::nullopt, to_text(record.attempt), to_text(missed), to_text(skipped)});
 }
 
+TimestampTz due_of(const Pending& pending, const Timing& timing) {
+  return pending.why == "now" ? pending.at : timing.in_window(pending.at);
+}
+
 void plan_next(Record& record, const Timing& timing) {
   record.next_slot.reset();
   record.due_at.reset();
@@ -109,14 +113,19 @@ void plan_next(Record& record, const Timing& timing) {
       record.next_slot = to_timestamp(*next);
       record.due_at = timing.in_window(timing.due_at(*next));
     }
-  if (record.pending) record.due_at = std::min(record.due_at.value_or(DT_NOEND), record.pending->at);
+  if (record.pending) record.due_at = std::min(record.due_at.value_or(DT_NOEND), due_of(*record.pending, timing));
 }
 
 void start_counting(Record& record, TimestampTz now) {
-  record.accounted = to_timestamp(to_instant(now));
+  const Timing timing(record.spec, record.job, record.anchor);
+  // Later than now: the clock was set back, and what was run already stays accounted for.
+  const bool set_back = record.accounted > now && !record.spec.schedule.empty();
+  const core::sys_seconds from = to_instant(now);
+  record.accounted = to_timestamp(
+      set_back ? timing.planner().due(to_instant(record.accounted), from, record.spec.missed, 1).accounted : from);
   record.pending.reset();
   if (!record.running) record.attempt = 1; // a run under way keeps its number: its retry is the next one
-  plan_next(record, Timing(record.spec, record.job, record.anchor));
+  plan_next(record, timing);
 }
 
 } // namespace dbops::server::schedule

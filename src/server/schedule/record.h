@@ -49,6 +49,8 @@ std::vector<std::int64_t> lock_unclaimed(const std::string& condition, const std
 // Writes what the planning has changed: accounted, next_slot, pending, attempt, due_at.
 void store_plan(const Record& record, std::int64_t missed, std::int64_t skipped);
 
+// When it may begin: only a person's word (now) goes beyond the windows.
+TimestampTz due_of(const Pending& pending, const Timing& timing);
 // Sets next_slot and due_at from `accounted` and `pending`; a schedule that follows another has neither of its own.
 void plan_next(Record& record, const Timing& timing);
 // Begins to count slots at this moment: a new schedule, one that was resumed or changed.

@@ -35,16 +35,21 @@ struct PassedOver {
 };
 
 std::optional<Choice> choose(Record& record, const Timing& timing, TimestampTz now, PassedOver& passed) {
-  const bool pending = record.pending && record.pending->at <= now;
-  // A person's word, or one that waited for its turn, goes before the slots; a retry does not outlive the next slot.
+  const bool closed = timing.in_window(now) > now;
   const auto take_pending = [&record] {
     Choice choice{record.pending->slot, record.pending->why};
     record.pending.reset();
     return choice;
   };
-  if (pending && record.pending->why != "retry") return take_pending();
+  if (record.pending && record.pending->why == "now" && record.pending->at <= now) return take_pending();
+  if (closed) return std::nullopt;
+  // What waited for its turn goes before the slots. A retry does not outlive the next slot; nor does what waited for a
+  // window, as all that does is run once.
+  const bool pending = record.pending && due_of(*record.pending, timing) <= now;
+  const bool for_window =
+      pending && record.pending->why == "queued" && timing.in_window(record.pending->at) > record.pending->at;
+  if (pending && record.pending->why != "retry" && !for_window) return take_pending();
   if (record.spec.schedule.empty()) return pending ? std::optional(take_pending()) : std::nullopt;
-  if (timing.in_window(now) > now) return pending ? std::optional(take_pending()) : std::nullopt;
   std::int64_t jitter = 0;
   bool by_window = false; // it is late because a window was waited for: once, whatever was wished for other cases
   if (record.next_slot) {
@@ -58,6 +63,7 @@ std::optional<Choice> choose(Record& record, const Timing& timing, TimestampTz n
   record.accounted = to_timestamp(due.accounted);
   (by_window ? passed.skipped : passed.missed) = due.passed_over;
   if (!due.run) return pending ? std::optional(take_pending()) : std::nullopt;
+  if (for_window) ++passed.skipped;
   record.pending.reset();
   record.attempt = 1;
   return Choice{to_timestamp(*due.run), "slot"};
@@ -213,10 +219,6 @@ bool is_worked_on(std::int64_t job) {
   });
 }
 
-} // namespace
-
-namespace {
-
 // The first in the order of schedule_due_idx, read there: the planner, which knows nothing of how many are due, would
 // rather read all of them and sort, once for each that is run.
 std::vector<std::int64_t> lock_first_due(Oid owner, TimestampTz now) {
@@ -235,8 +237,11 @@ std::vector<std::int64_t> lock_first_due(Oid owner, TimestampTz now) {
 // What the planning leaves due at a moment at which nothing was chosen would be found again at once, for ever.
 void postpone(Record& record, const Timing& timing, TimestampTz accounted_before, TimestampTz now) {
   if (!record.due_at) return;
-  if (const TimestampTz opens = timing.in_window(now); opens > now)
-    record.due_at = std::max(*record.due_at, record.pending ? std::min(opens, record.pending->at) : opens);
+  if (const TimestampTz opens = timing.in_window(now); opens > now) {
+    // What is pending may have been due in a window that has closed since; only a person's word waits for none.
+    const bool by_word = record.pending && record.pending->why == "now";
+    record.due_at = std::max(*record.due_at, by_word ? std::min(opens, record.pending->at) : opens);
+  }
   if (*record.due_at <= now && record.accounted == accounted_before) record.due_at = now + microseconds_a_second;
 }
 
@@ -255,6 +260,10 @@ std::optional<Record> begin_if_due(std::int64_t job, TimestampTz looked_at, bool
     postpone(record, timing, accounted_before, looked_at);
     store_plan(record, passed.missed, passed.skipped);
     if (record.launches > 0) forget_launches(job); // its worker has come, and had nothing to do
+    if (!record.due_at && record.spec.after.empty()) {
+      Job over = read_job(job, true);
+      change_state(over, JobAction::cancel, "dbops", "its only time was missed");
+    }
     return std::nullopt;
   }
   leave = !SliceLock::acquire(job, run_slice, 0); // its last worker is about to go
@@ -322,15 +331,18 @@ TimestampTz end_run(std::int64_t job, std::int64_t run, Outcome outcome, Command
   } else if (outcome == Outcome::left && !record.pending) {
     record.pending = Pending{record.slot, now, record.why == "slot" ? "queued" : record.why};
     ++record.attempt;
-  } else if (retry && !record.pending) {
-    const auto delay =
-        core::retry_delay(std::chrono::duration<double>(record.spec.retry_delay), record.attempt, random_share());
-    record.pending =
-        Pending{record.slot, now + static_cast<std::int64_t>(delay.count() * microseconds_a_second), "retry"};
-    ++record.attempt;
   } else {
-    record.attempt = 1;
-    skipped = after_overlap(record, timing, now);
+    // Nobody knows how long a lost run went on: what it would have made skip was missed.
+    if (outcome != Outcome::lost || record.spec.overlap != core::Overlap::skip)
+      skipped = after_overlap(record, timing, now);
+    if (retry && !record.pending) {
+      const auto delay =
+          core::retry_delay(std::chrono::duration<double>(record.spec.retry_delay), record.attempt, random_share());
+      record.pending =
+          Pending{record.slot, now + static_cast<std::int64_t>(delay.count() * microseconds_a_second), "retry"};
+      ++record.attempt;
+    } else
+      record.attempt = 1;
   }
   plan_next(record, timing);
   if (!queued) record.due_at.reset();
@@ -364,7 +376,7 @@ TimestampTz next_due(TimestampTz looked_at) {
   const Rows next = bookkeep(
       "SELECT " + micros("min(due)") +
           " FROM (SELECT CASE WHEN NOT running THEN greatest(due_at, not_before) WHEN overlap = 'cancel' AND NOT "
-          "stop_for_next THEN next_slot END AS due"
+          "stop_for_next THEN greatest(next_slot, due_at) END AS due"
           " FROM dbops.schedule) s WHERE due > " +
           from_micros("$1"),
       {to_value(looked_at)});
@@ -398,6 +410,25 @@ bool settle_clock(std::int64_t job) {
   return true;
 }
 
+// Not for a successor that has to wait for its window.
+bool settle_overlap(std::int64_t job) {
+  const std::optional<Record> record = lock_record(job);
+  const TimestampTz now = GetCurrentTimestamp();
+  if (!record || !record->running || record->spec.overlap != Overlap::cancel || record->stop_for_next ||
+      !record->next_slot || *record->next_slot > now)
+    return false;
+  if (const TimestampTz opens = Timing(record->spec, job, record->anchor).in_window(now); opens > now) {
+    if (record->due_at != opens) // for next_due; the end of the run plans anew
+      bookkeep("UPDATE dbops.schedule SET due_at = " + from_micros("$2") + " WHERE job_id = $1::bigint",
+               {to_text(job), to_value(opens)});
+    return false;
+  }
+  bookkeep("UPDATE dbops.schedule SET stop_for_next = true WHERE job_id = $1::bigint", {to_text(job)});
+  for (const int pid : workers_of(job))
+    interrupt_at_commit(pid, job);
+  return true;
+}
+
 } // namespace
 
 void settle(const std::string& in_slots) {
@@ -409,13 +440,9 @@ void settle(const std::string& in_slots) {
   for (const std::int64_t job : lock_unclaimed(
            "NOT s.running AND j.state = 'queued' AND s.accounted > clock_timestamp() + interval '1 second'", {}))
     alone(job, [job] { return settle_clock(job); });
-  const Rows stop = bookkeep(
-      "UPDATE dbops.schedule SET stop_for_next = true WHERE job_id IN (SELECT job_id FROM dbops.schedule WHERE running"
-      " AND overlap = 'cancel' AND NOT stop_for_next AND next_slot <= clock_timestamp() FOR NO KEY UPDATE SKIP LOCKED)"
-      " RETURNING job_id");
-  for (std::size_t i = 0; i < stop.size(); ++i)
-    for (const int pid : workers_of(stop.integer(i, 0)))
-      interrupt_at_commit(pid, stop.integer(i, 0));
+  for (const std::int64_t job : lock_unclaimed(
+           "s.running AND s.overlap = 'cancel' AND NOT s.stop_for_next AND s.next_slot <= clock_timestamp()", {}))
+    alone(job, [job] { return settle_overlap(job); });
 }
 
 bool count_launch(std::int64_t job) {

@@ -49,6 +49,8 @@ void forget_launches(std::int64_t job);
 void hold_still(std::int64_t job);
 // A person has changed the state of the job: what is due now?
 void steered(std::int64_t job, core::JobState state);
+// As dbops.unschedule(), whoever asks: for what dbops has scheduled itself, once the caller may have it removed.
+void remove_schedule(std::int64_t job);
 // Ends a schedule whose command has nothing to do any more: its job is cancelled, and says why. Called by the command
 // itself as well, whose run goes on to its own end. False: it has ended already, or was removed.
 bool end_schedule(std::int64_t job, const std::string& why);

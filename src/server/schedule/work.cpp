@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "server/compat.h"
+#include "server/engine/processes.h"
 #include "server/engine/run.h"
 #include "server/engine/shared.h"
 #include "server/engine/wait.h"
@@ -60,7 +62,18 @@ Outcome outcome_of(CommandResult& result, const Spec& spec) {
     return Outcome::failed;
   }
   // By statement_timeout: a failure. Otherwise somebody has cancelled it, or the job.
-  return result.error->message.find("statement timeout") != std::string::npos ? Outcome::failed : Outcome::stopped;
+  return result.statement_timeout ? Outcome::failed : Outcome::stopped;
+}
+
+// False: told to stop meanwhile.
+bool rest(milliseconds time) {
+  try {
+    nap(time);
+  } catch (const SqlError& error) {
+    if (error.code != ERRCODE_QUERY_CANCELED) throw;
+    return false;
+  }
+  return true;
 }
 
 // The word on a run must not be lost to a cancel that arrives at the same moment, or to a deadlock with somebody who
@@ -72,17 +85,46 @@ auto persist(Session& session, F&& body) {
       return session.transaction(body);
     } catch (const SqlError& error) {
       if (attempt == 5 || (error.code != ERRCODE_QUERY_CANCELED && error.code != ERRCODE_T_R_DEADLOCK_DETECTED)) throw;
+      // Whom the engine has given way to has to come to what he waits for, before it is asked for again.
+      if (error.code == ERRCODE_T_R_DEADLOCK_DETECTED) (void)rest(milliseconds(50 << attempt));
     }
   }
 }
 
-std::optional<Record> claim(Session& session, Oid owner) {
-  return persist(session, [owner]() -> std::optional<Record> {
-    // A role that was dropped runs nothing more; the dispatcher says so.
-    if (!OidIsValid(extension_oid()) || role_name(owner).empty()) return std::nullopt;
-    // A crash that takes this back takes the effects of the command as well: what it commits comes later in the WAL.
-    commit_without_waiting();
-    return claim_due(owner);
+// A crash may take the claim back when it takes all that the command has done in the database back as well, which comes
+// later in the WAL. What is done elsewhere it does not take back: whose command does such things says so.
+void commit_claim(const Spec& spec) {
+  const auto wish = std::find_if(spec.settings.begin(), spec.settings.end(), [](const auto& setting) {
+    return pg_strcasecmp(setting.first.c_str(), "synchronous_commit") == 0;
+  });
+  bool on = true; // local, remote_apply, ... are no booleans
+  if (wish == spec.settings.end() || (parse_bool(wish->second.c_str(), &on) && !on)) return commit_without_waiting();
+  call_pg([wish] {
+    set_config_option("synchronous_commit", wish->second.c_str(), PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0,
+                      false);
+  });
+}
+
+// A process that is there already goes by what its role may do now, as a new one would: of schedules that follow one
+// another closely it might be there for ever. Why nothing runs the dispatcher says.
+bool may_be_here(Oid owner) {
+  if (!OidIsValid(extension_oid()) || role_name(owner).empty()) return false;
+  const Rows allowed = bookkeep("SELECT has_database_privilege($1::oid, current_database(), 'CONNECT'),"
+                                " (SELECT r.rolcanlogin FROM pg_catalog.pg_roles r WHERE r.oid = $1::oid)",
+                                {to_text(owner)});
+  return allowed.boolean(0, 0) && (allowed.boolean(0, 1) || compat::nologin_workers);
+}
+
+std::optional<Record> claim(Session& session, Oid owner, bool& leave) {
+  return persist(session, [owner, &leave]() -> std::optional<Record> {
+    leave = !may_be_here(owner);
+    if (leave) return std::nullopt;
+    std::optional<Record> claimed = claim_due(owner);
+    if (claimed)
+      commit_claim(claimed->spec);
+    else
+      commit_without_waiting();
+    return claimed;
   });
 }
 
@@ -102,23 +144,14 @@ milliseconds until_next(Session& session, Oid owner) {
   });
 }
 
-// False: told to stop meanwhile.
-bool rest(milliseconds time) {
-  try {
-    nap(time);
-  } catch (const SqlError& error) {
-    if (error.code != ERRCODE_QUERY_CANCELED) throw;
-    return false;
-  }
-  return true;
-}
-
 } // namespace
 
 void work(Session& session, Oid owner, int slot) {
   for (;;) {
-    if (!label_slot(slot, 0)) return;
-    std::optional<Record> record = claim(session, owner);
+    if (!label_slot(slot, 0) || has_surplus_slot()) return;
+    bool leave = false;
+    std::optional<Record> record = claim(session, owner, leave);
+    if (leave) return;
     if (!record) {
       const milliseconds wait = until_next(session, owner);
       if (wait > linger || somebody_waits()) return;

@@ -4,7 +4,9 @@
 
 #include "server/arguments.h"
 #include "server/engine/wake.h"
+#include "server/schedule/runs.h"
 #include "server/soft_delete/change.h"
+#include "server/soft_delete/clearance.h"
 #include "server/soft_delete/deletion.h"
 #include "server/soft_delete/table_objects.h"
 #include "server/soft_delete/unique_keys.h"
@@ -21,6 +23,7 @@ using nlohmann::json;
 
 // Above this an index is not built while writers wait: 8 MB are read within some 50 ms.
 constexpr std::int64_t big_table_bytes = 8 << 20;
+constexpr double longest_grace = 36'500 * 86'400.0; // seconds
 
 // What is not given is as it is; and the default of a table that had no soft delete.
 struct Request {
@@ -32,6 +35,9 @@ struct Request {
   bool purge_schedule_given = false;
   double lock_timeout = 0;
   std::optional<bool> concurrently;
+  std::optional<std::int64_t> max_rows; // 0: none
+  std::optional<double> max_share;
+  std::optional<std::string> restore_grace; // as interval's text
 };
 
 [[noreturn]] void bad_argument(const std::string& message, const std::string& hint = {}) {
@@ -96,11 +102,13 @@ bool is_big(Oid target) {
 // ------------------------------------------------------------------------------------------
 
 void drop_purge_schedule(const Rule& rule) {
-  const Rows old =
-      bookkeep("SELECT s.name FROM dbops.soft_delete_rule r JOIN dbops.schedule s ON s.name = r.purge_schedule"
-               " WHERE r.target = $1::oid",
-               {to_text(rule.table)});
-  if (!old.empty()) run("SELECT dbops.unschedule($1)", {old.text(0, 0)});
+  // By what it runs: somebody may have given it another name, and that name to another schedule. It may be that of a
+  // role which has owned the table before.
+  const Rows old = bookkeep("SELECT s.job_id FROM dbops.schedule s JOIN dbops.job j USING (job_id)"
+                            " WHERE j.spec ->> 'command' = $1",
+                            {purge_command(rule.table)});
+  for (std::size_t i = 0; i < old.size(); ++i)
+    schedule::remove_schedule(old.integer(i, 0));
   bookkeep("UPDATE dbops.soft_delete_rule SET purge_schedule = NULL WHERE target = $1::oid", {to_text(rule.table)});
 }
 
@@ -114,21 +122,35 @@ void make_purge_schedule(const Rule& rule, const std::string& when) {
 // --- enable
 // ------------------------------------------------------------------------------------------------------------
 
+std::string interval_text(FunctionCallInfo fcinfo, int place) {
+  return call_pg(
+      [fcinfo, place] { return DatumGetCString(DirectFunctionCall1(interval_out, fcinfo->args[place].value)); });
+}
+
+// Must follow the declaration in src/schema/soft_delete.sql.
 Request read_request(FunctionCallInfo fcinfo) {
   Arguments in(fcinfo);
   Request request;
   request.target = in.relation();
   request.mode = in.string();
   const auto grace = in.seconds();
-  if (grace && !(*grace >= 0 && *grace <= 36'500 * 86'400.0)) bad_argument("grace must be between 0 and 36500 days");
-  if (grace)
-    request.grace =
-        call_pg([fcinfo] { return DatumGetCString(DirectFunctionCall1(interval_out, PG_GETARG_DATUM(2))); });
+  if (grace && !(*grace >= 0 && *grace <= longest_grace)) bad_argument("grace must be between 0 and 36500 days");
+  if (grace) request.grace = interval_text(fcinfo, 2);
   request.unique_keys = in.string();
   request.purge_schedule = in.string();
   request.purge_schedule_given = request.purge_schedule != "";
   request.lock_timeout = lock_timeout_argument(in.seconds());
-  if (!PG_ARGISNULL(6)) request.concurrently = PG_GETARG_BOOL(6);
+  if (const bool concurrently = in.boolean(); !PG_ARGISNULL(6)) request.concurrently = concurrently;
+  request.max_share = in.real();
+  if (request.max_share && !(*request.max_share > 0 && *request.max_share <= 1))
+    bad_argument("max_share must be above 0 and at most 1", "1 takes the limit away.");
+  const auto restore_grace = in.seconds();
+  if (restore_grace && !(*restore_grace >= 0 && *restore_grace <= longest_grace))
+    bad_argument("restore_grace must be between 0 and 36500 days");
+  if (restore_grace) request.restore_grace = interval_text(fcinfo, 8);
+  request.max_rows = in.bigint();
+  if (request.max_rows && *request.max_rows < 0)
+    bad_argument("max_rows must not be negative", "0 takes the limit away.");
   if (request.mode && request.mode != "column" && request.mode != "tombstone")
     bad_argument("mode \"" + *request.mode + "\" is not known", "column or tombstone.");
   if (request.unique_keys && request.unique_keys != "partial" && request.unique_keys != "keep")
@@ -214,12 +236,18 @@ std::int64_t enable(const Request& request) {
                    "soft delete of " + label(request.target) + " is of another mode",
                    "dbops.soft_delete_disable() first.");
   bookkeep("DELETE FROM dbops.soft_delete_rule r WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = r.target)");
-  bookkeep(
-      "INSERT INTO dbops.soft_delete_rule AS r (target, mode, state, grace, created_by, unique_keys) VALUES ($1::oid,"
-      " coalesce($2, 'column'), 'building', coalesce($3::interval, '30 days'), $4, coalesce($5, 'partial'))"
-      " ON CONFLICT (target) DO UPDATE SET grace = coalesce($3::interval, r.grace),"
-      " unique_keys = coalesce($5, r.unique_keys)",
-      {to_text(request.target), request.mode, request.grace, role_name(GetUserId()), request.unique_keys});
+  bookkeep("INSERT INTO dbops.soft_delete_rule AS r (target, mode, state, grace, created_by, unique_keys, max_share,"
+           " restore_grace, max_rows) VALUES ($1::oid, coalesce($2, 'column'), 'building',"
+           " coalesce($3::interval, '30 days'), $4, coalesce($5, 'partial'), coalesce($6::float8, 0.5),"
+           " coalesce($7::interval, '1 day'), nullif($8::bigint, 0))"
+           " ON CONFLICT (target) DO UPDATE SET grace = coalesce($3::interval, r.grace),"
+           " unique_keys = coalesce($5, r.unique_keys), max_share = coalesce($6::float8, r.max_share),"
+           " restore_grace = coalesce($7::interval, r.restore_grace),"
+           " max_rows = nullif(coalesce($8::bigint, r.max_rows), 0)",
+           {to_text(request.target), request.mode, request.grace, role_name(GetUserId()), request.unique_keys,
+            request.max_share ? Value(json(*request.max_share).dump()) : std::nullopt, request.restore_grace,
+            request.max_rows ? Value(to_text(*request.max_rows)) : std::nullopt});
+  if (!known) note_origin_of_new_rule(request.target);
   const Rule rule = *find_rule(request.target);
   refuse_truncate(rule);
   put_on_schedule(rule, request, !known);
@@ -251,13 +279,18 @@ void restore_all(const Rule& rule) {
                  "UPDATE " + rule.name + " SET deleted_at = NULL, deleted_by = NULL WHERE deleted_at IS NOT NULL");
 }
 
+void end_rule(const Rule& rule) {
+  bookkeep("DELETE FROM dbops.soft_delete_rule WHERE target = $1::oid", {to_text(rule.table)});
+  forget_origin(rule.table);
+  guard_foreign_keys_of_child(rule);
+}
+
 void finish_disabling(const Rule& rule) {
   for (const json& index : indexes_of(rule.table))
     swap_in(rule, index, index.at("constraint").get<bool>());
   change("ALTER TABLE " + rule.name +
          " DROP COLUMN IF EXISTS deletion_id, DROP COLUMN IF EXISTS deleted_by, DROP COLUMN IF EXISTS deleted_at");
-  bookkeep("DELETE FROM dbops.soft_delete_rule WHERE target = $1::oid", {to_text(rule.table)});
-  guard_foreign_keys_of_child(rule);
+  end_rule(rule);
 }
 
 struct Disable {
@@ -291,8 +324,7 @@ std::int64_t disable(const Disable& request) {
   drop_triggers(rule);
   if (view) change("DROP VIEW " + *view);
   if (keep || rule.mode == Mode::tombstone) {
-    bookkeep("DELETE FROM dbops.soft_delete_rule WHERE target = $1::oid", {to_text(rule.table)});
-    guard_foreign_keys_of_child(rule);
+    end_rule(rule);
     return 0;
   }
   json indexes = json::array();

@@ -170,9 +170,15 @@ void refuse_dead_parent(TriggerData* data) {
                  "dbops.undelete() restores that row.", row_text(data, row, question.columns));
 }
 
-// Every column by its name, with the text that its type reads back; generated ones are made anew.
+// Every column by its name, with the text that its type reads back; generated ones are made anew. Names of tables,
+// functions and the like (regclass) are written with their schemas.
 std::string image_of(TriggerData* data) {
-  const int nest_level = enter_settings(canonical_text());
+  static const Settings& settings = *new Settings([] {
+    Settings all = canonical_text();
+    all.emplace_back("search_path", "pg_catalog, pg_temp");
+    return all;
+  }());
+  const int nest_level = enter_settings(settings);
   const char* text = call_pg([data] {
     TupleDesc types = RelationGetDescr(data->tg_relation);
     StringInfoData image;
@@ -197,7 +203,21 @@ std::string image_of(TriggerData* data) {
   return text;
 }
 
-// One deletion for each call of dbops.soft_delete(), and one for all that a transaction deletes otherwise.
+// The deletion of this transaction that a row of the table belongs to: one of the table itself, or of one from which
+// ON DELETE CASCADE leads to it. Who may undelete or purge is asked for the target of the deletion alone, so that rows
+// of other tables must not be in it. `partition`: of the table, which may have foreign keys of its own.
+Rows open_deletion(const std::string& table, Oid partition) {
+  return bookkeep("SELECT deletion_id FROM dbops.soft_deletion d WHERE transaction_id = pg_current_xact_id()"
+                  " AND transaction_start = now() AND open AND (d.target = $1::oid OR d.target IN (WITH RECURSIVE"
+                  " above(oid) AS (SELECT unnest(ARRAY[$1::oid, $2::oid]) UNION"
+                  " SELECT coalesce(pg_partition_root(c.confrelid), c.confrelid)::oid FROM pg_constraint c"
+                  " JOIN above a ON c.conrelid = a.oid WHERE c.contype = 'f' AND c.confdeltype = 'c')"
+                  " SELECT oid FROM above)) ORDER BY deletion_id DESC LIMIT 1",
+                  {table, to_text(partition)});
+}
+
+// One deletion for each call of dbops.soft_delete(), and one for all that a transaction deletes otherwise of a table
+// and of what hangs on it.
 void keep_tombstone(TriggerData* data) {
   // An UPDATE that moves a row to another partition: the row is there still.
   if (HeapTupleHeaderIndicatesMovedPartitions(data->tg_trigtuple->t_data)) return;
@@ -209,8 +229,7 @@ void keep_tombstone(TriggerData* data) {
                    "DROP TRIGGER dbops_soft_delete_row; dbops.soft_delete_enable() makes it again.");
   const std::string table = to_text(rule->table);
   const std::string user = role_name(GetUserId());
-  Rows deletion = bookkeep("SELECT deletion_id FROM dbops.soft_deletion WHERE transaction_id = pg_current_xact_id()"
-                           " AND transaction_start = now() AND open ORDER BY deletion_id DESC LIMIT 1");
+  Rows deletion = open_deletion(table, RelationGetRelid(data->tg_relation));
   if (deletion.empty())
     deletion = bookkeep("INSERT INTO dbops.soft_deletion (target, deleted_by, actor, transaction_id, transaction_start)"
                         " VALUES ($1::oid, $2, $3::oid, pg_current_xact_id(), now()) RETURNING deletion_id",

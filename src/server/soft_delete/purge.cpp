@@ -5,17 +5,22 @@
 // as a whole, or stays until the next purge. A row that something still refers to stays.
 
 #include <algorithm>
+#include <map>
+#include <set>
 
 #include "core/text/json_text.h"
 #include "server/arguments.h"
 #include "server/backfill/create.h"
 #include "server/backfill/input.h"
+#include "server/compat.h"
 #include "server/engine/run.h"
 #include "server/engine/submit.h"
 #include "server/guc.h"
 #include "server/lifecycle/holds.h"
 #include "server/schedule/runs.h"
+#include "server/soft_delete/clearance.h"
 #include "server/soft_delete/deletion.h"
+#include "server/soft_delete/other_owner.h"
 
 extern "C" {
 #include "executor/spi.h"
@@ -31,8 +36,7 @@ constexpr std::int64_t deletions_at_once = 10'000; // in a transaction
 constexpr std::int64_t images_at_once = 500;       // of rows, in memory
 
 struct Request {
-  Oid target = InvalidOid;
-  std::optional<std::string> older_than; // as interval's text; nothing: the grace period
+  PurgeScope scope;
   double nice_ratio = 0;
 };
 
@@ -42,26 +46,37 @@ Rule require_purgeable(Oid target) {
   return rule;
 }
 
-// The longest grace period among the tables of a deletion counts; what a DELETE has taken along is in deleted_row
-// alone. One that somebody is undeleting is left to him. Tombstones of a table whose soft delete was disabled were to
-// be kept.
-std::int64_t mark_due(const Rule& rule, const Request& request) {
-  const Rows marked = bookkeep(
-      "UPDATE dbops.soft_deletion SET state = 'purging', open = false WHERE deletion_id IN (SELECT d.deletion_id"
-      " FROM dbops.soft_deletion d WHERE d.target = $1::oid AND d.state = 'deleted'"
-      // Most are not due: this is asked first, and costs nothing.
-      " AND d.deleted_at < clock_timestamp() - coalesce($2::interval, (SELECT r.grace FROM dbops.soft_delete_rule r"
-      "   WHERE r.target = $1::oid))"
-      " AND d.deleted_at < clock_timestamp() - coalesce($2::interval, (SELECT max(r.grace) FROM dbops.soft_delete_rule "
-      "r"
-      "   WHERE r.target = d.target OR r.target = ANY (d.tables) OR EXISTS (SELECT FROM dbops.deleted_row t"
-      "     WHERE t.deletion_id = d.deletion_id AND t.target = r.target)))"
-      " AND (SELECT true FROM dbops.deleted_row t JOIN pg_class c ON c.oid = t.target WHERE t.deletion_id = "
-      "d.deletion_id"
-      "   AND NOT EXISTS (SELECT FROM dbops.soft_delete_rule r WHERE r.target = t.target) LIMIT 1) IS NULL"
-      " ORDER BY d.deleted_at LIMIT $3::bigint FOR UPDATE SKIP LOCKED)",
-      {to_text(rule.table), request.older_than, to_text(deletions_at_once)});
-  return static_cast<std::int64_t>(marked.processed);
+// Whether a row is referred to is asked as the owner of its table. Looked at before anything is marked: a deletion
+// whose purge has begun cannot be undone any more.
+void require_readable_children(const Rule& rule, std::set<Oid>& seen) {
+  if (!seen.insert(rule.table).second) return;
+  for (const ForeignKey& key : foreign_keys_to(rule.table)) {
+    if (key.on_delete == 'n' || key.on_delete == 'd') continue;
+    const Rows readable =
+        bookkeep("SELECT has_table_privilege($1::oid, $2::oid, 'SELECT')", {to_text(rule.owner), to_text(key.child)});
+    if (!readable.boolean(0, 0))
+      throw SqlError(ERRCODE_INSUFFICIENT_PRIVILEGE,
+                     "the owner of " + label(rule.table) + " cannot see which rows of " + label(key.child) +
+                         " refer to it, so nothing can be purged",
+                     "GRANT SELECT ON " + key.child_name + " TO " + quote_name(role_name(rule.owner)) + ";");
+    if (key.on_delete != 'c') continue;
+    if (const std::optional<Rule> child = find_rule(key.child); child && child->mode == Mode::column)
+      require_readable_children(*child, seen);
+  }
+}
+
+// One that somebody is undeleting is left to him. False: there are no more.
+bool mark_due(const PurgeScope& scope) {
+  std::vector<Value> parameters = parameters_of(scope);
+  parameters.emplace_back(to_text(deletions_at_once));
+  const Rows marked =
+      bookkeep(std::string("UPDATE dbops.soft_deletion SET state = 'purging', open = false WHERE deletion_id IN"
+                           " (SELECT d.deletion_id FROM dbops.soft_deletion d WHERE ") +
+                   due_deletions + " ORDER BY d.deleted_at LIMIT $4::bigint FOR UPDATE SKIP LOCKED)",
+               parameters);
+  if (static_cast<std::int64_t>(marked.processed) == deletions_at_once) return true;
+  spend_confirmation(scope);
+  return false;
 }
 
 std::vector<Rule> tables_to_purge(const Rule& root) {
@@ -153,16 +168,17 @@ backfill::DeleteRequest delete_request(const Rule& rule, const Request& request)
   return wish;
 }
 
-// Its own session's, not a worker's: not before tomorrow, which CALL dbops.run() does not ask about.
+// Its own session's, not a worker's, which asks nobody whether a restore has come between: until the session begins
+// with it, it is not due, and after that, without it, it is over.
 std::int64_t make_job(const Rule& rule, const Request& request) {
   backfill::DeleteRequest wish = delete_request(rule, request);
   const backfill::DeletePlan plan = backfill::plan_delete(wish);
   // The subqueries are this file's, each for one row of a child table: they go by an index as the batch itself does.
   wish.spec.subqueries = false;
   const std::int64_t job = backfill::make_delete_job(wish, plan);
-  bookkeep(
-      "UPDATE dbops.job SET not_before = clock_timestamp() + interval '1 day', label = $2 WHERE job_id = $1::bigint",
-      {to_text(job), "purge of " + label(rule.table)});
+  bookkeep("UPDATE dbops.job SET not_before = clock_timestamp() + interval '1 day', label = $2,"
+           " spec = spec || '{\"session_only\": true}' WHERE job_id = $1::bigint",
+           {to_text(job), "purge of " + label(rule.table)});
   return job;
 }
 
@@ -177,10 +193,47 @@ std::vector<Rule> with_rows(const std::vector<Rule>& tables) {
   return left;
 }
 
+// By table; of tables of other owners.
+using SetAside = std::map<Oid, OtherOwnersRows>;
+
+bool refers_to_itself(Oid table) {
+  const std::vector<ForeignKey> keys = foreign_keys_to(table);
+  return std::any_of(keys.begin(), keys.end(),
+                     [table](const ForeignKey& key) { return key.child == table || key.child_root == table; });
+}
+
+// Of a table whose rows refer to one another, again while something goes.
+std::int64_t delete_of_other_owner(Session& session, const Rule& rule, const Request& request, OtherOwnersRows& aside) {
+  bool again = false;
+  lifecycle::DeletionRecord record = session.transaction([&] {
+    again = refers_to_itself(rule.table);
+    return lifecycle::DeletionRecord(rule.table, label(rule.table), rule.owner,
+                                     "rows of deletions from " + label(request.scope.target) + " that are purged");
+  });
+  std::int64_t rows = 0;
+  try {
+    do {
+      aside = delete_rows_of_other_owner(session, rule, request.nice_ratio, record, [&rule](const std::string& alias) {
+        return PurgeCondition{purged_rows(alias), condition_of(rule)};
+      });
+      rows += aside.purged;
+    } while (again && aside.purged > 0);
+  } catch (const SqlError& error) {
+    record.finish(session, error);
+    throw;
+  }
+  record.finish(session);
+  return rows;
+}
+
 // All tables once; how many rows went.
-std::int64_t delete_rows(Session& session, const std::vector<Rule>& tables, const Request& request) {
+std::int64_t delete_rows(Session& session, const std::vector<Rule>& tables, const Request& request, SetAside& aside) {
   std::int64_t rows = 0;
   for (const Rule& rule : tables) {
+    if (!call_pg([&rule] { return compat::may_become(GetUserId(), rule.owner); })) {
+      rows += delete_of_other_owner(session, rule, request, aside[rule.table]);
+      continue;
+    }
     const std::int64_t job = session.transaction([&] { return make_job(rule, request); });
     run_in_session(session, job);
     rows += session.transaction([job] { return rows_of_job(job); });
@@ -188,22 +241,56 @@ std::int64_t delete_rows(Session& session, const std::vector<Rule>& tables, cons
   return rows;
 }
 
+void warn_of_rows_set_aside(const Rule& rule, const OtherOwnersRows& rows) {
+  if (rows.aside == 0) return;
+  const std::string table = label(rule.table);
+  call_pg([&table, &rows] {
+    ereport(WARNING,
+            (errmsg("dbops: " INT64_FORMAT " rows of %s could not be deleted: %s", rows.aside, table.c_str(),
+                    rows.error.c_str()),
+             errdetail("The first one is that with %s.", rows.first.c_str()), errhint("The next purge tries again.")));
+  });
+}
+
+// Tables by whose holds a kept row of `table` stays: it, and, as a tombstone does not say which one it was in, its
+// partitions that have a hold of their own.
+std::vector<std::string> tables_with_holds(Oid table) {
+  const Rows found =
+      bookkeep("SELECT $1::oid UNION SELECT h.target::oid FROM dbops.legal_hold h JOIN"
+               " pg_partition_tree($1::oid::regclass) p ON p.relid = h.target WHERE h.released_at IS NULL",
+               {to_text(table)});
+  std::vector<std::string> tables;
+  for (std::size_t i = 0; i < found.size(); ++i)
+    tables.push_back(found.text(i, 0));
+  return tables;
+}
+
+bool has_hold(Oid table) {
+  return !bookkeep("SELECT 1 FROM dbops.legal_hold WHERE released_at IS NULL AND target = $1::oid", {to_text(table)})
+              .empty();
+}
+
 // Of what is kept of rows of that table, what a hold would keep as rows stays. Reading it as a row is its owner's
-// affair.
+// affair. Of a table that was dropped no condition can be asked: a hold on it keeps all.
 std::string unheld_images(Oid table, const Rows& images) {
   const std::string name = qualified_name(table);
   std::string ids = "{";
   for (std::size_t i = 0; i < images.size(); ++i)
     ids += (i > 0 ? "," : "") + images.text(i, 0);
   ids += "}";
-  if (lifecycle::nothing_is_held() || name.empty()) return ids; // a table that is gone has no holds
+  if (lifecycle::nothing_is_held()) return ids;
+  if (name.empty()) return has_hold(table) ? "{}" : ids;
   nlohmann::json list = nlohmann::json::array();
   for (std::size_t i = 0; i < images.size(); ++i)
     list.push_back(core::parse_json_text(images.text(i, 1)));
+  std::string condition;
+  for (const std::string& holder : tables_with_holds(table))
+    condition += (condition.empty() ? " WHERE NOT dbops.is_held(" : " AND NOT dbops.is_held(") + holder +
+                 ", jsonb_populate_record(NULL::" + name + ", i.image))";
   const Rows unheld = read_as(owner_of(table),
                               "SELECT coalesce(array_agg(i.id)::text, '{}') FROM ROWS FROM (unnest($1::bigint[]),"
-                              " jsonb_array_elements($2::jsonb)) AS i(id, image) WHERE NOT dbops.is_held(" +
-                                  to_text(table) + ", jsonb_populate_record(NULL::" + name + ", i.image))",
+                              " jsonb_array_elements($2::jsonb)) AS i(id, image)" +
+                                  condition,
                               {ids, core::json_text(list)});
   return unheld.text(0, 0);
 }
@@ -214,7 +301,7 @@ struct Page {
   bool last = false;
 };
 
-void delete_page_of_tombstones(const Rule& root, Oid table, Page& page) {
+void delete_page_of_tombstones(const Rule& root, Oid table, Page& page, lifecycle::DeletionRecord& record) {
   lifecycle::begin_deleting();
   const int nest_level = enter_settings(canonical_text());
   const std::int64_t limit = lifecycle::nothing_is_held() ? deletions_at_once : images_at_once;
@@ -227,11 +314,31 @@ void delete_page_of_tombstones(const Rule& root, Oid table, Page& page) {
   page.last = static_cast<std::int64_t>(images.size()) < limit;
   if (!images.empty()) {
     page.after = images.text(images.size() - 1, 0);
-    page.rows += static_cast<std::int64_t>(
-        bookkeep("DELETE FROM dbops.deleted_row WHERE row_id = ANY ($1::bigint[])", {unheld_images(table, images)})
-            .processed);
+    const Rows gone = bookkeep("WITH gone AS (DELETE FROM dbops.deleted_row WHERE row_id = ANY ($1::bigint[]) RETURNING"
+                               " deletion_id) SELECT count(*), min(deletion_id), max(deletion_id) FROM gone",
+                               {unheld_images(table, images)});
+    page.rows += gone.integer(0, 0);
+    record.add(gone.integer(0, 0), "deletion " + gone.text(0, 1), "deletion " + gone.text(0, 2));
   }
   leave_settings(nest_level);
+}
+
+std::int64_t delete_tombstones_of(Session& session, const Rule& root, Oid table) {
+  lifecycle::DeletionRecord record = session.transaction([&] {
+    const bool dropped = qualified_name(table).empty();
+    return lifecycle::DeletionRecord(table, label(table), dropped ? root.owner : owner_of(table),
+                                     "tombstones of deletions from " + label(root.table) + " that are purged");
+  });
+  Page page;
+  try {
+    while (!page.last)
+      session.transaction([&] { delete_page_of_tombstones(root, table, page, record); });
+  } catch (const SqlError& error) {
+    record.finish(session, error);
+    throw;
+  }
+  record.finish(session);
+  return page.rows;
 }
 
 std::int64_t delete_tombstones(Session& session, const Rule& root) {
@@ -244,11 +351,7 @@ std::int64_t delete_tombstones(Session& session, const Rule& root) {
   });
   std::int64_t rows = 0;
   for (std::size_t i = 0; i < tables.size(); ++i) {
-    const Oid table = static_cast<Oid>(tables.integer(i, 0));
-    Page page;
-    while (!page.last)
-      session.transaction([&] { delete_page_of_tombstones(root, table, page); });
-    rows += page.rows;
+    rows += delete_tombstones_of(session, root, static_cast<Oid>(tables.integer(i, 0)));
   }
   return rows;
 }
@@ -277,6 +380,7 @@ std::int64_t mark_purged(const Rule& root) {
              " WHERE state IN ('purged', 'undeleted') AND ended_at < clock_timestamp() - $1::integer * interval '1 day'"
              " LIMIT $2::bigint)",
              {to_text(guc::history_retention_days), to_text(deletions_at_once)});
+  lifecycle::prune_deletion_records();
   return bookkeep(
              "SELECT count(*) FROM dbops.soft_deletion WHERE state = 'purging' AND deletion_id = ANY ($1::bigint[])",
              {marked})
@@ -288,6 +392,7 @@ std::int64_t mark_purged(const Rule& root) {
 bool end_for_dropped_table(Oid target) {
   if (call_pg([target] { return get_rel_relkind(target); }) != '\0') return false;
   bool found = bookkeep("DELETE FROM dbops.soft_delete_rule WHERE target = $1::oid", {to_text(target)}).processed > 0;
+  forget_origin(target);
   const Rows schedules = bookkeep("SELECT s.job_id, s.owner_oid FROM dbops.schedule s JOIN dbops.job j USING (job_id)"
                                   " WHERE j.spec ->> 'command' = $1",
                                   {purge_command(target)});
@@ -304,27 +409,56 @@ bool end_for_dropped_table(Oid target) {
   return found;
 }
 
-void purge(Session& session, const Request& request) {
-  if (session.transaction([&request] { return end_for_dropped_table(request.target); })) return;
-  const Rule root = session.transaction([&request] { return require_purgeable(request.target); });
-  while (session.transaction([&] { return mark_due(root, request); }) == deletions_at_once) {
+// False, with a WARNING: it waits for somebody's word. The moment that all of the purge goes by is that of the
+// question.
+bool is_cleared(PurgeScope& scope) {
+  scope.as_of =
+      bookkeep("SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') || '+00'").text(0, 0);
+  const std::string reason = objection_to_purge(scope);
+  if (reason.empty()) return true;
+  const std::string hint = "SELECT dbops.confirm_purge(" + quote_text(label(scope.target)) +
+                           ") lets it go on. See waiting_for in dbops.soft_delete_status.";
+  call_pg([&reason, &hint] {
+    ereport(WARNING, (errmsg("dbops: nothing is purged: %s", reason.c_str()), errhint("%s", hint.c_str())));
+  });
+  return false;
+}
+
+void purge(Session& session, Request request) {
+  if (session.transaction([&request] { return end_for_dropped_table(request.scope.target); })) return;
+  const Rule root = session.transaction([&request] { return require_purgeable(request.scope.target); });
+  request.scope.target = root.table;
+  session.transaction([&root] {
+    std::set<Oid> seen;
+    if (root.mode == Mode::column) require_readable_children(root, seen);
+    return true;
+  });
+  if (!session.transaction([&request] { return is_cleared(request.scope); })) return;
+  while (session.transaction([&] { return mark_due(request.scope); })) {
   }
   const std::vector<Rule> tables = session.transaction([&root] { return tables_to_purge(root); });
   // Again while something goes: rows of one table may refer to one another.
   std::int64_t rows = 0;
+  SetAside aside;
   const auto look = [&] { return session.transaction([&tables] { return with_rows(tables); }); };
-  for (std::vector<Rule> left = look(); !left.empty(); left = look()) {
-    const std::int64_t gone = delete_rows(session, left, request);
+  std::vector<Rule> left = look();
+  for (; !left.empty(); left = look()) {
+    const std::int64_t gone = delete_rows(session, left, request, aside);
     rows += gone;
     if (gone == 0) break;
   }
+  for (const Rule& rule : left)
+    session.transaction([&] { warn_of_rows_set_aside(rule, aside[rule.table]); });
   const std::int64_t tombstones = delete_tombstones(session, root);
   const std::int64_t kept = session.transaction([&] { return mark_purged(root); });
   call_pg([rows, tombstones, kept] {
     ereport(NOTICE, (errmsg("dbops: " INT64_FORMAT " rows purged", rows + tombstones)));
     if (kept > 0)
-      ereport(WARNING, (errmsg("dbops: " INT64_FORMAT " deletions keep rows that cannot be purged yet", kept),
-                        errhint("Live rows refer to them, or they are held: see dbops.soft_delete_problems.")));
+      ereport(
+          WARNING,
+          (errmsg("dbops: " INT64_FORMAT " deletions keep rows that cannot be purged yet", kept),
+           errhint(
+               "Live rows refer to them, they are held, or their triggers refuse: see dbops.soft_delete_problems.")));
   });
 }
 
@@ -343,10 +477,10 @@ DBOPS_SQL_FUNCTION(dbops_purge) {
     require_top_level(fcinfo, "dbops.purge()");
     soft_delete::Request request;
     Arguments in(fcinfo);
-    request.target = in.relation();
+    request.scope.target = in.relation();
     if (const auto older_than = in.seconds()) {
       if (*older_than < 0) throw SqlError(ERRCODE_INVALID_PARAMETER_VALUE, "older_than must not be negative");
-      request.older_than = std::to_string(*older_than) + " seconds";
+      request.scope.older_than = std::to_string(*older_than) + " seconds";
     }
     const auto nice_ratio = in.real();
     if (!nice_ratio || !(*nice_ratio >= 0 && *nice_ratio <= 100))

@@ -106,19 +106,12 @@ Keys lock_rows(const Rule& rule, const std::string& condition, const std::vector
                            parameters));
 }
 
-// "FROM ROWS FROM (unnest($4::integer[]), ...) k(k0, ...) WHERE c.id = k.k0 AND ...", for a table with alias c.
+// "FROM ROWS FROM (unnest($4::integer[]), ...) AS k(id, ...) WHERE c.id = k.id AND ...", for a table with alias c.
 std::string join_keys(const Rule& rule, int first_parameter, const char* keyword) {
-  std::string arrays;
-  std::string names;
   std::string condition;
-  for (std::size_t i = 0; i < rule.key.size(); ++i) {
-    const std::string name = "k" + std::to_string(i);
-    arrays += (i > 0 ? ", " : "") + ("pg_catalog.unnest($" + std::to_string(first_parameter++)) +
-              "::" + rule.key[i].type + "[])";
-    names += (i > 0 ? ", " : "") + name;
-    condition += (i > 0 ? " AND " : "") + ("c." + rule.key[i].name) + " " + rule.key[i].equal + " k." + name;
-  }
-  return std::string(" ") + keyword + " ROWS FROM (" + arrays + ") AS k(" + names + ") WHERE " + condition;
+  for (const KeyColumn& column : rule.key)
+    condition += (condition.empty() ? "c." : " AND c.") + column.name + " " + column.equal + " k." + column.name;
+  return std::string(" ") + keyword + " " + from_keys(rule.key, "k", first_parameter) + " WHERE " + condition;
 }
 
 // One deletion under way: which tables have rows in it, and which are still to be followed along their foreign keys.
@@ -252,11 +245,25 @@ class Cascade {
     return static_cast<std::int64_t>(changed.processed);
   }
 
+  [[nodiscard]] std::int64_t tombstones_of(const Rule& rule) const {
+    return bookkeep("SELECT count(*) FROM dbops.deleted_row WHERE deletion_id = $1::bigint AND target = $2::oid",
+                    {to_text(deletion_.id), to_text(rule.table)})
+        .integer(0, 0);
+  }
+
   // A real DELETE: foreign keys, unique keys and triggers do as ever, and the trigger of the table keeps the row.
-  static std::int64_t erase(const Rule& rule, const Keys& keys) {
+  [[nodiscard]] std::int64_t erase(const Rule& rule, const Keys& keys) const {
     lifecycle::begin_deleting(); // a row that is held stays: 23001
+    const std::int64_t before = tombstones_of(rule);
     const Rows deleted =
         run_as_owner(rule, "DELETE FROM " + rule.name + " AS c" + join_keys(rule, 1, "USING"), keys.arrays);
+    if (tombstones_of(rule) < before + static_cast<std::int64_t>(deleted.processed))
+      throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                     "rows of " + label(rule.table) +
+                         " would be deleted for good: the trigger that keeps them is"
+                         " switched off, or not there",
+                     "SELECT dbops.soft_delete_enable(" + quote_text(label(rule.table)) +
+                         "); or ALTER TABLE ... ENABLE TRIGGER; and session_replication_role must not be replica.");
     return static_cast<std::int64_t>(deleted.processed);
   }
 
@@ -285,6 +292,38 @@ class Cascade {
 };
 
 } // namespace
+
+// The row under its lock is the one that the statement's WHERE has chosen, or is skipped: false, as it is gone. When
+// another transaction has changed it since, a DELETE would ask its WHERE again, which a trigger cannot.
+bool lock_live_row(TriggerData* data, const Rule& rule, const std::vector<Value>& key) {
+  require_read_committed();
+  require_delete_privilege(rule);
+  if (lock_rows(rule, key_condition(rule, "c", 1), key).count == 0) return false;
+  Settings settings = canonical_text();
+  settings.emplace_back("search_path", "pg_catalog, pg_temp");
+  const int nest_level = enter_settings(settings);
+  const Rows now =
+      read_as(rule.owner, "SELECT v.* FROM " + rule.live_view + " AS v WHERE " + key_condition(rule, "v", 1), key);
+  bool same = !now.empty();
+  for (int i = 0; same && i < RelationGetDescr(data->tg_relation)->natts; ++i) {
+    const char* before =
+        call_pg([data, i] { return SPI_getvalue(data->tg_trigtuple, RelationGetDescr(data->tg_relation), i + 1); });
+    const auto& value = now.rows.front().at(static_cast<std::size_t>(i));
+    same = before == nullptr ? !value.has_value() : value == before;
+  }
+  leave_settings(nest_level);
+  if (same) return true;
+  const Rows changed_by =
+      read_as(rule.owner, "SELECT c.xmin FROM " + rule.name + " AS c WHERE " + key_condition(rule, "c", 1), key);
+  // This transaction itself, by a trigger.
+  if (!changed_by.empty() && call_pg([xid = static_cast<TransactionId>(changed_by.integer(0, 0))] {
+        return TransactionIdIsCurrentTransactionId(xid);
+      }))
+    return true;
+  throw SqlError(ERRCODE_T_R_SERIALIZATION_FAILURE,
+                 "a row of " + label(rule.table) + " was changed by another transaction since the DELETE found it",
+                 "Repeat the statement: it may not be one that is to be deleted any more.");
+}
 
 Deletion remove_row(const Rule& rule, const std::vector<Value>& key) {
   require_read_committed();
@@ -327,6 +366,24 @@ std::vector<Value> key_arguments(FunctionCallInfo fcinfo) {
   return key;
 }
 
+// The primary key of the row that a statement deletes from the view of live rows.
+std::vector<Value> key_of_view_row(TriggerData* data, const soft_delete::Rule& rule) {
+  std::vector<Value> key;
+  for (const soft_delete::KeyColumn& column : rule.key) {
+    const char* value = call_pg([data, &column] {
+      TupleDesc types = RelationGetDescr(data->tg_relation);
+      const int number = SPI_fnumber(types, column.plain.c_str());
+      if (number <= 0)
+        ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
+                        errmsg("the view lacks column \"%s\" of the primary key", column.plain.c_str()),
+                        errhint("Call dbops.soft_delete_enable() again: it makes the view anew.")));
+      return SPI_getvalue(data->tg_trigtuple, types, number);
+    });
+    key.emplace_back(value);
+  }
+  return key;
+}
+
 } // namespace
 
 DBOPS_SQL_FUNCTION(dbops_soft_delete) {
@@ -361,18 +418,10 @@ DBOPS_SQL_FUNCTION(dbops_delete_live) {
                                                                    RelationGetRelationName(data->tg_relation) +
                                                                    "\" does not belong to a table with soft delete");
     const soft_delete::Rule rule = soft_delete::require_enabled(static_cast<Oid>(target.integer(0, 0)));
-    std::vector<Value> key;
-    for (const soft_delete::KeyColumn& column : rule.key) {
-      const char* value = call_pg([data, &column] {
-        TupleDesc types = RelationGetDescr(data->tg_relation);
-        const int number = SPI_fnumber(types, column.plain.c_str());
-        if (number <= 0)
-          ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
-                          errmsg("the view lacks column \"%s\" of the primary key", column.plain.c_str()),
-                          errhint("Call dbops.soft_delete_enable() again: it makes the view anew.")));
-        return SPI_getvalue(data->tg_trigtuple, types, number);
-      });
-      key.emplace_back(value);
+    const std::vector<Value> key = key_of_view_row(data, rule);
+    if (!soft_delete::lock_live_row(data, rule, key)) {
+      spi.close();
+      return PointerGetDatum(nullptr);
     }
     soft_delete::remove_row(rule, key);
     spi.close();

@@ -1,11 +1,14 @@
 // dbops.undelete: exactly the rows of one deletion, or none.
 
+#include <algorithm>
+
 #include "server/arguments.h"
 #include "server/soft_delete/deletion.h"
 
 extern "C" {
 #include "catalog/pg_class_d.h"
 #include "utils/acl.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 }
 
@@ -101,38 +104,126 @@ void require_live_parents(const Rule& rule, std::int64_t id) {
   }
 }
 
+[[noreturn]] void refuse_kept_back(const Rule& rule, std::int64_t id) {
+  throw SqlError(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION, "deletion " + to_text(id) +
+                                                              " cannot be undone: a trigger or rule of " +
+                                                              label(rule.table) + " kept rows from being restored");
+}
+
 std::int64_t restore_column(const Rule& rule, std::int64_t id) {
+  const Restoring flag;
   const Rows restored =
       run_as_owner(rule,
                    "UPDATE " + rule.name +
                        " SET deleted_at = NULL, deleted_by = NULL, deletion_id = NULL WHERE deletion_id OPERATOR("
                        "pg_catalog.=) $1::pg_catalog.int8 AND deleted_at IS NOT NULL",
                    {to_text(id)});
+  if (!read_as(rule.owner,
+               "SELECT 1 FROM " + rule.name + " WHERE deletion_id = $1::bigint AND deleted_at IS NOT NULL LIMIT 1",
+               {to_text(id)})
+           .empty())
+    refuse_kept_back(rule, id);
   return static_cast<std::int64_t>(restored.processed);
 }
 
-// The columns of today that the rows had: what came later takes its default, what has gone is left out.
-std::int64_t restore_tombstones(const Rule& rule, std::int64_t id) {
-  const Rows columns =
-      bookkeep("SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY attnum),"
-               " string_agg(format('(i.image OPERATOR(pg_catalog.->>) %L)::%s', a.attname, format_type(a.atttypid,"
-               " a.atttypmod)), ', ' ORDER BY attnum)"
+// A column of today that the rows had.
+struct KeptColumn {
+  std::string name;   // quoted
+  std::string value;  // its text, in the image i
+  std::string type;   // as a cast reads it
+  std::string intact; // condition: nothing of the value is lost
+};
+
+// The type of a value, below domains, with or without its length.
+std::string base_type(Oid type, std::int32_t typmod, bool with_length) {
+  return call_pg([type, typmod, with_length] {
+    std::int32_t length = typmod;
+    const Oid base = getBaseTypeAndTypmod(type, &length);
+    return format_type_extended(base, with_length ? length : -1, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
+  });
+}
+
+// Its text is the same, or, of a type with a length, the value: numeric(5,1) reads 1 as 1.0.
+std::string intact(const KeptColumn& column, Oid type, std::int32_t typmod) {
+  const std::string now = base_type(type, typmod, true);
+  const std::string any_length = base_type(type, typmod, false);
+  std::string text =
+      "pg_catalog.format('%s', " + column.value + "::" + now + ") OPERATOR(pg_catalog.=) " + column.value;
+  if (now != any_length && (any_length.find('.') == std::string::npos || any_length.starts_with("pg_catalog.")))
+    text += " OR " + column.value + "::" + now + " OPERATOR(pg_catalog.=) " + column.value + "::" + any_length;
+  return column.value + " IS NULL OR " + text;
+}
+
+std::vector<KeptColumn> kept_columns(const Rule& rule, std::int64_t id) {
+  const Rows found =
+      bookkeep("SELECT quote_ident(a.attname), format('(i.image OPERATOR(pg_catalog.->>) %L)', a.attname),"
+               " format_type(a.atttypid, a.atttypmod), a.atttypid, a.atttypmod"
                " FROM pg_attribute a WHERE a.attrelid = $1::oid AND attnum > 0 AND NOT attisdropped"
                " AND attgenerated = '' AND EXISTS (SELECT FROM dbops.deleted_row d WHERE d.deletion_id = $2::bigint"
-               " AND d.target = $1::oid AND d.image ? a.attname::text)",
+               " AND d.target = $1::oid AND d.image ? a.attname::text) ORDER BY attnum",
                {to_text(rule.table), to_text(id)});
-  if (columns.is_null(0, 0)) return 0;
+  std::vector<KeptColumn> columns;
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    KeptColumn& column = columns.emplace_back();
+    column = {found.text(i, 0), found.text(i, 1), found.text(i, 2), {}};
+    column.intact =
+        intact(column, static_cast<Oid>(found.integer(i, 3)), static_cast<std::int32_t>(found.integer(i, 4)));
+  }
+  return columns;
+}
+
+[[noreturn]] void refuse_loss(const Rule& rule, std::int64_t id, const std::string& what) {
+  throw SqlError(ERRCODE_DATA_EXCEPTION,
+                 "deletion " + to_text(id) + " cannot be undone without a loss: table " + label(rule.table) + " " +
+                     what,
+                 "Change the table back, or SELECT dbops.undelete(" + to_text(id) +
+                     ", lossy => true), which leaves out what has no column and cuts what does not fit.");
+}
+
+// Columns that were renamed or dropped, and values that today's type would cut or round.
+void require_lossless(const Rule& rule, std::int64_t id, const std::vector<KeptColumn>& columns,
+                      const std::string& images) {
+  const Rows gone = bookkeep(
+      "SELECT string_agg(DISTINCT quote_ident(e.key), ', ') FROM dbops.deleted_row d, jsonb_each_text(d.image) e"
+      " WHERE d.deletion_id = $1::bigint AND d.target = $2::oid AND e.value IS NOT NULL AND NOT EXISTS (SELECT FROM"
+      " pg_attribute a WHERE a.attrelid = $2::oid AND a.attname = e.key AND a.attnum > 0 AND NOT a.attisdropped"
+      " AND a.attgenerated = '')",
+      {to_text(id), to_text(rule.table)});
+  if (!gone.is_null(0, 0)) refuse_loss(rule, id, "has no column " + gone.text(0, 0) + " any more");
+  std::string questions;
+  for (const KeptColumn& column : columns)
+    questions += (questions.empty() ? "" : ", ") + ("pg_catalog.bool_and(" + column.intact + ")");
+  const Rows answers = read_as(
+      rule.owner, "SELECT " + questions + " FROM pg_catalog.jsonb_array_elements($1::pg_catalog.jsonb) AS i(image)",
+      {images});
+  for (std::size_t i = 0; i < columns.size(); ++i)
+    if (!answers.boolean(0, i))
+      refuse_loss(rule, id, "has values for column " + columns[i].name + " that do not fit " + columns[i].type);
+}
+
+// What came later than the rows takes its default.
+std::int64_t restore_tombstones(const Rule& rule, std::int64_t id, bool lossy) {
   const Rows images =
-      bookkeep("SELECT jsonb_agg(image ORDER BY row_id)::text FROM dbops.deleted_row WHERE deletion_id ="
+      bookkeep("SELECT jsonb_agg(image ORDER BY row_id)::text, count(*) FROM dbops.deleted_row WHERE deletion_id ="
                " $1::bigint AND target = $2::oid",
                {to_text(id), to_text(rule.table)});
+  if (images.integer(0, 1) == 0) return 0;
+  const std::vector<KeptColumn> columns = kept_columns(rule, id);
+  std::string names;
+  std::string values;
+  for (const KeptColumn& column : columns) {
+    names += (names.empty() ? "" : ", ") + column.name;
+    values += (values.empty() ? "" : ", ") + (column.value + "::" + column.type);
+  }
   const int nest_level = enter_settings(canonical_text());
+  if (columns.empty() || !lossy) require_lossless(rule, id, columns, images.text(0, 0));
   const Rows inserted =
       run_as_owner(rule,
-                   "INSERT INTO " + rule.name + " (" + columns.text(0, 0) + ") OVERRIDING SYSTEM VALUE SELECT " +
-                       columns.text(0, 1) + " FROM pg_catalog.jsonb_array_elements($1::pg_catalog.jsonb) AS i(image)",
+                   "INSERT INTO " + rule.name + " (" + names + ") OVERRIDING SYSTEM VALUE SELECT " + values +
+                       " FROM pg_catalog.jsonb_array_elements($1::pg_catalog.jsonb) AS i(image)",
                    {images.text(0, 0)});
   leave_settings(nest_level);
+  if (static_cast<std::int64_t>(inserted.processed) != images.integer(0, 1)) refuse_kept_back(rule, id);
   bookkeep("DELETE FROM dbops.deleted_row WHERE deletion_id = $1::bigint AND target = $2::oid",
            {to_text(id), to_text(rule.table)});
   return static_cast<std::int64_t>(inserted.processed);
@@ -144,7 +235,7 @@ bool restoring() noexcept {
   return under_way;
 }
 
-std::int64_t restore(std::int64_t id) {
+std::int64_t restore(std::int64_t id, bool lossy) {
   const Record record = lock_deletion(id);
   require_may_restore(record, id);
   if (record.state != "deleted")
@@ -162,13 +253,16 @@ std::int64_t restore(std::int64_t id) {
   }
   for (const Rule& rule : rules)
     if (rule.mode == Mode::column) require_live_parents(rule, id);
-  const Restoring flag;
+  // Rows that are there refer to nothing that has left its table; but tombstones may refer to them, and those that come
+  // back are asked for their parents by the guard.
+  std::stable_partition(rules.begin(), rules.end(), [](const Rule& rule) { return rule.mode == Mode::column; });
   std::int64_t rows = 0;
   std::string tables;
   std::string counts;
   for (const Rule& rule : rules) {
     try {
-      const std::int64_t restored = rule.mode == Mode::column ? restore_column(rule, id) : restore_tombstones(rule, id);
+      const std::int64_t restored =
+          rule.mode == Mode::column ? restore_column(rule, id) : restore_tombstones(rule, id, lossy);
       rows += restored;
       tables += (tables.empty() ? "{" : ",") + to_text(rule.table);
       counts += (counts.empty() ? "{" : ",") + to_text(restored);
@@ -191,9 +285,10 @@ using namespace dbops::server;
 DBOPS_SQL_FUNCTION(dbops_undelete) {
   return boundary([fcinfo] {
     SpiConnection spi;
-    const auto deletion = Arguments(fcinfo).bigint();
+    Arguments in(fcinfo);
+    const auto deletion = in.bigint();
     if (!deletion) throw SqlError(ERRCODE_NULL_VALUE_NOT_ALLOWED, "deletion must not be null");
-    const std::int64_t rows = soft_delete::restore(*deletion);
+    const std::int64_t rows = soft_delete::restore(*deletion, in.boolean());
     spi.close();
     return Int64GetDatum(rows);
   });

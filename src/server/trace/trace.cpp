@@ -7,12 +7,12 @@
 #include "server/arguments.h"
 #include "server/compat.h"
 #include "server/ddl/catalog.h"
+#include "server/ddl/reach.h"
 #include "server/engine/time_limit.h"
 #include "server/lint/catalog.h"
 #include "server/migration/history.h"
 #include "server/migration/script.h"
 #include "server/trace/clones.h"
-#include "server/trace/reach.h"
 
 extern "C" {
 #include "catalog/namespace.h"
@@ -162,7 +162,7 @@ class Tracer {
   bool on_copies(Node* node, const std::string& text);
   void for_real(Node* node, const std::string& text);
   void outside(Node* node);
-  void documented(const std::vector<Reached>& reached);
+  void documented(const std::vector<ddl::Reached>& reached);
   void dependents(Node* node, Oid table);
   void report(const States& before, const std::vector<std::pair<Oid, std::string>>& locks_before, bool copies);
   void put(const Row& row, const Value& error = std::nullopt);
@@ -276,16 +276,16 @@ bool Tracer::on_copies(Node* node, const std::string& text) {
   report(before, locks, true);
   // Copies are made of the neighbours alone; who refers to those is emptied as well.
   if (IsA(node, TruncateStmt) && reinterpret_cast<TruncateStmt*>(node)->behavior == DROP_CASCADE) {
-    std::vector<Reached> reached = reached_by_cascade(tables);
-    std::erase_if(reached, [this](const Reached& one) { return clones_.has(one.relation); });
+    std::vector<ddl::Reached> reached = ddl::reached_by_cascade(tables);
+    std::erase_if(reached, [this](const ddl::Reached& one) { return clones_.has(one.relation); });
     found_by_ = "documentation";
     documented(reached);
   }
   return true;
 }
 
-void Tracer::documented(const std::vector<Reached>& reached) {
-  for (const Reached& one : reached) {
+void Tracer::documented(const std::vector<ddl::Reached>& reached) {
+  for (const ddl::Reached& one : reached) {
     Row row{qualified_name(one.relation), one.lock, one.rewrites, one.reads, 0};
     if (one.rewrites || one.reads)
       row.bytes = bookkeep("SELECT dbops.relation_bytes($1::oid)", {to_text(one.relation)}).integer(0, 0);
@@ -295,7 +295,7 @@ void Tracer::documented(const std::vector<Reached>& reached) {
 
 void Tracer::dependents(Node* node, Oid table) {
   for (const std::string& column : changed_columns(node))
-    for (const std::string& dependent : lint::Catalog::dependents_of_column(table, column))
+    for (const auto& [relation, dependent] : lint::Catalog::dependents_of_column(table, column))
       invalidates_.push_back(dependent);
 }
 
@@ -327,7 +327,7 @@ void Tracer::for_real(Node* node, const std::string& text) {
 // Cannot be made in a transaction, and so not be rolled back: what PostgreSQL's documentation says.
 void Tracer::outside(Node* node) {
   found_by_ = "documentation";
-  if (IsA(node, ReindexStmt)) return documented(reached_by_reindex(reinterpret_cast<ReindexStmt*>(node)));
+  if (IsA(node, ReindexStmt)) return documented(ddl::reached_by_reindex(reinterpret_cast<ReindexStmt*>(node)));
   Row row;
   row.lock = "SHARE UPDATE EXCLUSIVE";
   const auto table = [](RangeVar* name) {
@@ -373,8 +373,7 @@ void Tracer::trace(const migrate::Statement& statement) {
   tag_ = call_pg([node] { return GetCommandTagName(CreateCommandTag(node)); });
   if (statement.data) throw SqlError(ERRCODE_FEATURE_NOT_SUPPORTED, "COPY FROM STDIN cannot be traced");
   if (IsA(node, TransactionStmt)) return;
-  if (migration::needs_top_level(node) ||
-      (IsA(node, ReindexStmt) && is_partitioned(reinterpret_cast<ReindexStmt*>(node))))
+  if (migration::needs_top_level(node) || migration::is_of_partitioned(node))
     outside(node);
   else if (!on_copies(node, text))
     for_real(node, text);

@@ -9,16 +9,13 @@ extern "C" {
 #include "nodes/parsenodes.h"
 }
 
-namespace dbops::server::trace {
+namespace dbops::server::ddl {
 
 struct Reached {
   Oid relation = InvalidOid;
   const char* lock = "";
   bool rewrites = false, reads = false;
 };
-
-// A partitioned table or index is named: each of its partitions is a transaction of its own.
-bool is_partitioned(ReindexStmt* statement);
 
 // REINDEX of a schema, of the database (its system catalogs are left out), of a partitioned table or index, or
 // CONCURRENTLY: the tables, and the indexes where they are locked for as long.
@@ -27,4 +24,4 @@ std::vector<Reached> reached_by_reindex(ReindexStmt* statement);
 // TRUNCATE ... CASCADE of these tables: those that refer to them, to those, and so on, with their indexes.
 std::vector<Reached> reached_by_cascade(const std::vector<Oid>& tables);
 
-} // namespace dbops::server::trace
+} // namespace dbops::server::ddl

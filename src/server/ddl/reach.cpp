@@ -1,7 +1,6 @@
-#include "server/trace/reach.h"
+#include "server/ddl/reach.h"
 
 #include "server/ddl/catalog.h"
-#include "server/migration/history.h"
 
 extern "C" {
 #include "catalog/namespace.h"
@@ -11,7 +10,7 @@ extern "C" {
 #include "utils/lsyscache.h"
 }
 
-namespace dbops::server::trace {
+namespace dbops::server::ddl {
 
 namespace {
 
@@ -53,20 +52,12 @@ void add_indexes(std::vector<Reached>& reached, bool rewrites) {
   const Rows indexes = ask_catalog(
       "SELECT i.indexrelid FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid AND c.relkind "
       "= 'i' WHERE i.indrelid = ANY ($1::oid[]) ORDER BY 1",
-      {ddl::oid_array(tables)});
+      {oid_array(tables)});
   for (std::size_t i = 0; i < indexes.size(); ++i)
     reached.push_back({static_cast<Oid>(indexes.integer(i, 0)), "ACCESS EXCLUSIVE", rewrites, false});
 }
 
 } // namespace
-
-bool is_partitioned(ReindexStmt* statement) {
-  if (statement->relation == nullptr) return false;
-  return call_pg([statement] {
-    const char kind = get_rel_relkind(RangeVarGetRelid(statement->relation, NoLock, false));
-    return kind == RELKIND_PARTITIONED_TABLE || kind == RELKIND_PARTITIONED_INDEX;
-  });
-}
 
 std::vector<Reached> reached_by_reindex(ReindexStmt* statement) {
   const bool concurrent = is_concurrent(statement);
@@ -86,7 +77,7 @@ std::vector<Reached> reached_by_cascade(const std::vector<Oid>& tables) {
       "LATERAL (SELECT conrelid AS relid FROM pg_catalog.pg_constraint WHERE contype = 'f' AND confrelid = r.relid"
       " UNION ALL SELECT inhrelid FROM pg_catalog.pg_inherits WHERE inhparent = r.relid) next)"
       " SELECT c.oid FROM reached JOIN pg_catalog.pg_class c ON c.oid = relid ORDER BY 1",
-      {ddl::oid_array(tables)});
+      {oid_array(tables)});
   std::vector<Reached> reached;
   for (std::size_t i = 0; i < found.size(); ++i)
     reached.push_back({static_cast<Oid>(found.integer(i, 0)), "ACCESS EXCLUSIVE", false, false});
@@ -94,4 +85,4 @@ std::vector<Reached> reached_by_cascade(const std::vector<Oid>& tables) {
   return reached;
 }
 
-} // namespace dbops::server::trace
+} // namespace dbops::server::ddl
