@@ -50,6 +50,21 @@ is(Dbops::job_state($node, $job), 'succeeded', 'the other one ends the job');
 is(Dbops::value($node, 'SELECT count(*) FILTER (WHERE n = 3), count(*) FROM t'), '1000|1000', 'each row once');
 is(Dbops::value($node, "SELECT string_agg(outcome, ',' ORDER BY outcome) FROM dbops.job_runs WHERE job_id = $job"), 'finished,lost', 'the run of the killed one is known as lost');
 
+# The same, between two batches: nothing of the killed one's work is left that the other one would meet.
+$job = $node->safe_psql('postgres', q{SELECT dbops.backfill('t', 'n = slowly(n + 1)', max_batch_rows => 20, stripes => 1, parallel => 2, nice_ratio => 1)});
+@sessions = map { Dbops::start_sql($node, "CALL dbops.run($job)") } 1, 2;
+ok(Dbops::wait_for($node, $at_work =~ s/job_id = \d+/job_id = $job/r, 2), 'two sessions are at work');
+$node->safe_psql('postgres', "DO \$\$BEGIN LOOP
+	PERFORM pg_terminate_backend(pid) FROM dbops.job_run r JOIN dbops.job_slice s USING (job_id, slice)
+	WHERE job_id = $job AND outcome = 'running' AND work = '[]' LIMIT 1;
+	EXIT WHEN FOUND;
+	PERFORM pg_sleep(0.002);
+	END LOOP; END\$\$");
+Dbops::finish_sql($_) for @sessions;
+is(Dbops::job_state($node, $job), 'succeeded', 'one of them was killed while it paused, and the other one ends the job');
+is(Dbops::value($node, 'SELECT count(*) FILTER (WHERE n = 4), count(*) FROM t'), '1000|1000', 'each row once');
+is(Dbops::value($node, "SELECT string_agg(outcome, ',' ORDER BY outcome) FROM dbops.job_runs WHERE job_id = $job"), 'finished,lost', 'that run is known as lost too');
+
 # Dropped and made again by the same session, whose kept plans are of the old one.
 is(Dbops::refusal($node, "DROP EXTENSION dbops;\nCREATE EXTENSION dbops;\nSELECT dbops.backfill('t', 'n = 7') AS j \\gset\nCALL dbops.run(:j);"), '', 'DROP and CREATE EXTENSION');
 is(Dbops::value($node, 'SELECT count(*) FROM t WHERE n = 7'), 1000, 'the new one works');

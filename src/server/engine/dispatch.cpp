@@ -446,15 +446,7 @@ std::optional<Assignment> dispatch(Session& session, Oid free_owner, int own_slo
 
 void account_for_losses(Session& session) {
   session.transaction([] {
-    const Rows lost = bookkeep(
-        std::string("UPDATE dbops.job_run r SET outcome = 'lost', finished_at = clock_timestamp(),"
-                    "  rows_done = s.rows_done - r.rows_before,"
-                    "  message = 'the process ended without a report'"
-                    " FROM dbops.job_slice s WHERE r.outcome = 'running' AND s.job_id = r.job_id AND s.slice = r.slice"
-                    " AND NOT EXISTS (SELECT FROM ") +
-        held_slices_sql +
-        " h WHERE h.job_id = r.job_id AND h.slice = r.slice)"
-        " RETURNING r.job_id, (s.batches > r.batches_before)");
+    const Rows lost = note_lost_runs();
     const Rows orphans =
         bookkeep(std::string("SELECT job_id FROM dbops.job j WHERE state = 'running' AND NOT EXISTS (SELECT FROM ") +
                  held_slices_sql + " h WHERE h.job_id = j.job_id) ORDER BY job_id FOR NO KEY UPDATE SKIP LOCKED");

@@ -132,6 +132,8 @@ core::JobState change_state(Job& job, core::JobAction action, const std::string&
            {to_text(job.id), actor, std::string(core::to_string(action)), from, to, reason});
   notify_state(job.id, job.kind, from, to);
   job.state = *next;
+  // Of those that died between two batches, and left no work that another would have met.
+  if (core::is_terminal(*next)) note_lost_runs(job.id);
   if (*next == core::JobState::failed || *next == core::JobState::cancelled || *next == core::JobState::paused)
     ddl::submit_clean_up(job);
   return *next;
@@ -150,13 +152,27 @@ void open_slices(std::int64_t job) {
   announce_at_commit();
 }
 
+namespace {
+
+constexpr const char* lost_run_sql =
+    "UPDATE dbops.job_run r SET outcome = 'lost', finished_at = clock_timestamp(),"
+    " rows_done = s.rows_done - r.rows_before, message = 'the process ended without a report'"
+    " FROM dbops.job_slice s WHERE r.outcome = 'running' AND s.job_id = r.job_id AND s.slice = r.slice";
+
+} // namespace
+
 void note_lost_run(std::int64_t job, int slice) {
-  bookkeep("UPDATE dbops.job_run r SET outcome = 'lost', finished_at = clock_timestamp(), rows_done = s.rows_done - "
-           "r.rows_before,"
-           " message = 'the process ended without a report'"
-           " FROM dbops.job_slice s WHERE r.outcome = 'running' AND s.job_id = r.job_id AND s.slice = r.slice"
-           " AND r.job_id = $1::bigint AND r.slice = $2::integer",
+  bookkeep(std::string(lost_run_sql) + " AND r.job_id = $1::bigint AND r.slice = $2::integer",
            {to_text(job), to_text(slice)});
+}
+
+Rows note_lost_runs(std::optional<std::int64_t> job) {
+  return bookkeep(std::string(lost_run_sql) +
+                      " AND ($1::bigint IS NULL OR r.job_id = $1::bigint) AND NOT EXISTS (SELECT FROM " +
+                      held_slices_sql +
+                      " h WHERE h.job_id = r.job_id AND h.slice = r.slice)"
+                      " RETURNING r.job_id, (s.batches > r.batches_before)",
+                  {job ? Value(to_text(*job)) : Value()});
 }
 
 void record_error(std::int64_t job, const SqlError& error) {
