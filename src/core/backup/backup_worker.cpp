@@ -69,24 +69,29 @@ bool BackupWorker::keep_base_block(Region& region, std::uint32_t number, const B
   return true;
 }
 
-void BackupWorker::verify_page(Region& region, const File& file, std::uint32_t number, std::span<std::byte> page,
+// True: the page is another one now.
+bool BackupWorker::verify_page(Region& region, const File& file, std::uint32_t number, std::span<std::byte> page,
                                const CallContext& context) {
   const std::uint32_t block = region.first_page + number;
-  Bytes again(page.size());
+  Bytes again;
+  bool changed = false;
   for (int reads = 1; check_page(page, block) == PageState::mismatch; ++reads) {
     if (reads == page_reads) { // the same bytes all the time
       region.result.damaged.push_back(std::uint32_t(region.task.offset / block_size) + number);
-      return;
+      return changed;
     }
+    again.resize(page.size());
     SystemClock().sleep_for(page_pause, context.stop);
     const std::size_t count = file.read_at(region.task.offset + std::uint64_t(number) * block_size, again);
-    if (count < again.size()) return; // truncated meanwhile: replay does that again
+    if (count < again.size()) return changed; // truncated meanwhile: replay does that again
     const bool busy = !std::ranges::equal(again, page);
     std::ranges::copy(again, page.begin());
+    changed = changed || busy;
     // It changes under our eyes, so its writer has logged it since the backup began, and replay writes it as a whole.
     if (busy && check_page(page, block) == PageState::mismatch) reads = 1;
     if (context.stop.stop_requested()) throw Error(ErrorKind::cancelled, "the backup was cancelled");
   }
+  return changed;
 }
 
 void BackupWorker::store_block(Region& region, std::uint32_t number, const BlockHash& hash, ByteView block,
@@ -112,10 +117,8 @@ void BackupWorker::take_block(Region& region, const File& file, std::uint32_t nu
   BlockHash hash = hasher_.hash(block);
   if (keep_base_block(region, number, hash)) return;
   region.changed = true;
-  if (region.check_pages && block.size() == block_size) {
-    verify_page(region, file, number, block, context);
+  if (region.check_pages && block.size() == block_size && verify_page(region, file, number, block, context))
     hash = hasher_.hash(block);
-  }
   store_block(region, number, hash, block, context);
 }
 

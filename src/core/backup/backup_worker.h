@@ -84,7 +84,7 @@ class BackupWorker {
   void take_block(Region& region, const File& file, std::uint32_t number, std::span<std::byte> block,
                   const CallContext& context);
   bool keep_base_block(Region& region, std::uint32_t number, const BlockHash& hash);
-  void verify_page(Region& region, const File& file, std::uint32_t number, std::span<std::byte> page,
+  bool verify_page(Region& region, const File& file, std::uint32_t number, std::span<std::byte> page,
                    const CallContext& context);
   void store_block(Region& region, std::uint32_t number, const BlockHash& hash, ByteView block,
                    const CallContext& context);

@@ -10,6 +10,7 @@
 #include <condition_variable>
 #include <deque>
 #include <fcntl.h>
+#include <map>
 #include <mutex>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -19,14 +20,17 @@ namespace dbops::core {
 namespace {
 
 constexpr std::size_t map_frames_kept = 64;
-constexpr std::size_t queue_limit = 16;   // units that wait for a thread
+constexpr std::size_t queue_limit = 128;  // units that wait for a thread: some files of 1 GiB
 constexpr std::size_t unit_regions = 100; // files that are open at a time, in each thread
 constexpr std::uint64_t unit_bytes = region_size;
 
-// Regions that are restored together, for several threads.
+// Regions that are restored together, for several threads. Two threads that write to one file wait for each other in
+// the kernel, so each keeps to a file of its own while there is one.
 class Units {
  public:
-  void put(std::vector<RestoreTask> unit) {
+  using Unit = std::vector<RestoreTask>;
+
+  void put(Unit unit) {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return queue_.size() < queue_limit || failure_; });
     if (failure_) std::rethrow_exception(failure_);
@@ -34,12 +38,16 @@ class Units {
     lock.unlock();
     changed_.notify_all();
   }
-  std::optional<std::vector<RestoreTask>> take() {
+  // For the thread with that number.
+  std::optional<Unit> take(unsigned thread) {
     std::unique_lock lock(mutex_);
+    files_.erase(thread);
     changed_.wait(lock, [&] { return !queue_.empty() || ended_ || failure_; });
     if (failure_ || queue_.empty()) return {};
-    auto unit = std::move(queue_.front());
-    queue_.pop_front();
+    const auto best = next(thread);
+    Unit unit = std::move(*best);
+    queue_.erase(best);
+    files_[thread] = last_[thread] = file_of(unit);
     lock.unlock();
     changed_.notify_all();
     return unit;
@@ -60,9 +68,23 @@ class Units {
   }
 
  private:
+  // Units of small files hold several of them, which no other unit has.
+  static const std::string& file_of(const Unit& unit) { return unit.front().path; }
+
+  // That of the file it is at; else the first of a file that nobody is at; else the first.
+  std::deque<Unit>::iterator next(unsigned thread) {
+    const auto same = std::ranges::find(queue_, last_[thread], file_of);
+    if (same != queue_.end()) return same;
+    const auto of_nobody = std::ranges::find_if(queue_, [&](const Unit& unit) {
+      return std::ranges::none_of(files_, [&](const auto& at) { return at.second == file_of(unit); });
+    });
+    return of_nobody != queue_.end() ? of_nobody : queue_.begin();
+  }
+
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<std::vector<RestoreTask>> queue_;
+  std::deque<Unit> queue_;
+  std::map<unsigned, std::string> files_, last_; // of each thread: what it is at, and what it was at
   bool ended_ = false;
   std::exception_ptr failure_;
 };
@@ -119,10 +141,10 @@ class Restore {
     unit_size_ = 0;
   }
 
-  void run_lane(const CallContext& context) noexcept {
+  void run_lane(unsigned thread, const CallContext& context) noexcept {
     try {
       RestoreWorker worker(packs_, maps_, progress_);
-      while (const auto unit = units_.take()) {
+      while (const auto unit = units_.take(thread)) {
         worker.process(*unit, context);
         progress_.bytes_read = packs_.bytes_read();
       }
@@ -157,7 +179,7 @@ class Restore {
     ThreadPool pool(options_.threads);
     std::vector<std::future<void>> running;
     for (unsigned i = 0; i < options_.threads; ++i)
-      running.push_back(pool.submit([this, inner](const std::stop_token&) { run_lane(inner); }));
+      running.push_back(pool.submit([this, i, inner](const std::stop_token&) { run_lane(i, inner); }));
     try {
       make_entries(inner);
     } catch (...) {
@@ -179,7 +201,7 @@ class Restore {
   PackReader packs_;
   BlobReader maps_;
   Units units_;
-  std::vector<RestoreTask> unit_;
+  Units::Unit unit_;
   std::uint64_t unit_size_ = 0;
 };
 

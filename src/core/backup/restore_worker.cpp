@@ -23,6 +23,12 @@ void write_at(const File& file, const std::filesystem::path& path, std::uint64_t
   }
 }
 
+// So that the disk works while the rest is fetched, and there is little left for the fsync of all at the end.
+void begin_write_back(const File& file, const RestoreTask& task) {
+  constexpr std::uint64_t worth_it = 1 << 20;
+  if (task.length >= worth_it) file.begin_write_back(task.offset, task.length);
+}
+
 } // namespace
 
 struct RestoreWorker::Region {
@@ -133,6 +139,8 @@ void RestoreWorker::process(const std::vector<RestoreTask>& tasks, const CallCon
         rest = rest.subspan(count);
       },
       context);
+  for (const Region& region : regions)
+    begin_write_back(*region.file, *region.task);
 }
 
 } // namespace dbops::core

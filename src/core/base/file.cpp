@@ -88,6 +88,18 @@ void File::sync() {
   if (::fsync(fd_) != 0) throw system_error(errno, "could not fsync file \"" + path_.string() + "\"");
 }
 
+void File::begin_write_back(std::uint64_t offset, std::uint64_t length) const {
+  // What fails here fails in fsync, too.
+  (void)::sync_file_range(fd_, off_t(offset), off_t(length), SYNC_FILE_RANGE_WRITE);
+}
+
+void File::finish_write_back(std::uint64_t offset, std::uint64_t length) const {
+  constexpr unsigned flags = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+  if (::sync_file_range(fd_, off_t(offset), off_t(length), flags) != 0 && errno != ENOSYS && errno != EINVAL &&
+      errno != ESPIPE && errno != EINTR)
+    throw system_error(errno, "could not write file \"" + path_.string() + "\"");
+}
+
 void File::close() {
   // On Linux the descriptor is gone even when close(2) is interrupted.
   if (::close(std::exchange(fd_, -1)) != 0 && errno != EINTR)

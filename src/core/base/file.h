@@ -27,6 +27,11 @@ class File {
   void write(ByteView bytes);
   void write_at(std::uint64_t offset, ByteView bytes);
   void sync();
+  // Has the kernel begin to write these bytes to the disk, so that less is left for an fsync; does not wait, makes
+  // nothing durable.
+  void begin_write_back(std::uint64_t offset, std::uint64_t length) const;
+  // Waits until these bytes are written; makes nothing durable either. Throws what a later fsync would not say again.
+  void finish_write_back(std::uint64_t offset, std::uint64_t length) const;
   // Closes, and reports what close(2) reports (delayed write errors on network file systems).
   void close();
   [[nodiscard]] int descriptor() const noexcept { return fd_; }

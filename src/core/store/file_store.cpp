@@ -12,6 +12,7 @@
 #include <stdexcept>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <utility>
 
 namespace dbops::core {
 
@@ -19,7 +20,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::size_t write_size = 1 << 20; // between two looks at the stop token
+constexpr std::size_t write_size = 1 << 20; // between two looks at the stop token, and two flushes
 constexpr std::string_view temporary_prefix = ".dbops-";
 constexpr std::time_t abandoned_after = 24 * 3600; // seconds; an upload takes much less
 
@@ -181,6 +182,7 @@ class FileStore::Upload final : public ObjectUpload {
       file_->write_at(position_, piece);
       position_ += piece.size();
       bytes = bytes.subspan(piece.size());
+      if (position_ - flushing_to_ >= write_size) flush();
     }
   }
 
@@ -190,6 +192,13 @@ class FileStore::Upload final : public ObjectUpload {
   }
 
  private:
+  // Little by little: a burst of megabytes at the end would be waited for by who commits on the same disk meanwhile.
+  void flush() {
+    file_->begin_write_back(flushing_to_, position_ - flushing_to_);
+    if (flushing_to_ > flushed_to_) file_->finish_write_back(flushed_to_, flushing_to_ - flushed_to_);
+    flushed_to_ = std::exchange(flushing_to_, position_);
+  }
+
   PutResult write_durably(ByteView head) {
     bool created = false;
     if (file_) {
@@ -208,6 +217,7 @@ class FileStore::Upload final : public ObjectUpload {
   fs::path path_, temporary_;
   std::size_t head_size_;
   std::uint64_t position_; // where the next bytes go
+  std::uint64_t flushed_to_ = 0, flushing_to_ = 0;
   CallContext context_;
   std::optional<File> file_;
 };
