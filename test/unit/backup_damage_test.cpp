@@ -1,6 +1,8 @@
 // Damage in the source and in the store: found, named, remembered, mended.
 #include "backup_round_trip.h"
 
+#include <thread>
+
 namespace dbops::core {
 namespace {
 
@@ -19,6 +21,37 @@ TEST_P(BackupDamage, CorruptPagesAreNamedAndRemembered) {
   EXPECT_EQ(second.damaged_blocks, 1U);
   change("base/5/16384", 17, 50);
   EXPECT_EQ(backup().damaged_blocks, 0U);
+}
+
+// What is kept is what was read last, under the hash of that.
+TEST_P(BackupDamage, APageThatIsBeingWrittenIsReadAgain) {
+  const auto write = [&](const Bytes& page) {
+    std::fstream out(data_ / "base/5/16384", std::ios::in | std::ios::out | std::ios::binary);
+    out.seekp(17 * block_size);
+    out.write(as_text(page).data(), std::streamsize(page.size()));
+  };
+  const auto torn = [](unsigned seed) {
+    Bytes page = pages(1, seed, 17);
+    page[500] ^= std::byte(1);
+    return page;
+  };
+  BackupHead head;
+  // A writer that the machine has stopped in the middle is, rightly, a damaged page.
+  for (unsigned seed = 1000; seed < 1100; ++seed) {
+    write(torn(seed));
+    const std::jthread writer([&write, &torn, seed] {
+      for (unsigned other = 1; other < 10; ++other) {
+        std::this_thread::sleep_for(milliseconds(10));
+        write(torn(seed + other * 1000));
+      }
+      write(pages(1, seed, 17));
+    });
+    head = backup();
+    if (head.damaged_blocks == 0) break;
+  }
+  EXPECT_EQ(head.damaged_blocks, 0U) << messages_;
+  restore(head, root_.path() / "to");
+  EXPECT_TRUE(contents(root_.path() / "to") == expected());
 }
 
 TEST_P(BackupDamage, DamageInTheStoreIsFoundNamedAndMended) {
