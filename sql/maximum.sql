@@ -90,6 +90,25 @@ SELECT refused(format('SELECT dbops.confirm_deletion(%s)', :job)), (SELECT waiti
 SELECT dbops.cancel(:job);
 DROP TRIGGER too_long ON t;
 
+-- Rows that go along by themselves do not count, which a warning says
+CREATE TABLE top (id int PRIMARY KEY);
+CREATE TABLE below (id int PRIMARY KEY, top int REFERENCES top ON DELETE CASCADE);
+CREATE TABLE further (id int PRIMARY KEY, below int REFERENCES below ON DELETE CASCADE, top int REFERENCES top ON DELETE SET NULL);
+CREATE TABLE other (id int PRIMARY KEY, top int REFERENCES top);
+CREATE INDEX ON below (top);
+CREATE INDEX ON further (below);
+CREATE INDEX ON further (top);
+CREATE INDEX ON other (top);
+SELECT unnest(warnings) FROM dbops.batch_delete_preview('top', 'id < 3', max_rows => 5);
+SELECT unnest(warnings) FROM dbops.batch_delete_preview('top', 'id < 3', max_share => 0.5);
+SELECT unnest(warnings) FROM dbops.batch_delete_preview('top', 'id < 3');
+INSERT INTO top SELECT generate_series(1, 4);
+INSERT INTO below SELECT i, 1 + i % 2 FROM generate_series(1, 100) i;
+SELECT dbops.batch_delete('top', 'id < 3', max_rows => 2) AS job \gset
+CALL dbops.run(:job);
+SELECT (SELECT count(*) FROM top) AS top, (SELECT count(*) FROM below) AS below;
+DROP TABLE top, below, further, other;
+
 -- Who may, and what is no maximum
 CREATE ROLE most_stranger;
 SELECT dbops.batch_delete('t', 'true', max_rows => 1) AS job \gset

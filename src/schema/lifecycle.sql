@@ -252,7 +252,9 @@ CREATE VIEW dbops.deletions WITH (security_barrier) AS
          CASE WHEN s.state = 'running' THEN clock_timestamp() ELSE r.last_at END - r.started_at,
          r.rows, 0, CASE WHEN dbops.may_see(r.owner_oid) THEN r.first_key END, CASE WHEN dbops.may_see(r.owner_oid) THEN r.last_key END, NULL, 0, r.last_error
   FROM dbops.deletion_record r LEFT JOIN pg_catalog.pg_class c ON c.oid = r.target_oid,
-  LATERAL (SELECT CASE WHEN r.state = 'running' AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_get_activity(r.pid))
+  -- A session that began later has but the same process id. Of another role's nobody may see when it began.
+  LATERAL (SELECT CASE WHEN r.state = 'running' AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_get_activity(r.pid) a JOIN pg_catalog.pg_database d ON d.oid = a.datid
+                              WHERE d.datname = pg_catalog.current_database() AND coalesce(a.backend_start <= r.last_at, true))
                        THEN 'cancelled' ELSE r.state END AS state) s
   WHERE dbops.may_see(r.owner_oid) OR dbops.may_see(r.actor_oid);
 COMMENT ON VIEW dbops.deletions IS

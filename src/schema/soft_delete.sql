@@ -288,7 +288,15 @@ CREATE VIEW dbops.soft_delete_problems WITH (security_barrier) AS
   UNION ALL
   SELECT r.target::text, 'purge waits', coalesce(o.doubt, o.too_many, 'it comes from a dump'), format('SELECT dbops.confirm_purge(%L)', r.target::text)
   FROM rule r LEFT JOIN dbops.purge_origin o ON o.target = r.target::oid
-  WHERE o.target IS NULL OR o.doubt IS NOT NULL OR o.too_many IS NOT NULL;
+  WHERE o.target IS NULL OR o.doubt IS NOT NULL OR o.too_many IS NOT NULL
+  UNION ALL
+  SELECT r.target::text, 'purge failed',
+         concat_ws(': ', format('the schedule %I, last at %s', s.name, to_char(s.last_ended, 'YYYY-MM-DD HH24:MI')),
+                   CASE WHEN dbops.may_see(j.owner_oid) THEN coalesce(CASE j.state WHEN 'failed' THEN j.last_error END, s.last_error) END),
+         CASE j.state WHEN 'failed' THEN format('SELECT dbops.retry(%s) lets it go on, as its owner', j.job_id)
+                      ELSE format('SELECT dbops.run_now(%L) tries again', s.name) END
+  FROM rule r JOIN dbops.job j ON j.spec ->> 'command' = 'CALL dbops.purge(' || r.target::oid || ')' JOIN dbops.schedule s USING (job_id)
+  WHERE j.state = 'failed' OR j.state IN ('queued', 'paused') AND s.last_outcome IN ('failed', 'lost');
 COMMENT ON VIEW dbops.soft_delete_problems IS
-  'What keeps soft delete from doing as it should: foreign keys, columns, partitions and unique keys that came later, children without it, deletions that cannot be purged, purges that wait for somebody''s word. remedy is what to do.';
+  'What keeps soft delete from doing as it should: foreign keys, columns, partitions and unique keys that came later, children without it, deletions that cannot be purged, purges that wait for somebody''s word or have failed. remedy is what to do.';
 GRANT SELECT ON dbops.soft_deletions, dbops.soft_delete_status, dbops.soft_delete_problems TO PUBLIC;

@@ -196,6 +196,31 @@ sub launcher
 	return value($node, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'dbops launcher'");
 }
 
+# Waits until dbops has nothing left to do: no process of it but the launcher, which sleeps, and nothing wakes it for a second.
+# (Asked when a busy machine has not let it run yet, it is about to: it does not sleep then.)
+sub at_rest
+{
+	my ($node) = @_;
+	my $launcher = launcher($node);
+	my ($postmaster) = PostgreSQL::Test::Utils::slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/;
+	my $asleep = sub {
+		for my $pid ($launcher, $postmaster)
+		{
+			return '' if PostgreSQL::Test::Utils::slurp_file("/proc/$pid/status") !~ /^State:\s+S/m;
+		}
+		return '' if value($node, "SELECT count(*) FROM pg_stat_activity WHERE backend_type IN ('dbops dispatcher', 'dbops worker')") ne '0';
+		return PostgreSQL::Test::Utils::slurp_file("/proc/$launcher/status") =~ /^voluntary_ctxt_switches:\s+(\d+)/m ? $1 : '';
+	};
+	my $end = clock_gettime(CLOCK_MONOTONIC) + $PostgreSQL::Test::Utils::timeout_default;
+	for (my $last = ''; clock_gettime(CLOCK_MONOTONIC) < $end; sleep 1)
+	{
+		my $now = $asleep->();
+		return 1 if $now ne '' && $now eq $last;
+		$last = $now;
+	}
+	return 0;
+}
+
 # The history of a job as one line: "create>queued by ann, start>running by dbops, ...".
 sub events
 {

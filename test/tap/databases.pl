@@ -10,7 +10,9 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Dbops;
 
-my $slow = q{CREATE FUNCTION slowly(v int) RETURNS int LANGUAGE plpgsql AS $$BEGIN PERFORM pg_sleep(0.004); RETURN v; END$$;};
+# Slow until hurry(): long enough for what is done to a job meanwhile, on a slow machine as well.
+my $slow = q{CREATE TABLE pace (seconds float8); INSERT INTO pace VALUES (0.02);
+	CREATE FUNCTION slowly(v int) RETURNS int LANGUAGE plpgsql AS $$BEGIN PERFORM pg_sleep(seconds) FROM public.pace WHERE seconds > 0; RETURN v; END$$;};
 my $pace = q{max_batch_rows => 50, stripes => 1, nice_ratio => 0};
 my $node = Dbops::node('databases', conf => "dbops.max_workers = 3\nlog_min_messages = debug1\nautovacuum = off\n");
 
@@ -23,6 +25,8 @@ sub database
 		  . " INSERT INTO t (id) SELECT generate_series(1, $rows)");
 	return;
 }
+sub hurry { my (@databases) = @_; sql($_, 'UPDATE pace SET seconds = 0') for @databases; return; }
+sub dawdle { my (@databases) = @_; sql($_, 'UPDATE pace SET seconds = 0.02') for @databases; return; }
 sub slow_job { my ($database) = @_; return Dbops::backfill($node, "'t', 'n = slowly(n + 1)', $pace", $database); }
 sub under_way { my ($job, $database) = @_; return ok(Dbops::wait_for($node, "SELECT state = 'running' AND rows_done > 0 FROM dbops.jobs WHERE job_id = $job", 't', 60, $database), ($database // 'postgres') . ": job $job is under way"); }
 sub once { my ($database, $what, $table) = @_; $table //= 't'; return is(sql($database, "SELECT count(*) FILTER (WHERE n <> 1) FROM $table"), 0, $what); }
@@ -33,6 +37,7 @@ sub workers_setting { my ($n) = @_; sql('postgres', "ALTER SYSTEM SET dbops.max_
 # --- several at once, more than there are slots ------------------------------------------------------------------------------
 database("d$_", 300) for 1 .. 4;
 my %job = map { ("d$_" => slow_job("d$_")) } 1 .. 4;
+hurry(map { "d$_" } 1 .. 4);
 ends($job{$_}, $_, "$_: done") for sort keys %job;
 once($_, "$_: each row once") for sort keys %job;
 
@@ -50,12 +55,14 @@ workers_setting(3);
 # --- databases dropped, renamed, copied ------------------------------------------------------------------------------------------
 # d1 to d3 run a job; it is in the middle of a batch nearly always.
 sql($_, 'UPDATE t SET n = 0; INSERT INTO t (id) SELECT generate_series(301, 1500)') for qw(d1 d2 d3);
+dawdle(qw(d1 d2 d3));
 $job{$_} = slow_job($_) for qw(d1 d2 d3);
 under_way($job{$_}, $_) for qw(d1 d2 d3);
 in_time('DROP DATABASE', sub { sql('postgres', 'DROP DATABASE d1') });
 in_time('ALTER DATABASE RENAME', sub { sql('postgres', 'ALTER DATABASE d2 RENAME TO renamed') });
 in_time('CREATE DATABASE TEMPLATE', sub { sql('postgres', 'CREATE DATABASE copy TEMPLATE d3') });
 is(sql('postgres', q{SELECT string_agg(datname, ',' ORDER BY datname) FROM pg_database WHERE NOT datistemplate}), 'copy,d3,d4,postgres,renamed', 'all three have been done');
+hurry(qw(renamed d3 copy));
 ends($job{d2}, 'renamed', 'renamed: the job goes on');
 once('renamed', 'renamed: each row once');
 ends($job{d3}, 'd3', 'copied: the job goes on');
@@ -64,9 +71,11 @@ once('d3', 'copied: each row once');
 # Templates are databases too: after a start jobs there are found as well.
 sql('postgres', 'ALTER DATABASE d4 IS_TEMPLATE true');
 sql('d4', 'UPDATE t SET n = 0');
+dawdle('d4');
 $job{d4} = slow_job('d4');
 under_way($job{d4}, 'd4');
 $node->restart;
+hurry('d4');
 ends($job{d4}, 'd4', 'a template: the job goes on after a restart');
 once('d4', 'a template: each row once');
 sql('postgres', 'ALTER DATABASE d4 IS_TEMPLATE false');
@@ -76,9 +85,10 @@ my $common = slow_job('template1');
 under_way($common, 'template1');
 in_time('CREATE DATABASE', sub { sql('postgres', 'CREATE DATABASE plain') });
 sql('postgres', 'DROP DATABASE plain');
+hurry('template1');
 ends($common, 'template1', 'template1: the job goes on');
 once('template1', 'template1: each row once');
-sql('template1', 'DROP EXTENSION dbops; DROP TABLE t; DROP FUNCTION slowly');
+sql('template1', 'DROP EXTENSION dbops; DROP TABLE t, pace; DROP FUNCTION slowly');
 # The copy has the rows and the cursor of one moment: its job is a job like any other.
 ends($job{d3}, 'copy', 'in the copy as well');
 once('copy', 'the copy: each row once');
@@ -95,6 +105,7 @@ for my $place (qw(elsewhere pg_default))
 	in_time("ALTER DATABASE SET TABLESPACE $place", sub { sql('postgres', "ALTER DATABASE moving SET TABLESPACE $place") });
 	is(sql('postgres', q{SELECT t.spcname FROM pg_database d JOIN pg_tablespace t ON t.oid = d.dattablespace WHERE datname = 'moving'}), $place, "it is in $place");
 }
+hurry('moving');
 ends($first, 'moving', 'moved: the job goes on');
 once('moving', 'moved: each row once');
 is(sql('moving', "SELECT count(*) FILTER (WHERE outcome = 'lost'), count(*) > 2 FROM dbops.job_runs WHERE job_id = $first"), '0|t', 'nothing was lost by that');
@@ -109,6 +120,7 @@ sql('postgres', 'CREATE ROLE eve LOGIN');
 $first = slow_job('mine');
 under_way($first, 'mine');
 like(Dbops::refusal($node, 'DROP DATABASE mine', role => 'eve'), qr/^42501:/, 'DROP DATABASE by a stranger is refused');
+hurry('mine');
 ends($first, 'mine', 'the job goes on');
 is(sql('mine', "SELECT count(*) FROM dbops.job_runs WHERE job_id = $first"), 1, 'undisturbed');
 once('mine', 'each row once');
@@ -192,6 +204,7 @@ for my $table (sort keys %change)
 	under_way($on{$table}, 'ext');
 	in_time($change{$table}, sub { sql('ext', $change{$table}) });
 }
+hurry('ext');
 sub fails
 {
 	my ($table, $pattern) = @_;
@@ -232,9 +245,11 @@ PostgreSQL::Test::Utils::append_to_file("$private$share/extension/dbops--$versio
 $node->append_conf('postgresql.conf', $major >= 18 ? "extension_control_path = '$private$share:\$system'\n" : "extension_destdir = '$private'\n");
 $node->restart;
 sql('ext', 'UPDATE t SET n = 0');
+dawdle('ext');
 $first = slow_job('ext');
 under_way($first, 'ext');
 in_time('ALTER EXTENSION UPDATE', sub { sql('ext', q{ALTER EXTENSION dbops UPDATE TO 'next'}) });
+hurry('ext');
 ends($first, 'ext', 'updated: the job goes on');
 once('ext', 'updated: each row once');
 is(sql('ext', "SELECT string_agg(outcome, ',' ORDER BY run_id) FROM dbops.job_runs WHERE job_id = $first"), 'stopped,finished', 'updated: in a new worker');

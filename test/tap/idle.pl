@@ -21,22 +21,10 @@ sub wakeups { return of_launcher('status', qr/^voluntary_ctxt_switches:\s+(\d+)/
 sub cpu { return of_launcher('schedstat', qr/^(\d+)/) / 1e6; }    # ms
 sub forks { return () = PostgreSQL::Test::Utils::slurp_file($node->logfile) =~ /starting background worker process "dbops/g; }
 
-# Until it has nothing left to do: no wake-up for a second.
-sub settled
-{
-	for (my ($last, $i) = (-1, 0); $i < 60; ++$i)
-	{
-		my $now = wakeups();
-		return 1 if $now == $last;
-		$last = $now;
-		sleep 1;
-	}
-	return 0;
-}
 sub idle
 {
 	my ($what) = @_;
-	ok(settled(), "$what: the launcher comes to rest");
+	ok(Dbops::at_rest($node), "$what: the launcher comes to rest");
 	my ($wakeups, $cpu, $forks) = (wakeups(), cpu(), scalar(forks()));
 	sleep 10;    # the window that is measured
 	cmp_ok(wakeups() - $wakeups, '<=', 1, "$what: at most one wake-up in ten seconds");

@@ -54,11 +54,11 @@ SKIP:
 }
 my $stuck = Dbops::backfill($node, q{'n', 'b = 2', max_batch_rows => 1, max_rows_per_second => 1});
 ok(Dbops::wait_for($node, "SELECT count(*) FROM dbops.job_runs WHERE job_id = $stuck AND outcome = 'running'", 1), 'a job runs');
-my $holder = Dbops::start_sql($node, "BEGIN; SELECT dbops.pause($stuck); SELECT pg_terminate_backend(pid) FROM dbops.job_runs WHERE job_id = $stuck; SELECT pg_sleep(8); ROLLBACK");
-ok(Dbops::wait_for($node, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(8)%' AND pid <> pg_backend_pid()", 1), 'somebody holds its row while its worker is gone');
+my $holder = Dbops::start_sql($node, "BEGIN; SELECT dbops.pause($stuck); SELECT pg_terminate_backend(pid) FROM dbops.job_runs WHERE job_id = $stuck; SELECT pg_sleep(60); ROLLBACK");
+ok(Dbops::wait_for($node, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)%' AND wait_event = 'PgSleep'", 1), 'somebody holds its row while its worker is gone');
 $job = Dbops::backfill($node, q{'good', 'b = 3'});
-is(Dbops::wait_job($node, $job, 6), 'succeeded', 'other jobs go on meanwhile');
-Dbops::finish_sql($holder);
+is(Dbops::wait_job($node, $job, 30), 'succeeded', 'other jobs go on meanwhile');
+let_go($holder);
 
 # --- A job steered in an open transaction, and the only worker ----------------------------------------------------------
 sub setting { my ($text) = @_; $node->safe_psql('postgres', "ALTER SYSTEM SET $text"); $node->reload; return; }

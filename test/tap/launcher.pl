@@ -11,23 +11,13 @@ sub sql { my ($database, $sql) = @_; return $node->safe_psql($database, $sql); }
 sub database { my ($name) = @_; sql('postgres', "CREATE DATABASE $name"); return Dbops::value($node, "SELECT oid FROM pg_database WHERE datname = '$name'"); }
 sub looks_at { my ($oid) = @_; my $n = () = PostgreSQL::Test::Utils::slurp_file($node->logfile) =~ /starting background worker process "dbops dispatcher for database $oid"/g; return $n; }
 sub setting { my ($text) = @_; sql('postgres', "ALTER SYSTEM SET $text"); $node->reload; return; }
-# Until nothing was begun for a second.
-sub settled
-{
-	for (my ($last, $i) = (-1, 0); $i < 120; ++$i)
-	{
-		my $now = () = PostgreSQL::Test::Utils::slurp_file($node->logfile) =~ /starting background worker process "dbops/g;
-		return 1 if $now == $last;
-		$last = $now;
-		sleep 1;
-	}
-	return 0;
-}
 
 # --- a job that becomes due while the workers go on ---------------------------------------------------------------------
 sql('postgres', q{
 	CREATE TABLE t (id int PRIMARY KEY, n int NOT NULL DEFAULT 0); INSERT INTO t (id) SELECT generate_series(1, 1000);
-	CREATE FUNCTION slowly(v int, s float8) RETURNS int LANGUAGE plpgsql AS $$BEGIN PERFORM pg_sleep(s); RETURN v; END$$});
+	CREATE FUNCTION slowly(v int, s float8) RETURNS int LANGUAGE plpgsql AS $$BEGIN PERFORM pg_sleep(s); RETURN v; END$$;
+	CREATE TABLE gate (shut boolean); INSERT INTO gate VALUES (true);
+	CREATE FUNCTION pass(v int) RETURNS int LANGUAGE plpgsql AS $$BEGIN WHILE (SELECT shut FROM gate) LOOP PERFORM pg_sleep(0.02); END LOOP; RETURN v; END$$});
 # Known to nobody but who looks: put into the tables by hand.
 sub quietly
 {
@@ -42,29 +32,30 @@ sub quietly
 		SELECT job_id FROM made}))[-1];
 }
 my $long  = Dbops::backfill($node, q{'t', 'n = slowly(n + 1, 0.04)', max_batch_rows => 20, stripes => 1, priority => -1});
-my $short = Dbops::backfill($node, q{'t', 'n = slowly(n + 1, 0.003)', max_batch_rows => 20, stripes => 1});
+my $short = Dbops::backfill($node, q{'t', 'n = pass(n + 1)', max_batch_rows => 20, stripes => 1});
 ok(Dbops::wait_for($node, "SELECT string_agg(state, ',') FROM dbops.jobs WHERE job_id IN ($long, $short)", 'running,running'), 'both slots are in use');
 my $next = quietly($long, 'NULL');
 my $due  = quietly($short, q{clock_timestamp() + interval '6 s'});
+sql('postgres', 'UPDATE gate SET shut = false');
 is(Dbops::wait_job($node, $short, 60), 'succeeded', 'one is free');
 ok(Dbops::wait_for($node, "SELECT state FROM dbops.jobs WHERE job_id = $next", 'running', 10), 'and taken by the next job at once');
 sql('postgres', "SELECT dbops.cancel($long)");
 ok(Dbops::wait_for($node, "SELECT state IN ('running', 'succeeded') FROM dbops.jobs WHERE job_id = $due", 't', 60), 'a job with a time starts');
 is(Dbops::value($node, "SELECT extract(epoch FROM started_at - (SELECT max(at) FROM dbops.job_events WHERE job_id = $short)) BETWEEN 0 AND 15 FROM dbops.jobs WHERE job_id = $due"), 't', 'when it is due, not when the launcher wakes anyway');
 sql('postgres', "SELECT dbops.cancel(job_id) FROM dbops.jobs WHERE state IN ('queued', 'running')");
-ok(settled(), 'at rest');
+ok(Dbops::at_rest($node), 'at rest');
 
 # --- which databases are looked at ----------------------------------------------------------------------------------------
 my ($other, $plain) = (database('other'), database('plain'));
 Dbops::create_extension($node, 'other');
 sql('postgres', 'CREATE DATABASE copy TEMPLATE plain; DROP DATABASE copy');    # the new ones are known then
-ok(settled(), 'at rest');
+ok(Dbops::at_rest($node), 'at rest');
 my @before = (looks_at($other), looks_at($plain));
 sql('postgres', 'CREATE DATABASE copy TEMPLATE plain');
 sql('postgres', 'ALTER DATABASE copy RENAME TO renamed');
 sql('postgres', 'DROP DATABASE renamed');
 sql('postgres', 'CREATE DATABASE copy TEMPLATE plain; DROP DATABASE copy');
-ok(settled(), 'at rest again');
+ok(Dbops::at_rest($node), 'at rest again');
 is(looks_at($other), $before[0], 'CREATE, ALTER and DROP DATABASE of others: nobody looks into a database that is not concerned');
 
 # A copy has the jobs of its template.
@@ -89,19 +80,25 @@ ok(Dbops::wait_for($node, q{SELECT count(*) FROM pg_stat_activity WHERE query LI
 sleep 2;
 my $two = Dbops::start_sql($node, 'CREATE DATABASE copy2 TEMPLATE other');
 ok(Dbops::wait_for($node, q{SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'CREATE DATABASE copy2%' AND pid <> pg_backend_pid()}, 1), 'the second');
+# In one session, which looks as often as the machine lets it: from when the first has given up to when the second does.
+my ($wants, $back) = split /\|/, sql('postgres', q{
+	CREATE TEMP TABLE seen (first boolean, second boolean, back bigint);
+	DO $$
+	DECLARE f boolean := true; s boolean := true; b bigint;
+	BEGIN
+	  WHILE f OR s LOOP
+	    PERFORM pg_stat_clear_snapshot();
+	    SELECT coalesce(bool_or(query LIKE 'ALTER DATABASE other%' AND state = 'active'), false), coalesce(bool_or(query LIKE 'CREATE DATABASE copy2%' AND state = 'active'), false),
+	           count(*) FILTER (WHERE datname = 'other' AND backend_type LIKE 'dbops%')
+	      INTO f, s, b FROM pg_stat_activity WHERE pid <> pg_backend_pid();
+	    INSERT INTO seen VALUES (f, s, b);
+	    PERFORM pg_sleep(0.01);
+	  END LOOP;
+	END$$;
+	SELECT count(*), coalesce(sum(back), 0) FROM seen WHERE NOT first AND second});
 like((Dbops::finish_sql($one, 30))[1], qr/^55006:/, 'the first gives up');
-my ($samples, $seen) = (0, 0);
-while (1)
-{
-	my ($wants, $back) = split /\|/, Dbops::value($node, q{SELECT count(*) FILTER (WHERE query LIKE 'CREATE DATABASE copy2%' AND state = 'active' AND pid <> pg_backend_pid()),
-		count(*) FILTER (WHERE datname = 'other' AND backend_type LIKE 'dbops%') FROM pg_stat_activity});
-	last unless $wants;
-	++$samples;
-	$seen += $back;
-	sleep 0.1;
-}
-cmp_ok($samples, '>', 3, "the second still wants it ($samples samples)");
-is($seen, 0, 'and no process of dbops came back meanwhile');
+cmp_ok($wants, '>', 3, "the second still wants it ($wants samples)");
+is($back, 0, 'and no process of dbops came back meanwhile');
 like((Dbops::finish_sql($two, 30))[1], qr/^55006:/, 'the second gives up');
 ok(Dbops::wait_for($node, "SELECT state FROM dbops.jobs WHERE job_id = $job", 'running', 15, 'other'), 'then the job goes on');
 sql('other', "SELECT dbops.cancel($job)");
@@ -109,7 +106,7 @@ sql('postgres', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE d
 Dbops::finish_sql($guest);
 
 # --- now and then ------------------------------------------------------------------------------------------------------------
-ok(settled(), 'at rest');
+ok(Dbops::at_rest($node), 'at rest');
 is(sql('postgres', 'SHOW dbops.housekeeping_interval'), '1d', 'each database is looked at once a day');
 my $jobs = q{SELECT count(*) FROM dbops.jobs WHERE state NOT IN ('queued', 'running')};
 cmp_ok(sql('other', $jobs), '>', 1, 'there is history');

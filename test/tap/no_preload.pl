@@ -38,19 +38,22 @@ is(Dbops::value($node, 'SELECT count(*) FILTER (WHERE n = 2), count(*) FROM t'),
 is(Dbops::value($node, "SELECT string_agg(outcome, ',' ORDER BY run_id) FROM dbops.job_runs WHERE job_id = $job"), 'lost,finished', 'the lost run is known as lost');
 
 # Two sessions at one job, one of them killed: the other takes over what it had begun, and its run is known as lost.
-$node->safe_psql('postgres', q{CREATE OR REPLACE FUNCTION slowly(v int) RETURNS int LANGUAGE plpgsql AS $$BEGIN PERFORM pg_sleep(0.01); RETURN v; END$$});
+$node->safe_psql('postgres', q{CREATE OR REPLACE FUNCTION slowly(v int) RETURNS int LANGUAGE plpgsql AS $$BEGIN PERFORM pg_sleep(0.03); RETURN v; END$$});
 $job = $node->safe_psql('postgres', q{SELECT dbops.backfill('t', 'n = slowly(n + 1)', max_batch_rows => 20, stripes => 1, parallel => 2)});
 my @sessions = map { Dbops::start_sql($node, "CALL dbops.run($job)") } 1, 2;
 my $at_work = "SELECT count(*) FROM dbops.job_runs WHERE job_id = $job AND outcome = 'running' AND rows_done > 40";
 ok(Dbops::wait_for($node, $at_work, 2), 'two sessions are at work');
 my $killed = Dbops::value($node, "SELECT slice FROM dbops.job_runs WHERE job_id = $job AND outcome = 'running' ORDER BY slice DESC LIMIT 1");
-$node->safe_psql('postgres', "SELECT pg_terminate_backend(pid) FROM dbops.job_runs WHERE job_id = $job AND slice = $killed");
+$node->safe_psql('postgres', "SELECT pg_terminate_backend(pid) FROM dbops.job_runs WHERE job_id = $job AND slice = $killed AND outcome = 'running'");
+my $hurry = q{CREATE OR REPLACE FUNCTION slowly(v int) RETURNS int LANGUAGE plpgsql AS $$BEGIN RETURN v; END$$};
+$node->safe_psql('postgres', $hurry);
 Dbops::finish_sql($_) for @sessions;
 is(Dbops::job_state($node, $job), 'succeeded', 'the other one ends the job');
 is(Dbops::value($node, 'SELECT count(*) FILTER (WHERE n = 3), count(*) FROM t'), '1000|1000', 'each row once');
 is(Dbops::value($node, "SELECT string_agg(outcome, ',' ORDER BY outcome) FROM dbops.job_runs WHERE job_id = $job"), 'finished,lost', 'the run of the killed one is known as lost');
 
 # The same, between two batches: nothing of the killed one's work is left that the other one would meet.
+$node->safe_psql('postgres', $hurry =~ s/BEGIN/BEGIN PERFORM pg_sleep(0.01);/r);
 $job = $node->safe_psql('postgres', q{SELECT dbops.backfill('t', 'n = slowly(n + 1)', max_batch_rows => 20, stripes => 1, parallel => 2, nice_ratio => 1)});
 @sessions = map { Dbops::start_sql($node, "CALL dbops.run($job)") } 1, 2;
 ok(Dbops::wait_for($node, $at_work =~ s/job_id = \d+/job_id = $job/r, 2), 'two sessions are at work');
@@ -60,10 +63,17 @@ $node->safe_psql('postgres', "DO \$\$BEGIN LOOP
 	EXIT WHEN FOUND;
 	PERFORM pg_sleep(0.002);
 	END LOOP; END\$\$");
+$node->safe_psql('postgres', $hurry);
 Dbops::finish_sql($_) for @sessions;
 is(Dbops::job_state($node, $job), 'succeeded', 'one of them was killed while it paused, and the other one ends the job');
 is(Dbops::value($node, 'SELECT count(*) FILTER (WHERE n = 4), count(*) FROM t'), '1000|1000', 'each row once');
 is(Dbops::value($node, "SELECT string_agg(outcome, ',' ORDER BY outcome) FROM dbops.job_runs WHERE job_id = $job"), 'finished,lost', 'that run is known as lost too');
+
+# A killed one that needed longer to end than the other one needed for the job: found by the next that runs any job.
+$node->safe_psql('postgres', "UPDATE dbops.job_run SET outcome = 'running', finished_at = NULL, message = NULL WHERE job_id = $job AND outcome = 'lost'");
+my $next = $node->safe_psql('postgres', q{SELECT dbops.backfill('t', 'n = 5')});
+is(Dbops::refusal($node, "CALL dbops.run($next)"), '', 'another job');
+is(Dbops::value($node, "SELECT string_agg(outcome, ',' ORDER BY outcome) FROM dbops.job_runs WHERE job_id = $job"), 'finished,lost', 'a run that ended after its job is known as lost');
 
 # Dropped and made again by the same session, whose kept plans are of the old one.
 is(Dbops::refusal($node, "DROP EXTENSION dbops;\nCREATE EXTENSION dbops;\nSELECT dbops.backfill('t', 'n = 7') AS j \\gset\nCALL dbops.run(:j);"), '', 'DROP and CREATE EXTENSION');

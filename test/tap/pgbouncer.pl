@@ -110,7 +110,7 @@ is($node->safe_psql('postgres', 'SELECT count(*) FROM t'), 1500, 'the rows are g
 (undef, $error) = through("BEGIN; CALL dbops.run($job); COMMIT", user => 'clerk');
 like($error, qr/cannot run inside a transaction block/, 'CALL run in a transaction block is refused');
 is(through("SHOW dbops.in_job"), '', 'nothing of the job stays in the session');
-is($node->safe_psql('postgres', "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"), 0, 'nor a lock');
+ok(Dbops::wait_for($node, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'", 0), 'nor a lock');
 
 # dbops migrate: who looks for how long others wait finds it by its text, or says that it does not.
 my $reader = $node->background_psql('postgres');

@@ -164,7 +164,8 @@ INSERT INTO t SELECT i, now() - interval '10 days' - i * interval '1 second' FRO
 CREATE INDEX ON t (at);
 ANALYZE t;
 SQL
-my $t = sql(q{SELECT rule FROM dbops.retain('t', 'at', '5 days', '@yearly', max_share => NULL, max_batch_rows => 100)});
+# The run takes some seconds, as rows are to be saved from it meanwhile.
+my $t = sql(q{SELECT rule FROM dbops.retain('t', 'at', '5 days', '@yearly', max_share => NULL, max_batch_rows => 100, max_rows_per_second => 4000)});
 sql("SELECT dbops.run_now('retain $t')");
 my $saver = Dbops::start_sql($node, <<'SQL');
 DO $$

@@ -39,6 +39,8 @@ ok(Dbops::wait_for($node, 'SELECT min(runs) > 2 FROM dbops.schedules WHERE name 
 set_clock(-40);
 sql(q{SELECT dbops.pause(job_id) FROM dbops.schedules WHERE name = 'cron'; SELECT dbops.resume(job_id) FROM dbops.schedules WHERE name = 'cron'});
 sql(q{SELECT dbops.alter_schedule('cron', jitter => '0.1 s'); SELECT dbops.alter_schedule('cron', jitter => '0')});
+# Nor does a run that had begun.
+ok(Dbops::wait_for($node, "SELECT count(*) FROM dbops.job_runs JOIN dbops.schedules s USING (job_id) WHERE s.name = 'cron' AND outcome = 'running'", 0), 'cron is at rest');
 my $before = runs('interval');
 my $paused = runs('cron');
 wake();

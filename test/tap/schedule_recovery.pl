@@ -67,6 +67,8 @@ is(Dbops::value($standby, "SELECT count(*) FROM pg_stat_activity WHERE backend_t
 like(Dbops::refusal($standby, "SELECT dbops.schedule('x', '\@daily', 'SELECT 1')"), qr/^25006:/, 'none is made there');
 like(Dbops::refusal($standby, "SELECT dbops.run_now('tick')"), qr/^25006:/, 'or run');
 $node->stop('immediate');
+# It has replayed all that it has.
+ok(Dbops::wait_for($standby, q{SELECT (SELECT count(*) FROM pg_stat_wal_receiver) = 0 AND (SELECT wait_event = 'RecoveryRetrieveRetryInterval' FROM pg_stat_activity WHERE backend_type = 'startup')}, 't'), 'the standby is alone');
 my $done = Dbops::value($standby, "SELECT runs FROM dbops.schedules WHERE name = 'tick'");
 sleep 2;
 is(Dbops::value($standby, "SELECT runs FROM dbops.schedules WHERE name = 'tick'"), $done, 'still nothing');

@@ -21,9 +21,14 @@ $writer->query_safe('BEGIN; INSERT INTO big VALUES (-1, \'-1\')');
 like(refused("SELECT dbops.soft_delete_enable('big', lock_timeout => '100 ms')"), qr/^55P03:/, 'a writer is not waited for longer than lock_timeout');
 is(sql("SELECT count(*) FROM dbops.soft_delete_rule") . sql("SELECT count(*) FROM pg_attribute WHERE attrelid = 'big'::regclass AND attname = 'deleted_at'"), '00', 'and nothing has changed');
 $writer->query_safe('COMMIT');
+sql('ALTER SYSTEM SET dbops.max_workers = 0');
+$node->reload;
+ok(Dbops::wait_for($node, 'SHOW dbops.max_workers', 0), 'no worker for now');
 my $job = sql("SELECT dbops.soft_delete_enable('big')");
 like($job, qr/^\d+$/, 'a job builds the indexes');
-like(refused("SELECT dbops.soft_delete('big', 1)"), qr/^55000:.*building/, 'until then nothing is deleted') if sql("SELECT state FROM dbops.soft_delete_status WHERE target = 'big'") eq 'building';
+like(refused("SELECT dbops.soft_delete('big', 1)"), qr/^55000:.*building/, 'until then nothing is deleted');
+sql('ALTER SYSTEM RESET dbops.max_workers');
+$node->reload;
 is(Dbops::wait_job($node, $job, 120), 'succeeded', 'it ends');
 is(sql("SELECT state, partial_keys FROM dbops.soft_delete_status WHERE target = 'big'"), 'enabled|{big_code_key,big_name_idx}', 'and soft delete is enabled');
 is(sql("SELECT pg_relation_filenode('big')"), $file, 'the table was not rewritten');
@@ -116,9 +121,16 @@ is(sql("SELECT state FROM dbops.soft_deletions WHERE deletion_id = $young") . sq
 is(sql("SELECT count(*) FROM dbops.soft_delete_problems WHERE problem = 'purge blocked' AND target = 'shop.item'"), 1, 'which is said');
 like(refused("SELECT dbops.undelete($young)"), qr/^55000:.*purging/, 'undeleting it is refused, as rows may be gone');
 sql('DELETE FROM shop.part WHERE id = 500');
-# By its schedule
+# By its schedule, which fails first
+my $failed = q{SELECT problem, detail ~ '^the schedule "purge shop.item", last at [-0-9 :]+: no purge today$', remedy FROM dbops.soft_delete_problems WHERE target = 'shop.item' AND problem = 'purge failed'};
+sql(q{CREATE FUNCTION shop.not_today() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'no purge today'; END$$;
+	CREATE TRIGGER not_today BEFORE UPDATE ON dbops.soft_deletion FOR EACH STATEMENT EXECUTE FUNCTION shop.not_today(); SELECT dbops.run_now('purge shop.item')});
+ok(Dbops::wait_for($node, "SELECT last_result FROM dbops.schedules WHERE name = 'purge shop.item'", 'failed'), 'a scheduled purge fails');
+is(sql($failed), q{purge failed|t|SELECT dbops.run_now('purge shop.item') tries again}, 'which is said, and what to do');
+sql('DROP TRIGGER not_today ON dbops.soft_deletion; DROP FUNCTION shop.not_today()');
 sql("SELECT dbops.run_now('purge shop.item')");
 ok(Dbops::wait_for($node, "SELECT last_result FROM dbops.schedules WHERE name = 'purge shop.item'", 'finished'), 'the schedule purges');
+is(sql($failed), '', 'and it is no problem any more');
 is(sql("SELECT owner, command ~ '^CALL dbops.purge' FROM dbops.schedules WHERE name = 'purge shop.item'"), 'owner|t', 'as the owner');
 is(sql("SELECT state FROM dbops.soft_deletions WHERE deletion_id = $young"), 'purged', 'what was kept');
 like(sql("SELECT notices FROM dbops.job_runs r JOIN dbops.schedules s USING (job_id) WHERE s.name = 'purge shop.item' ORDER BY run_id DESC LIMIT 1"), qr/1 rows purged/, 'and says how much');
@@ -222,6 +234,13 @@ my $slow = Dbops::start_sql($node, "CALL dbops.purge('shop.item', nice_ratio => 
 ok(Dbops::wait_for($node, 'SELECT count(*) < 6000 FROM shop.note', 't'), "the first batch of another owner's rows is done");
 is(sql('SELECT count(*) FROM shop.note'), 5000, 'and none after it');
 ok(Dbops::wait_for($node, "SELECT count(*) FROM pg_stat_activity WHERE $purging AND wait_event_type = 'Extension' AND backend_xmin IS NULL AND backend_xid IS NULL", 1), 'in the pause it holds no snapshot');
+my $record = sql('SELECT max(record_id) FROM dbops.deletion_record');
+my $shown = "SELECT state FROM dbops.deletions WHERE kind = 'purge' AND started_at = (SELECT started_at FROM dbops.deletion_record WHERE record_id = $record)";
+is(sql($shown), 'running', 'it is shown as under way');
+# Its process id may be that of another session by the time that somebody looks.
+my $later = $node->background_psql('postgres');
+is(sql("BEGIN; UPDATE dbops.deletion_record SET pid = " . $later->query_safe('SELECT pg_backend_pid()') . " WHERE record_id = $record; $shown; ROLLBACK"), 'cancelled', '... but not by a session that has come later');
+$later->quit;
 interrupt($slow);
 is(sql('SELECT count(*) FROM shop.note'), 5000, 'during the pause nothing goes');
 as('owner', "CALL dbops.purge('shop.item', nice_ratio => 0)");

@@ -21,7 +21,7 @@ for my $parallel (1, 3)
 	my $name = "share$parallel";
 	table($name, 20_000);
 	my $job = Dbops::backfill($node, "'$name', 'n = n + 1', vacuum_every => 0.25, max_batch_rows => 200, nice_ratio => 0, stripes => 1,"
-		  . " max_rows_per_second => 20000, parallel => $parallel");
+		  . " max_rows_per_second => 4000, parallel => $parallel");
 	for my $part (1, 2)
 	{
 		ok(Dbops::wait_for($node, "SELECT rows_done > $part * 4000 FROM dbops.jobs WHERE job_id = $job", 't'), "parallel $parallel: part $part");

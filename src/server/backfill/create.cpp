@@ -15,6 +15,7 @@
 #include "server/engine/job_record.h"
 #include "server/engine/submit.h"
 #include "server/engine/wake.h"
+#include "server/lifecycle/dependents.h"
 #include "server/lifecycle/retention_rule.h"
 
 extern "C" {
@@ -211,6 +212,15 @@ double row_width(const Table& table) {
   return known > 0 ? known : std::max(8192.0 / std::max(table.rows_per_block, 1.0) - 28.0, 8.0);
 }
 
+// Tables whose rows ON DELETE CASCADE takes along, directly or not.
+void add_cascades(const std::vector<lifecycle::Dependent>& dependents, std::set<std::string>& names) {
+  for (const lifecycle::Dependent& dependent : dependents) {
+    if (dependent.effect != lifecycle::Dependent::Effect::erased) continue;
+    names.insert(dependent.name.starts_with("ONLY ") ? dependent.name.substr(5) : dependent.name);
+    add_cascades(dependent.below, names);
+  }
+}
+
 void warn_about(const CheckedInput& checked, const Request& request, Plan& plan) {
   for (const std::string& function : checked.volatile_functions)
     plan.warnings.push_back("calls the volatile function " + function +
@@ -239,6 +249,13 @@ void warn_about(const CheckedInput& checked, const Request& request, Plan& plan)
     for (std::size_t i = 0; i < unindexed.size(); ++i)
       plan.warnings.push_back("foreign key " + unindexed.text(i, 0) + " of " + unindexed.text(i, 1) +
                               " has no index: every deleted row scans that table");
+    if (request.maximum.rows || request.maximum.share) {
+      std::set<std::string> along;
+      add_cascades(lifecycle::dependents_of(request.target, lifecycle::Children::as_declared), along);
+      for (const std::string& name : along)
+        plan.warnings.push_back("rows of " + name +
+                                " go along (ON DELETE CASCADE), and do not count towards the maximum");
+    }
   }
 }
 

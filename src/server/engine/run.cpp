@@ -413,6 +413,8 @@ void dbops::server::run_in_session(Session& session, std::int64_t id) {
       throw SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                      "job " + to_text(id) + " is " + std::string(dbops::core::to_string(job.state)) + ", not queued",
                      "dbops.resume() and dbops.retry() queue it again.");
+    // Not preloaded, no dispatcher looks for them: such as ended after their job, of which another had the last word.
+    if (shared() == nullptr) note_lost_runs();
     const std::optional<int> open = free_slice(id);
     if (!open)
       throw SqlError(ERRCODE_OBJECT_IN_USE, "job " + to_text(id) + " is being worked on by another process",
