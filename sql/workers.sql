@@ -50,7 +50,7 @@ CALL dbops.wait(:job);
 SELECT state, last_sqlstate FROM dbops.jobs WHERE job_id = :job;
 
 -- Paused, resumed, cancelled while it runs
-SELECT dbops.backfill('t', 'b = a', max_rows_per_second => 1000, max_batch_rows => 50) AS job \gset
+SELECT dbops.backfill('t', 'b = a', max_rows_per_second => 100, max_batch_rows => 50) AS job \gset
 DO $$
 DECLARE
   this bigint := (SELECT max(job_id) FROM dbops.jobs);

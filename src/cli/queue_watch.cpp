@@ -16,7 +16,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr milliseconds longest_answer{2'000}; // of the server to a look
 constexpr milliseconds after_failure{5'000};  // until the next one
-constexpr milliseconds longest_unseen{1'000}; // a statement that has been sent, or is just over
+constexpr milliseconds longest_unseen{5'000}; // a statement that has been sent, or is just over
 
 // $1: the mark, $2 and $3: process and server, NULL behind a pooler. Without them only the text tells which of the
 // pooler's sessions it is; parallel workers have it as well. Another server may have the same process number.
@@ -87,10 +87,9 @@ milliseconds QueueWatch::interval() const {
   return milliseconds(limit_ > 0 ? std::clamp(static_cast<int>(limit_ * 100), 50, 500) : 500);
 }
 
-// Once, until it has been seen again.
+// Once for each reason, until it has been seen again.
 void QueueWatch::say_blind(const std::string& why) {
-  if (!blind_) tell_("nobody looks for how long others wait: " + why);
-  blind_ = true;
+  if (blind_.insert(why).second) tell_("nobody looks for how long others wait: " + why);
 }
 
 void QueueWatch::fail(const std::string& why) {
@@ -140,7 +139,7 @@ void QueueWatch::miss() {
 
 void QueueWatch::read(const Result& row) {
   unseen_.reset();
-  blind_ = false;
+  blind_.clear();
   holders_ = row.text(0, row.column("holders"));
   if (!holders_.empty() && holders_ != told_) tell_(name_ + " waits for " + holders_);
   if (!holders_.empty()) told_ = holders_;

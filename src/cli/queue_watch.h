@@ -7,6 +7,7 @@
 #include <chrono>
 #include <functional>
 #include <optional>
+#include <set>
 #include <string>
 
 namespace dbops::cli {
@@ -49,7 +50,7 @@ class QueueWatch {
   Parameter process_, server_; // absent: there is one
   std::chrono::steady_clock::time_point rest_until_;
   std::optional<std::chrono::steady_clock::time_point> unseen_; // since when
-  bool blind_ = false;                                          // and has said so
+  std::set<std::string> blind_;                                 // why nothing is seen: what has been said
   std::string name_, mark_;
   bool bounded_ = false, cancelled_ = false;
   std::string waiters_, holders_, told_;

@@ -17,7 +17,7 @@ import time
 from server import Load, Server, percentile
 
 SETTINGS = """
-shared_buffers = 1GB
+shared_buffers = {buffers}
 max_wal_size = 8GB
 """
 
@@ -145,7 +145,7 @@ def main():
     arguments = parser.parse_args()
 
     say(f"A server of its own, with {arguments.scale * 100_000:,} accounts")
-    server = Server("demo", SETTINGS)
+    server = Server("demo", SETTINGS.format(buffers="1GB" if arguments.scale >= 10 else "128MB"))
     try:
         server.run("pgbench", "-i", "-q", "-s", arguments.scale, quiet=True, stderr=-3)
         server.sql("CHECKPOINT")

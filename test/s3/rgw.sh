@@ -111,7 +111,7 @@ ceph_() { ceph -c "$STATE/ceph.conf" --connect-timeout 3 "$@"; }
 osd_up() { ceph_ osd stat 2>/dev/null | grep -q '1 up'; }
 # s3 METHOD PATH [CURL OPTIONS]: signed by curl; it does not sign the payload's hash by itself
 s3() {
-  curl -sf --max-time 20 -o /dev/null -X "$1" --aws-sigv4 aws:amz:us-east-1:s3 -u "$ACCESS_KEY:$SECRET_KEY" \
+  curl -sf --max-time 60 -o /dev/null -X "$1" --aws-sigv4 aws:amz:us-east-1:s3 -u "$ACCESS_KEY:$SECRET_KEY" \
     -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' "${@:3}" "http://127.0.0.1:$PORT/$2"
 }
 
@@ -120,17 +120,17 @@ ceph-authtool keyring --gen-key -n client.admin --cap mon 'allow *' --cap osd 'a
 monmaptool --create --clobber --fsid "$fsid" --addv a "[v2:127.0.0.1:$MON_PORT,v1:127.0.0.1:$((MON_PORT + 1))]" monmap >/dev/null
 ceph-mon -c ceph.conf --mkfs -i a --monmap monmap --keyring keyring
 spawn mon ceph-mon -c "$STATE/ceph.conf" -f -i a
-wait_for mon 20 ceph_ mon stat
-ceph_ osd new "$osd_uuid" >/dev/null
+wait_for mon 120 ceph_ mon stat
+ceph -c "$STATE/ceph.conf" --connect-timeout 120 osd new "$osd_uuid" >/dev/null
 ceph-osd -c ceph.conf -i 0 --mkfs --osd-uuid "$osd_uuid" >log/osd-mkfs.log 2>&1
 spawn osd ceph-osd -c "$STATE/ceph.conf" -f -i 0
-wait_for osd 30 osd_up
+wait_for osd 120 osd_up
 radosgw-admin -c ceph.conf -n client.rgw user create --uid=test --display-name=test \
   --access-key="$ACCESS_KEY" --secret="$SECRET_KEY" >log/user.out 2>&1
 radosgw-admin -c ceph.conf -n client.rgw user create --uid=nolist --display-name=nolist \
   --access-key=nolist --secret="$SECRET_KEY" >>log/user.out 2>&1
 spawn rgw radosgw -c "$STATE/ceph.conf" -f -n client.rgw
-wait_for rgw 60 s3 PUT dbops-test
+wait_for rgw 180 s3 PUT dbops-test
 s3 PUT dbops-versioned
 s3 PUT dbops-versioned?versioning= -H 'Content-Type: application/xml' \
   -d '<VersioningConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Status>Enabled</Status></VersioningConfiguration>'

@@ -13,10 +13,24 @@ STATE=$S3_STATE
 . "$HERE/process.sh"
 
 # The first of 210 ports below the kernel's own range in which nothing listens: four for the servers, the rest for Ceph.
+# Servers that begin at the same time do not listen yet: within a workplace (setup/workplace.sh) a directory says whose they are.
 free_ports() {
   python3 - <<'PYTHON'
+import os
 import random
 import re
+
+
+def claim(base):
+    workplace = os.environ.get("DBOPS_WORKPLACE")
+    try:
+        if workplace:
+            os.mkdir(f"{workplace}/tmp/s3-ports-{base}")
+    except FileExistsError:
+        return False
+    return True
+
+
 used = set()
 for table in ("/proc/net/tcp", "/proc/net/tcp6"):
     try:
@@ -24,9 +38,8 @@ for table in ("/proc/net/tcp", "/proc/net/tcp6"):
             used |= {int(found, 16) for found in re.findall(r"^\s*\d+: [0-9A-F]+:([0-9A-F]{4})", lines.read(), re.M)}
     except OSError:
         pass
-for _ in range(1000):
-    base = random.randrange(12000, 32000, 10)
-    if not used & set(range(base, base + 210)):
+for base in random.sample(range(12000, 31790, 210), k=95):
+    if not used & set(range(base, base + 210)) and claim(base):
         print(base)
         break
 PYTHON
@@ -47,7 +60,7 @@ proxy_port=${S3_PROXY_PORT:-$((base + 2))} control_port=${S3_CONTROL_PORT:-$((ba
 trap '[ $? -eq 0 ] || "$0" stop' EXIT
 "$HERE/rgw.sh" start >/dev/null
 spawn proxy python3 "$HERE/fault_proxy.py" --listen "$proxy_port" --backend "$S3_PORT" --control "$control_port"
-wait_for proxy 10 curl -sf "http://127.0.0.1:$control_port/stats"
+wait_for proxy 120 curl -sf "http://127.0.0.1:$control_port/stats"
 (umask 077 && printf '[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n' \
   "$S3_ACCESS_KEY" "$S3_SECRET_KEY" >"$STATE/credentials")
 cat <<VARIABLES

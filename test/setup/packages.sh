@@ -53,11 +53,22 @@ if [ ! -e "$policy" ]; then
   chmod 755 "$policy"
 fi
 
+# Somebody else's apt may have the lock, as on a machine that has just started; a mirror may not answer at first.
+apt() {
+  tries=1
+  until apt-get -qq -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 "$@" </dev/null >/dev/null; do
+    [ $tries -lt 6 ] || return 1
+    echo "packages.sh: apt-get $1 has failed; again in 20 s" >&2
+    sleep 20
+    tries=$((tries + 1))
+  done
+}
+
 echo "packages.sh: installing$missing"
 export DEBIAN_FRONTEND=noninteractive
-apt-get -qq update </dev/null
+apt update
 # shellcheck disable=SC2086
-apt-get -qq install -y --no-install-recommends $missing </dev/null >/dev/null
+apt install -y --no-install-recommends $missing
 # A service that came with it is not to start with the machine either.
 case " $missing " in
 *" pgbouncer "*) if [ -d /run/systemd/system ]; then systemctl -q disable pgbouncer || true; fi ;;

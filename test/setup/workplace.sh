@@ -22,6 +22,7 @@ make_workplace() {
     TEST_USER=postgres
     id postgres >/dev/null 2>&1 || TEST_USER=nobody
   fi
+  umask 022 # the unprivileged user reads what is put here
   # Paths of sockets may have 107 bytes; some places are root's alone, or mounted noexec.
   WORK=
   for place in "${TMPDIR:-/tmp}" /tmp /var/tmp; do
@@ -40,7 +41,9 @@ make_workplace() {
   rm -f "$WORK/tmp/probe"
   STAGE=$WORK/stage
   # Every process that is started below carries this in its environment.
-  export DBOPS_WORKPLACE=$WORK HOME=$WORK/home TMPDIR=$WORK/tmp LC_ALL=C.UTF-8
+  export DBOPS_WORKPLACE=$WORK HOME=$WORK/home TMPDIR=$WORK/tmp LC_ALL=C.UTF-8 TZ=UTC
+  # Nothing of this is for the servers on this machine: not the proxy to the net, nor the credentials for it.
+  unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY ${!AWS_*} PGTZ PGDATESTYLE PGCLIENTENCODING PGSSLMODE PGCONNECT_TIMEOUT
 }
 
 server_settings() {
@@ -81,5 +84,8 @@ clear_workplace() {
     done
     [ -n "$left" ] || break
   done
-  rm -rf "$WORK" || { sleep 1; rm -rf "$WORK"; }
+  for ((i = 0; i < 10; i++)); do # one that is ending may still write
+    ! rm -rf "$WORK" || break
+    sleep 1
+  done
 }

@@ -7,7 +7,8 @@ use Dbops;
 for my $preload (1, 0)
 {
 	my $node = Dbops::node("preload$preload", preload => $preload);
-	is(Dbops::value($node, 'SELECT dbops.has_launcher()'), $preload ? 't' : 'f', "launcher with preload $preload");
+	# It comes a moment after the server accepts connections.
+	ok(Dbops::wait_for($node, 'SELECT dbops.has_launcher()', $preload ? 't' : 'f'), "launcher with preload $preload");
 	$node->safe_psql('postgres', 'CREATE TABLE t (id int PRIMARY KEY, a int, b int);'
 		  . ' INSERT INTO t SELECT i, i FROM generate_series(1, 1000) i');
 	my $job = Dbops::backfill($node, q{target => 't', assignments => 'b = a', condition => 'b IS NULL'});

@@ -7,7 +7,8 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Dbops;
 
-my $node = Dbops::node('lint');
+# An autovacuum would hold a lock on what it works at.
+my $node = Dbops::node('lint', conf => "autovacuum = off\n");
 for my $statement (
 	'CREATE TABLE parent (id int PRIMARY KEY)',
 	'CREATE TABLE t (id int PRIMARY KEY, a int, b int, c varchar(20), n int, v text, m numeric(10,2), known int CHECK (known IS NOT NULL), checked int CHECK (checked > 0), p int CONSTRAINT t_p_fkey REFERENCES parent, nn int NOT NULL DEFAULT 0)',
@@ -18,7 +19,7 @@ for my $statement (
 	'CREATE TABLE pt2 (id int, x int) PARTITION BY RANGE (id)', 'CREATE TABLE pt2_rest PARTITION OF pt2 DEFAULT', 'ALTER TABLE pt2_rest ADD CHECK (id IS NOT NULL AND id >= 100)',
 	'CREATE MATERIALIZED VIEW mv AS SELECT id FROM t', 'CREATE VIEW uses_b AS SELECT b FROM t', q{CREATE TYPE mood AS ENUM ('good')},
 	'CREATE DOMAIN positive AS int', 'CREATE TABLE with_domain (x positive)', 'CREATE TABLE invalid (x int)', 'INSERT INTO invalid VALUES (1), (1)',
-	'CREATE TABLE small (id int PRIMARY KEY, a int)', 'CREATE TABLE published (id int PRIMARY KEY)', 'CREATE PUBLICATION pub FOR TABLE published')
+	'CREATE TABLE odd_columns ("a""b\c" int, "d""e\f" int)', 'CREATE INDEX ON odd_columns ("d""e\f")', 'CREATE TABLE small (id int PRIMARY KEY, a int)', 'CREATE TABLE published (id int PRIMARY KEY)', 'CREATE PUBLICATION pub FOR TABLE published')
 {
 	$node->safe_psql('postgres', $statement);
 }
@@ -74,6 +75,7 @@ my @rules = (
 	[ 'check-not-valid-missing', 'ALTER TABLE t ADD CHECK (a > 0)', 'ALTER TABLE t ADD CHECK (a > 0) NOT VALID' ],
 	[ 'foreign-key-not-valid-missing', 'ALTER TABLE t ADD FOREIGN KEY (a) REFERENCES parent', 'ALTER TABLE t ADD FOREIGN KEY (a) REFERENCES parent NOT VALID' ],
 	[ 'foreign-key-without-index', 'ALTER TABLE t ADD FOREIGN KEY (n) REFERENCES parent NOT VALID', 'ALTER TABLE t ADD FOREIGN KEY (a) REFERENCES parent NOT VALID' ],
+	[ 'foreign-key-without-index', 'ALTER TABLE odd_columns ADD FOREIGN KEY ("a""b\c") REFERENCES parent NOT VALID', 'ALTER TABLE odd_columns ADD FOREIGN KEY ("d""e\f") REFERENCES parent NOT VALID' ],
 	[ 'validate-in-same-transaction', 'ALTER TABLE t ADD CONSTRAINT k CHECK (a > 0) NOT VALID; ALTER TABLE t VALIDATE CONSTRAINT k', 'ALTER TABLE t VALIDATE CONSTRAINT k' ],
 	[ 'add-unique', 'ALTER TABLE t ADD UNIQUE (a)', 'ALTER TABLE t ADD CONSTRAINT u UNIQUE USING INDEX t_bb' ],
 	[ 'add-primary-key', 'ALTER TABLE invalid ADD PRIMARY KEY (x)', 'ALTER TABLE t ADD CONSTRAINT u UNIQUE USING INDEX t_bb' ],

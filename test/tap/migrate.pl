@@ -223,6 +223,15 @@ is(history('mixed'), '1 SQL true', 'and ends it');
 is(value("SELECT indisvalid FROM pg_index WHERE indexrelid = 'mixed_b'::regclass"), 't', 'the index is valid');
 is(value("SELECT count(*) FROM pg_index WHERE NOT indisvalid"), 0, 'no INVALID index is left');
 
+# What its first statements have made is there when the next try is linted.
+$node->safe_psql('shop', 'CREATE TABLE linted (a int); INSERT INTO linted VALUES (1), (1); ALTER TABLE linted OWNER TO ann');
+my $linted = directory('linted', 'V1__x.sql' => "ALTER TABLE linted ADD COLUMN b int DEFAULT 5;\nCREATE UNIQUE INDEX CONCURRENTLY linted_a ON linted (a);\n");
+($status, $out, $err) = dbops('migrate', '--dir', $linted, '--project', 'linted');
+like("$status $err", qr/^1 .*V1__x\.sql:2:1: ERROR 23505/s, 'its second statement fails');
+$node->safe_psql('shop', 'DELETE FROM linted WHERE ctid = (SELECT min(ctid) FROM linted)');
+($status, $out, $err) = dbops('migrate', '--dir', $linted, '--project', 'linted');
+is($status . history('linted'), '01 SQL true', 'the next try goes on behind the first one') or diag $err;
+
 # REINDEX and CLUSTER of what is partitioned: known by the catalog; tables of the migration itself included.
 sub files_of { return value("SELECT string_agg(pg_relation_filenode(relid)::text, ' ' ORDER BY relid::text) FROM pg_partition_tree('$_[0]') WHERE isleaf"); }
 $node->safe_psql('shop', 'CREATE TABLE parted (a int, b int) PARTITION BY RANGE (a); CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (0) TO (10); CREATE TABLE parted_2 PARTITION OF parted FOR VALUES FROM (10) TO (20);
@@ -302,6 +311,6 @@ like(Dbops::refusal($node, q{SELECT dbops.apply_migration('x.sql', '', project =
 like(Dbops::refusal($node, q{BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT dbops.apply_migration('V2__x.sql', '', project => 'by_sql')}, database => 'shop'), qr/^25001/, 'REPEATABLE READ is refused');
 is(value(q{SELECT string_agg(script || '=' || state || coalesce('!', ''), ',') FROM dbops.validate_migrations('[{"script": "V1__x.sql", "checksum": 1}, {"script": "V2__x.sql", "checksum": 1}]', 'by_sql') WHERE problem IS NOT NULL}),
 	'V1__x.sql=Success!,V2__x.sql=Pending!', 'validate_migrations');
-is(value("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"), 0, 'no lock is left');
+ok(Dbops::wait_for($node, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'", 0), 'no lock is left');
 $node->stop;
 done_testing();

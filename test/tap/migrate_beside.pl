@@ -91,6 +91,20 @@ is((Dbops::finish_cli($run))[0], 0, 'a migration beside the application') or dia
 is($status, 0, 'which does all of its work') or diag $out;
 is(value('SELECT count(*) FROM orders') . ' ' . history('at_once'), 4 * $each . ' true', 'each statement, the migration once');
 
+# --- what another runner applies while the linter looks --------------------------------------------------------------------------
+# The linter waits for a copy of the table; what it finds then fails, as it has been done.
+value('CREATE TABLE looked_at (x int)');
+my $add = "ALTER TABLE looked_at ADD COLUMN y int DEFAULT 5;\n";
+my $looked_at = Dbops::directory("$place/looked_at", 'V1__x.sql' => $add);
+$snapshot->query_safe('BEGIN; LOCK TABLE looked_at');
+$run = Dbops::start_cli($node, 'migrate', '--dir', $looked_at, '--project', 'looked_at');
+ok(Dbops::wait_for($node, "SELECT count(*) FROM pg_locks WHERE relation = 'looked_at'::regclass AND NOT granted", 1), 'the linter waits');
+is($snapshot->query_safe("SELECT outcome FROM dbops.apply_migration('V1__x.sql', '$add', project => 'looked_at')"), 'applied', 'another runner applies the migration');
+$snapshot->query_safe('COMMIT');
+($status, $out) = Dbops::finish_cli($run);
+is("$status $out", "0 dbops: nothing to do, everything is applied\n", 'which is no error of the first one');
+is(history('looked_at'), 'true', 'it is applied once');
+
 eval { $_->quit } for $gate, $snapshot;
 $node->stop;
 done_testing();

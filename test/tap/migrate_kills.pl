@@ -8,7 +8,7 @@ use Test::More;
 use Time::HiRes qw(sleep);
 use Dbops;
 
-my $node = Dbops::node('migrate_kills', conf => "restart_after_crash = on\n");
+my $node = Dbops::node('migrate_kills', conf => "restart_after_crash = on\nautovacuum = off\n");
 my $place = PostgreSQL::Test::Utils::tempdir();
 
 my @at = 1 .. 6;    # the statement at which a migration is killed; each in a database of its own, as an index build waits for snapshots
@@ -84,6 +84,6 @@ for my $victim ('client', 'session', 'server')
 		is(value($at, "SELECT string_agg(indisvalid::text, ' ') FROM pg_index WHERE indrelid = '$victim'::regclass"), 'true', 'as did the index');
 	}
 }
-is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'}), 0, 'no lock is left');
+ok(Dbops::wait_for($node, q{SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'}, 0), 'no lock is left');
 $node->stop;
 done_testing();

@@ -109,20 +109,24 @@ like(attempts('refused') . value("SELECT detail FROM dbops.migration_attempts WH
 is(value("SELECT outcome, installed_rank FROM dbops.apply_migration('V1__x.sql', 'VACUUM FULL t', project => 'untouched', lock_timeout => '1 ms', if_held_up => 'fail')") . history('untouched'), 'held_up|', 'a migration in steps that was not begun has no record');
 $run = begin('gives_up', { 'V1__x.sql' => "ALTER TABLE t ADD COLUMN gives_up int;\n" }, '--lock-timeout', '0.7', '--lock-retries', '0', '--wait-for-transactions', '0');
 ($status, $out) = Dbops::finish_cli($run);
-like("$status $out", qr/^1 .*waits for $by_holder.*ERROR 55P03: canceling statement due to lock timeout.*DETAIL:  held by $by_holder/s, 'a lock that is not to be had: who has it is said too');
+like("$status $out", qr/^1 .*ERROR 55P03: canceling statement due to lock timeout.*DETAIL:  held by $by_holder/s, 'a lock that is not to be had: who has it is said');
 like(value("SELECT detail FROM dbops.migration_attempts WHERE project = 'gives_up' ORDER BY attempt_id DESC LIMIT 1"), qr/^held by $by_holder$/, 'and recorded');
+$run = begin('gives_up', { 'V1__x.sql' => "ALTER TABLE t ADD COLUMN gives_up int;\n" }, '--lock-timeout', '600', '--wait-for-transactions', '0');
+ok(Dbops::says($run, qr/dbops: V1__x\.sql waits for $by_holder\n/), 'it is said while it waits, too');
 $holder->query_safe('COMMIT');
+is((Dbops::finish_cli($run))[0] . history('gives_up'), '01 true', 'and it goes on') or diag $run->{out};
 
 # What the texts do not tell is seen when it waits: by a function, and for a row.
 $holder->query_safe('BEGIN; UPDATE t SET x = 5 WHERE id = 1');
 for ([ 'by_do', 'DO $$BEGIN EXECUTE \'LOCK TABLE t\'; END$$' ], [ 'by_row', 'UPDATE t SET x = 6 WHERE id = 1' ])
 {
 	my ($project, $sql) = @$_;
-	$run = begin($project, { 'V1__x.sql' => "$sql;\n" }, '--lock-timeout', '1.5', '--lock-retries', '1');
+	# A try may be over before dbops has come to look.
+	$run = begin($project, { 'V1__x.sql' => "$sql;\n" }, '--lock-timeout', '1.5', '--lock-retries', '20');
 	ok(Dbops::says($run, qr/dbops: V1__x\.sql waits for $by_holder\n.*dbops: V1__x\.sql: canceling statement due to lock timeout, held by $by_holder \(/s), "$sql: it says whom it waits for");
 	$holder->query_safe('COMMIT');
 	is((Dbops::finish_cli($run))[0], 0, 'and succeeds when that has ended') or diag $run->{out};
-	like(messages($project), qr/^INFO: try 1: canceling statement due to lock timeout, held by $by_holder$/, 'the try before is kept');
+	like(messages($project), qr/^INFO: try \d+: canceling statement due to lock timeout, held by $by_holder$/, 'the try before is kept');
 	$holder->query_safe('BEGIN; UPDATE t SET x = 5 WHERE id = 1');
 }
 $holder->query_safe('ROLLBACK');
@@ -199,9 +203,10 @@ for my $login (qw(deployer unseen))
 	is($reader->query_safe('SELECT count(*) FROM apps'), 0, 'somebody reads the table all the same');
 	($status, $out) = Dbops::finish_cli($run);
 	like("$status $out", qr/^1 .*DETAIL:  waiting: 1 session, process \d+ \(role \S+, application reader/s, 'as it was cancelled for that');
-	unlike($out, qr/nobody looks/, 'it was seen');
+	unlike($out, qr/not seen among/, 'it was seen');
 }
 # Who looks has no connection at first.
+ok(Dbops::wait_for($node, "SELECT count(*) FROM pg_stat_activity WHERE usename = 'deployer'", 0), 'the sessions of deployer have ended');
 value('ALTER ROLE deployer CONNECTION LIMIT 1');
 {
 	local $ENV{PGUSER} = 'deployer';
@@ -212,7 +217,7 @@ value('ALTER ROLE deployer CONNECTION LIMIT -1');
 is($reader->query_safe('SELECT count(*) FROM apps'), 0, 'somebody reads the table all the same');
 ($status, $out) = Dbops::finish_cli($run);
 like("$status $out", qr/^1 .*DETAIL:  waiting: 1 session, process \d+ \(role \S+, application reader/s, 'as it was tried again');
-is(() = $out =~ /nobody looks/g, 1, 'said once');
+is(() = $out =~ /nobody looks[^\n]*too many connections/g, 1, 'said once');
 
 # --- a VACUUM of a job gives way, as that of autovacuum does ------------------------------------------------------------------------
 value("CREATE ROLE slow LOGIN; ALTER ROLE slow SET vacuum_cost_delay = '100ms'; ALTER ROLE slow SET vacuum_cost_limit = 1; CREATE TABLE wanted (id int PRIMARY KEY, n int DEFAULT 0) WITH (fillfactor = 50, autovacuum_enabled = off);
@@ -222,7 +227,7 @@ ok(Dbops::wait_for($node, "SELECT count(*) FROM pg_stat_progress_vacuum JOIN pg_
 $run = begin('wanted', { 'V1__x.sql' => "ALTER TABLE wanted ADD COLUMN m int;\n" }, '--wait-for-transactions', '1');
 is((Dbops::finish_cli($run))[0] . history('wanted'), '01 true', 'a migration needs its table, and gets it') or diag $run->{out};
 unlike($run->{out}, qr/is not tried/, 'without having waited for its end');
-value("SELECT dbops.cancel($job)");
+$node->psql('postgres', "SELECT dbops.cancel($job)");    # unless it has ended
 
 # --- a client that is killed: its migration does not go on -------------------------------------------------------------------------
 $run = begin('killed', { 'V1__x.sql' => "ALTER TABLE t ADD COLUMN killed int;\nSELECT pg_sleep(600);\n" });
@@ -242,7 +247,7 @@ like("$status $out", qr/^1 .*another runner did not end in time: process \d+/s, 
 $first->query_safe('ROLLBACK');
 $run = begin('made', { 'V1__x.sql' => 'CREATE TABLE made_once (x int)' });
 is((Dbops::finish_cli($run))[0] . history('made'), '01 true', 'and makes the project when the other has not');
-is(value("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"), 0, 'no lock is left');
+ok(Dbops::wait_for($node, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'", 0), 'no lock is left');
 
 eval { $_->quit } for $holder, $reader, $first;
 $node->stop;

@@ -96,8 +96,8 @@ migrate_dir('said', 'V1__x.sql' => $said);
 like("$status $out", qr/^1 .*NOTICE:  before.*NOTICE:  index "never_there" does not exist, skipping.*WARNING:  built "1".*ERROR 23505/s, 'the messages are shown');
 my $built = 'WARNING: built "1"';
 is(value("SELECT execution_time >= 50, array_to_string(messages, ',') FROM dbops.migration_attempts WHERE project = 'said'"), "t|$built,$built", 'an attempt that failed outside of a transaction has its time and its messages');
-is(value("SELECT string_agg(concat_ws(' ', statement_number, state, execution_time >= 50, array_to_string(messages, ',')), E'\n' ORDER BY statement_number) FROM dbops.migration_steps WHERE project = 'said'"),
-	"1 done t\n2 done f NOTICE: index \"never_there\" does not exist, skipping\n3 failed t $built,$built", 'as have its statements');
+is(value("SELECT string_agg(concat_ws(' ', statement_number, state, execution_time >= CASE statement_number WHEN 2 THEN 0 ELSE 50 END, array_to_string(messages, ',')), E'\n' ORDER BY statement_number) FROM dbops.migration_steps WHERE project = 'said'"),
+	"1 done t\n2 done t NOTICE: index \"never_there\" does not exist, skipping\n3 failed t $built,$built", 'as have its statements');
 value('DELETE FROM said WHERE ctid = (SELECT min(ctid) FROM said)');
 ($status, $out) = run('migrate', 'said', '--no-lint');
 like("$status $out", qr/^0 .*V1__x\.sql  \d{2,} ms/s, 'the next run says how long it all took');

@@ -62,7 +62,7 @@ for (
 	if (ref $expected) { like(trace($statement), $expected, $statement); }
 	else { is(trace($statement), $expected, $statement); }
 }
-like(Dbops::refusal($node, q{SELECT * FROM dbops.trace('DROP TABLE t CASCADE', '0.2 s')}), qr/^55P03: statement 1: canceling statement due to lock timeout/, 'what has to be run waits for lock_timeout and no longer');
+like(Dbops::refusal($node, q{SELECT * FROM dbops.trace('DROP TABLE t CASCADE', '2 s')}), qr/^55P03: statement 1: canceling statement due to lock timeout/, 'what has to be run waits for lock_timeout and no longer');
 like(Dbops::refusal($node, q{SELECT * FROM dbops.trace('DO $$BEGIN PERFORM pg_sleep(30); END$$', '0.3 s')}), qr/^55P03: .*held its locks for too long/, 'nor does it run for long');
 is(sql(q{SELECT invalidates FROM dbops.trace('ALTER TABLE t RENAME COLUMN a TO z')}), '{"view public.v"}', 'what depends on a column') or diag sql(q{SELECT invalidates FROM dbops.trace('ALTER TABLE t RENAME COLUMN a TO z')});
 like(Dbops::refusal($node, "SELECT * FROM dbops.trace('$_->[0]')"), qr/^$_->[1]: /, $_->[0]) for [ 'SELEC', '42601' ], [ 'ALTER TABLE no_such ADD COLUMN x int', '42P01' ], [ 'ALTER TABLE t DROP COLUMN nope', '42703' ], [ '\\d', '42601' ];

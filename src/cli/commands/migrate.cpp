@@ -15,8 +15,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <iterator>
 #include <thread>
 #include <utility>
 
@@ -39,6 +41,11 @@ struct History {
   std::vector<migrate::AppliedMigration> rows;
   std::vector<std::string> installed_on, installed_by;
   std::vector<std::int64_t> execution_time;
+  // Whether the same is applied.
+  bool operator==(const History& other) const {
+    return std::equal(rows.begin(), rows.end(), other.rows.begin(), other.rows.end(),
+                      [](const auto& a, const auto& b) { return a.rank == b.rank && a.success == b.success; });
+  }
 };
 
 History read_history(Connection& connection, const std::string& project) {
@@ -149,9 +156,9 @@ class Migrator {
         around("Validate", [this] { return valid_now() ? exit_success : exit_job; }) != exit_success)
       return exit_job;
     if (!callbacks("beforeMigrate")) return exit_job;
-    const History history = history_with_target();
-    const migrate::Plan plan = migrate::make_plan(files_.migrations(), history.rows, options_);
-    if (command_.lint && !safe(plan)) return exit_job;
+    History history = history_with_target();
+    migrate::Plan plan = migrate::make_plan(files_.migrations(), history.rows, options_);
+    if (command_.lint && !safe(history, plan)) return exit_job;
     const std::string before = plan.current ? plan.current->text() : "";
     if (!plan.pending.empty()) note_drift();
     try {
@@ -323,27 +330,47 @@ class Migrator {
     return ok;
   }
 
-  // Errors of the linter stop everything before a migration is applied.
-  bool safe(const migrate::Plan& plan) {
-    bool ok = true;
+  // What the linter has to say about the pending migrations.
+  std::vector<LintFinding> lint_pending(const migrate::Plan& plan) {
+    std::vector<LintFinding> all;
     for (const migrate::LocalMigration* local : plan.pending) {
       std::vector<LintFinding> found = lint(connection_, files_.path(*local), files_.sql(*local), LintOptions{});
-      if (local != plan.pending.front()) know_less(found);
-      for (const LintFinding& finding : found) {
-        // What does not parse is reported by the attempt itself, and recorded; what a failed try has left is cleared
-        // up.
-        if (finding.severity == "notice" || !finding.suppressed.empty() || finding.rule == "syntax-error" ||
-            finding.rule == "concurrently-if-not-exists")
-          continue;
-        fmt::print(stderr, "{}", lint_text(finding));
-        ok = ok && finding.severity != "error";
-      }
+      // Of one that is applied in part, the catalog has what the statements before have made.
+      const bool begun = std::any_of(plan.infos.begin(), plan.infos.end(), [local](const migrate::MigrationInfo& info) {
+        return info.local == local && info.applied != nullptr && !info.applied->success;
+      });
+      if (local != plan.pending.front() || begun) know_less(found);
+      // What does not parse is reported by the attempt itself, and recorded; what a failed try has left is cleared up.
+      std::copy_if(found.begin(), found.end(), std::back_inserter(all), [](const LintFinding& finding) {
+        return finding.severity != "notice" && finding.suppressed.empty() && finding.rule != "syntax-error" &&
+               finding.rule != "concurrently-if-not-exists";
+      });
     }
-    if (!ok)
-      fmt::print(stderr,
-                 "HINT:  No migration was applied. Use the safe form; or say \"-- dbops: ignore RULE REASON\" before "
-                 "the statement, or --no-lint.\n");
-    return ok;
+    return all;
+  }
+
+  // Errors of the linter stop everything before a migration is applied. What seems to fail may have been applied by
+  // another runner meanwhile: then the history is another one, and it is looked at again.
+  bool safe(History& history, migrate::Plan& plan) {
+    for (;;) {
+      const std::vector<LintFinding> found = lint_pending(plan);
+      const bool ok = std::none_of(found.begin(), found.end(),
+                                   [](const LintFinding& finding) { return finding.severity == "error"; });
+      History now = ok ? History{} : history_with_target();
+      if (ok || now == history) {
+        for (const LintFinding& finding : found)
+          fmt::print(stderr, "{}", lint_text(finding));
+        return ok || refuse_unsafe();
+      }
+      history = std::move(now);
+      plan = migrate::make_plan(files_.migrations(), history.rows, options_);
+    }
+  }
+
+  static bool refuse_unsafe() {
+    fmt::print(stderr, "HINT:  No migration was applied. Use the safe form; or say \"-- dbops: ignore RULE REASON\" "
+                       "before the statement, or --no-lint.\n");
+    return false;
   }
 
   // What others have changed before must not be taken for the work of the migrations.

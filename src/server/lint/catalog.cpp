@@ -110,8 +110,12 @@ bool Catalog::has_usable_unique_index(Oid matview) {
 
 bool Catalog::has_index_on(Oid table, const std::vector<std::string>& columns) {
   std::string names = "{";
-  for (const std::string& column : columns)
-    names += (names.size() > 1 ? "," : "") + std::string("\"") + column + "\"";
+  for (const std::string& column : columns) {
+    names += names.size() > 1 ? ",\"" : "\"";
+    for (const char c : column)
+      names += c == '"' || c == '\\' ? std::string("\\") + c : std::string(1, c);
+    names += '"';
+  }
   return any("SELECT 1 FROM pg_index i WHERE i.indrelid = $1::oid AND i.indisvalid AND i.indpred IS NULL AND "
              "i.indnkeyatts >= cardinality($2::text[])"
              " AND (SELECT array_agg(a.attname::text ORDER BY a.attname::text) FROM generate_series(0, "
