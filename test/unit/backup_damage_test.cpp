@@ -1,6 +1,8 @@
 // Damage in the source and in the store: found, named, remembered, mended.
 #include "backup_round_trip.h"
 
+#include <thread>
+
 namespace dbops::core {
 namespace {
 
@@ -19,6 +21,27 @@ TEST_P(BackupDamage, CorruptPagesAreNamedAndRemembered) {
   EXPECT_EQ(second.damaged_blocks, 1U);
   change("base/5/16384", 17, 50);
   EXPECT_EQ(backup().damaged_blocks, 0U);
+}
+
+// As it is when its writer gets no processor for a while.
+TEST_P(BackupDamage, APageThatIsHalfWrittenIsNotCorrupt) {
+  constexpr std::uint32_t number = 17;
+  Bytes page = pages(1, 60, number);
+  const std::uint32_t lsn = 0x1000100; // behind the backup's start
+  std::memcpy(&page[4], &lsn, sizeof lsn);
+  const std::uint16_t checksum = page_checksum(page, number);
+  std::memcpy(&page[8], &checksum, sizeof checksum);
+  const auto write = [&](std::size_t length) {
+    std::fstream out(data_ / "base/5/16384", std::ios::in | std::ios::out | std::ios::binary);
+    out.seekp(std::streamoff(number) * block_size);
+    out.write(as_text(page).data(), std::streamsize(length));
+  };
+  write(2000);
+  std::jthread writer([&] {
+    std::this_thread::sleep_for(milliseconds(500));
+    write(page.size());
+  });
+  EXPECT_EQ(backup().damaged_blocks, 0U) << messages_;
 }
 
 TEST_P(BackupDamage, DamageInTheStoreIsFoundNamedAndMended) {
