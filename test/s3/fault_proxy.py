@@ -4,7 +4,7 @@
 fault_proxy.py --listen PORT --backend PORT --control PORT      (all on 127.0.0.1)
 
 Requests pass unchanged, Host included, so signatures still verify. What fails is said by rules, set over the control
-port: PUT /rules with a JSON list; GET /stats gives {"requests": n, "acted": {"0": n, ...}}.
+port: PUT /rules with a JSON list; GET /stats gives {"requests": n, "connections": n since the start, "acted": {"0": n, ...}}.
 A rule: {"action": ..., "method": "PUT|GET", "path": regex on path and query, "skip": n matches to leave alone,
 "count": n matches to act on (default all)} and what its action takes:
 
@@ -45,6 +45,7 @@ def reset(writer):
 
 class Rules:
     def __init__(self):
+        self.connections = 0
         self.set([])
 
     def set(self, rules):
@@ -66,7 +67,7 @@ class Rules:
         return {}
 
     def stats(self):
-        return {"requests": self.requests, "acted": {str(i): n for i, n in enumerate(self.acted)}}
+        return {"requests": self.requests, "connections": self.connections, "acted": {str(i): n for i, n in enumerate(self.acted)}}
 
 
 async def read_head(reader):
@@ -267,6 +268,7 @@ async def main():
     rules = Rules()
 
     async def serve(reader, writer):
+        rules.connections += 1
         writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         await Exchange(args, rules, reader, writer).run()
 

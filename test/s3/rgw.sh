@@ -121,7 +121,7 @@ monmaptool --create --clobber --fsid "$fsid" --addv a "[v2:127.0.0.1:$MON_PORT,v
 ceph-mon -c ceph.conf --mkfs -i a --monmap monmap --keyring keyring
 spawn mon ceph-mon -c "$STATE/ceph.conf" -f -i a
 wait_for mon 120 ceph_ mon stat
-ceph -c "$STATE/ceph.conf" --connect-timeout 120 osd new "$osd_uuid" >/dev/null
+wait_for mon 120 ceph_ osd new "$osd_uuid"
 ceph-osd -c ceph.conf -i 0 --mkfs --osd-uuid "$osd_uuid" >log/osd-mkfs.log 2>&1
 spawn osd ceph-osd -c "$STATE/ceph.conf" -f -i 0
 wait_for osd 120 osd_up
@@ -131,14 +131,15 @@ radosgw-admin -c ceph.conf -n client.rgw user create --uid=nolist --display-name
   --access-key=nolist --secret="$SECRET_KEY" >>log/user.out 2>&1
 spawn rgw radosgw -c "$STATE/ceph.conf" -f -n client.rgw
 wait_for rgw 180 s3 PUT dbops-test
-s3 PUT dbops-versioned
-s3 PUT dbops-versioned?versioning= -H 'Content-Type: application/xml' \
+make() { wait_for rgw 120 s3 PUT "$@"; }
+make dbops-versioned
+make dbops-versioned?versioning= -H 'Content-Type: application/xml' \
   -d '<VersioningConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Status>Enabled</Status></VersioningConfiguration>'
-s3 PUT dbops-small
+make dbops-small
 radosgw-admin -c ceph.conf -n client.rgw quota set --quota-scope=bucket --bucket=dbops-small --max-objects=12 >>log/user.out 2>&1
 radosgw-admin -c ceph.conf -n client.rgw quota enable --quota-scope=bucket --bucket=dbops-small >>log/user.out 2>&1
-s3 PUT dbops-nolist
-s3 PUT dbops-nolist?policy= -H 'Content-Type: application/json' -d '{"Version": "2012-10-17", "Statement": [
+make dbops-nolist
+make dbops-nolist?policy= -H 'Content-Type: application/json' -d '{"Version": "2012-10-17", "Statement": [
   {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam:::user/nolist"}, "Action": ["s3:GetObject", "s3:PutObject"],
    "Resource": "arn:aws:s3:::dbops-nolist/*"}]}'
 echo "$STATE"

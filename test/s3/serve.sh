@@ -54,13 +54,24 @@ stop)
 *) sed -n '2,6s/^# //p' "$0" >&2; exit 2 ;;
 esac
 
-base=$(free_ports)
-export S3_PORT=${S3_PORT:-$base} S3_TLS_PORT=${S3_TLS_PORT:-$((base + 1))} S3_MON_PORT=${S3_MON_PORT:-$((base + 10))}
-proxy_port=${S3_PROXY_PORT:-$((base + 2))} control_port=${S3_CONTROL_PORT:-$((base + 3))}
+given="${S3_PORT:-} ${S3_TLS_PORT:-} ${S3_MON_PORT:-}"
+start() {
+  local base
+  base=$(free_ports)
+  export S3_PORT=${S3_PORT:-$base} S3_TLS_PORT=${S3_TLS_PORT:-$((base + 1))} S3_MON_PORT=${S3_MON_PORT:-$((base + 10))}
+  proxy_port=${S3_PROXY_PORT:-$((base + 2))} control_port=${S3_CONTROL_PORT:-$((base + 3))}
+  "$HERE/rgw.sh" start >/dev/null || return 1
+  spawn proxy python3 "$HERE/fault_proxy.py" --listen "$proxy_port" --backend "$S3_PORT" --control "$control_port"
+  wait_for proxy 120 curl -sf "http://127.0.0.1:$control_port/stats"
+}
 trap '[ $? -eq 0 ] || "$0" stop' EXIT
-"$HERE/rgw.sh" start >/dev/null
-spawn proxy python3 "$HERE/fault_proxy.py" --listen "$proxy_port" --backend "$S3_PORT" --control "$control_port"
-wait_for proxy 120 curl -sf "http://127.0.0.1:$control_port/stats"
+# Another test's server may have taken one of the ports since they were looked at: then once more, with others.
+start || {
+  [ "$given" = "  " ] || exit 1
+  unset S3_PORT S3_TLS_PORT S3_MON_PORT
+  "$0" stop
+  start
+}
 (umask 077 && printf '[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n' \
   "$S3_ACCESS_KEY" "$S3_SECRET_KEY" >"$STATE/credentials")
 cat <<VARIABLES

@@ -240,7 +240,7 @@ sub restore
 sub wait_promoted
 {
 	my ($node, $timeout) = @_;
-	return Dbops::wait_for($node, 'SELECT pg_is_in_recovery()', 'f', $timeout // 120);
+	return Dbops::wait_for($node, 'SELECT pg_is_in_recovery()', 'f', $timeout);
 }
 
 # Starts a server of which nobody knows whether it will answer; 0 when it could be started.
@@ -255,7 +255,7 @@ sub start_only
 sub wait_log
 {
 	my ($node, $pattern, $timeout) = @_;
-	my $end = time() + ($timeout // 60);
+	my $end = time() + ($timeout // $PostgreSQL::Test::Utils::timeout_default);
 	while (time() < $end)
 	{
 		return 1 if -e $node->logfile && PostgreSQL::Test::Utils::slurp_file($node->logfile) =~ $pattern;
@@ -279,11 +279,13 @@ sub wait_durable
 {
 	my ($node, %options) = @_;
 	my $repository = $options{repository} // 'primary';
-	my $lsn = Dbops::value($node, 'SELECT pg_current_wal_insert_lsn()');
+	# The next record goes behind the header of its page. The page of which that is all has not begun for who flushes.
+	my $lsn = Dbops::value($node, q{SELECT CASE WHEN p.lsn % 8192 IN (24, 40) THEN '0/0'::pg_lsn + (p.lsn - p.lsn % 8192) ELSE '0/0'::pg_lsn + p.lsn END
+		FROM (SELECT pg_current_wal_insert_lsn() - '0/0' AS lsn) p});
 	# Nothing may be written behind the commit that is waited for; then only a flush makes it known.
 	Dbops::value($node, 'SELECT pg_log_standby_snapshot()') if $node->pg_version >= 16 && $options{nudge};
 	return $lsn if Dbops::wait_for($node, "SELECT coalesce(durable_lsn >= '$lsn', false) FROM dbops.archive_status WHERE repository = '$repository'",
-		't', $options{timeout} // 60);
+		't', $options{timeout});
 	diag report($node);
 	return;
 }
@@ -292,7 +294,7 @@ sub wait_durable
 sub wait_archived
 {
 	my ($node, $timeout) = @_;
-	my $done = eval { Dbops::wait_for($node, q{SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'}, 0, $timeout // 60) };
+	my $done = eval { Dbops::wait_for($node, q{SELECT count(*) FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'}, 0, $timeout) };
 	diag report($node) unless $done;
 	return $done;
 }

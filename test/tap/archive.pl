@@ -30,7 +30,8 @@ sub new_store
 sub archiving
 {
 	my ($name, $store, %options) = @_;
-	my $conf = "wal_level = replica\narchive_mode = on\narchive_library = 'dbops'\ndbops.store = 'file://$store'\n" . ($options{conf} // '');
+	# No segment is recycled before the test has looked at it, but where it says so.
+	my $conf = "wal_keep_size = 1GB\nwal_level = replica\narchive_mode = on\narchive_library = 'dbops'\ndbops.store = 'file://$store'\n" . ($options{conf} // '');
 	return Dbops::node($name, %options, conf => $conf);
 }
 
@@ -90,8 +91,8 @@ subtest 'segments, history, label, chunks' => sub {
 	ok(wait_until('a label', sub { has_object($store, qr{\.backup$}) }), 'the label of a base backup is archived');
 	ok(Dbops::wait_for($node, "SELECT state || ' ' || rpo_seconds || ' ' || (durable_lsn = flush_lsn) FROM dbops.archive_status",
 			'up to date 0 true'), 'all is durable, and the view says so');
-	is(Dbops::value($node, 'SELECT repository, backlog_files, last_error FROM dbops.archive_status'),
-		'primary|0|', 'no backlog, no error');
+	# What is in the store may have to be acknowledged yet.
+	ok(Dbops::wait_for($node, 'SELECT repository, backlog_files, last_error FROM dbops.archive_status', 'primary|0|'), 'no backlog, no error');
 	$node->stop;
 };
 
@@ -143,13 +144,12 @@ subtest 'an outage: nothing is lost, nobody waits, it recovers by itself' => sub
 	cmp_ok(status($node, 'backlog_files'), '>=', 20, 'the backlog is counted');
 
 	Dbops::value($node, 'CREATE DATABASE d');
-	my $begin = time();
-	Dbops::value($node, 'DROP DATABASE d');
-	cmp_ok(time() - $begin, '<', 3, 'DROP DATABASE does not wait for the archiver');
+	is(Dbops::refusal($node, 'DROP DATABASE d'), '', 'DROP DATABASE does not wait for the store');
 
-	$begin = time();
+	my $begin = time();
 	$node->stop('fast');
-	cmp_ok(time() - $begin, '<', 12, 'a shutdown waits no longer than it may');
+	# One that waited for the store would wait for ever.
+	cmp_ok(time() - $begin, '<', 60, 'a shutdown waits no longer than it may');
 	ok(ready($node) > 0, 'what is not stored is not acknowledged');
 	$node->start;
 	rename "$store.away", $store or die;
@@ -199,7 +199,7 @@ subtest 'a clone is refused, until it takes over' => sub {
 	like(status($clone, 'last_hint'), qr/take_over_archive/, 'with a hint');
 	ok(!archived($clone, $refused), 'and acknowledges nothing');
 	ok(!has_object($store, qr/\Q$refused\E/), 'and has written nothing');
-	like(Dbops::value($clone, "SELECT ok || ' ' || hint FROM dbops.check('5s') WHERE check_name = 'primary store owner'"),
+	like(Dbops::value($clone, "SELECT ok || ' ' || hint FROM dbops.check() WHERE check_name = 'primary store owner'"),
 		qr/^false .*take_over_archive/, 'dbops.check() says so');
 
 	like(Dbops::value($clone, 'SELECT dbops.take_over_archive()'), qr/epoch 2/, 'it takes over');
@@ -309,7 +309,7 @@ subtest 'memory is bounded, whatever waits' => sub {
 subtest 'two stores' => sub {
 	my ($store, $offsite) = (new_store(), new_store());
 	my $node = archiving('offsite', $store, init => [ extra => ['--wal-segsize=1'] ],
-		conf => "dbops.offsite_store = 'file://$offsite'\ndbops.stream_interval = '100ms'\ndbops.offsite_max_backlog = '5MB'\n");
+		conf => "wal_keep_size = 0\ndbops.offsite_store = 'file://$offsite'\ndbops.stream_interval = '100ms'\ndbops.offsite_max_backlog = '5MB'\n");
 	my $segment = switch_wal($node);
 	ok(wait_until('archived', sub { archived($node, $segment) }), 'archived');
 	ok(has_object($store, qr/\Q$segment\E\.zst/) && has_object($offsite, qr/\Q$segment\E\.zst/), 'to both');
@@ -385,9 +385,10 @@ subtest 'a promoted standby' => sub {
 subtest 'checks and roles' => sub {
 	my $store = new_store();
 	my $node = archiving('checks', $store, conf => "dbops.stream_interval = '100ms'\n");
-	is(Dbops::value($node, "SELECT string_agg(check_name, ', ') FROM dbops.check() WHERE NOT ok AND check_name <> 'fsync'"), '',
+	ok(wait_until('the streamer is at work', sub { status($node, 'durable_lsn = flush_lsn') eq 't' }), 'the server is well');
+	is(Dbops::value($node, "SELECT string_agg(check_name, ', ') FROM dbops.check('2 min') WHERE NOT ok AND check_name <> 'fsync'"), '',
 		'a server that is well has nothing to complain of');
-	is(Dbops::value($node, "SELECT ok FROM dbops.check() WHERE check_name = 'primary store read-back'"), 't', 'a segment was read back');
+	is(Dbops::value($node, "SELECT ok FROM dbops.check('2 min') WHERE check_name = 'primary store read-back'"), 't', 'a segment was read back');
 	Dbops::value($node, 'CREATE ROLE nobody LOGIN; CREATE ROLE watcher LOGIN IN ROLE dbops_monitor; CREATE ROLE admin LOGIN IN ROLE dbops_admin');
 	for my $sql ('SELECT * FROM dbops.check()', 'SELECT dbops.take_over_archive()', 'SELECT * FROM dbops.archive_status',
 		'SELECT * FROM dbops.archive_repositories()', 'SELECT dbops.reset_archive_counters()')
@@ -396,7 +397,7 @@ subtest 'checks and roles' => sub {
 	}
 	is(Dbops::value_as($node, 'watcher', 'SELECT count(*) FROM dbops.archive_status'), '1', 'dbops_monitor sees');
 	like(Dbops::refusal($node, 'SELECT * FROM dbops.check()', role => 'watcher'), qr/^42501/, 'and does not check');
-	is(Dbops::value_as($node, 'admin', "SELECT count(*) > 5 FROM dbops.check()"), 't', 'dbops_admin checks');
+	is(Dbops::value_as($node, 'admin', "SELECT count(*) > 5 FROM dbops.check('2 min')"), 't', 'dbops_admin checks');
 	like(Dbops::refusal($node, 'SELECT dbops.take_over_archive()', role => 'admin'), qr/^42501/, 'and does not take over');
 	Dbops::value($node, 'SELECT dbops.reset_archive_counters()');
 	is(status($node, 'files'), '0', 'counters are reset');

@@ -10,7 +10,7 @@ use Time::HiRes qw(sleep time);
 use Archive;
 
 my $directory = File::Temp::tempdir(CLEANUP => 1);
-my $conf = "dbops.stream_interval = '100ms'\ndbops.archive_shutdown_timeout = '2s'\ndbops.upload_timeout = '5s'\nautovacuum = off\nwal_level = replica\n";
+my $conf = "dbops.stream_interval = '100ms'\ndbops.archive_shutdown_timeout = '2s'\ndbops.upload_timeout = '10min'\nautovacuum = off\nwal_level = replica\n";
 
 # Ends a segment that does not compress; returns its name.
 sub switch_wal
@@ -24,7 +24,7 @@ sub archived { my ($node, $segment) = @_; return -e $node->data_dir . "/pg_wal/a
 sub is_archived
 {
 	my ($node, $segment, $what) = @_;
-	my $end = time() + 90;
+	my $end = time() + $PostgreSQL::Test::Utils::timeout_default;
 	while (time() < $end && !archived($node, $segment)) { sleep 0.05; }
 	return ok(archived($node, $segment), $what) || diag Archive::report($node);
 }
@@ -32,21 +32,19 @@ sub is_archived
 sub says
 {
 	my ($node, $pattern, $what) = @_;
-	return ok(Dbops::wait_for($node, "SELECT state = 'failing' AND last_error ~ '$pattern' FROM dbops.archive_status WHERE repository = 'primary'", 't', 60), $what)
+	return ok(Dbops::wait_for($node, "SELECT state = 'failing' AND last_error ~ '$pattern' FROM dbops.archive_status WHERE repository = 'primary'", 't'), $what)
 	  || diag Archive::report($node);
 }
 
 sub set { my ($node, $setting) = @_; $node->safe_psql('postgres', "ALTER SYSTEM SET $setting"); $node->reload; return; }
 
-# Every process of the server answers within the time that is promised.
+# Every process of the server answers. One that waited for the store would do so until the time for an upload is over, or for ever.
 sub answers
 {
 	my ($node, $what) = @_;
 	Dbops::value($node, 'CREATE DATABASE d');
-	my $begin = time();
-	my $done = eval { local $SIG{ALRM} = sub { die "slow\n" }; alarm 30; Dbops::ask($node, 'DROP DATABASE d'); alarm 0; 1; };
-	my $time = time() - $begin;
-	return ok($done && $time < 3, sprintf '%s: DROP DATABASE does not wait (%.1f s)', $what, $time);
+	my ($out, $error) = Dbops::finish_sql(Dbops::start_sql($node, 'DROP DATABASE d'));
+	return is($error, '', "$what: DROP DATABASE does not wait");
 }
 
 sub touch { my ($file) = @_; PostgreSQL::Test::Utils::append_to_file($file, ''); return; }
@@ -70,15 +68,15 @@ sub touch { my ($file) = @_; PostgreSQL::Test::Utils::append_to_file($file, '');
 	my $segment = switch_wal($node);
 	sleep 1;
 	answers($node, 'hanging');
-	says($node, 'does not answer', 'hanging: the view says it');
 	set($node, 'dbops.compression_level = 5');
 	sleep 0.5;
 	answers($node, 'hanging, settings change');
+	says($node, 'does not answer', 'hanging: the view says it');
 	ok(!archived($node, $segment), 'hanging: nothing is acknowledged');
 	unlink $hangs or die;
 	switch_wal($node);    # wakes the archiver
 	is_archived($node, $segment, 'it answers again: everything is archived');
-	ok(Dbops::wait_for($node, 'SELECT state FROM dbops.archive_status', 'up to date', 60), 'and all is well') or diag Archive::report($node);
+	ok(Dbops::wait_for($node, 'SELECT state FROM dbops.archive_status', 'up to date'), 'and all is well') or diag Archive::report($node);
 
 	# The key file hangs, the store does not.
 	mkdir "$directory/store" or die;
@@ -96,7 +94,7 @@ sub touch { my ($file) = @_; PostgreSQL::Test::Utils::append_to_file($file, '');
 	says($node, 'does not answer', 'the key file hangs: the view says it');
 	my $begin = time();
 	$node->stop('fast');
-	cmp_ok(time() - $begin, '<', 15, 'the key file hangs: a shutdown waits no longer than it may');
+	cmp_ok(time() - $begin, '<', 60, 'the key file hangs: a shutdown waits no longer than it may');
 	unlink $hangs or die;
 	$node->start;
 	is_archived($node, $segment, 'and everything is archived');

@@ -34,7 +34,7 @@ while (!$segment && time() < $end)
 	($segment) = slurp_file($node->logfile) =~ /archiving "(\w+)" failed: could not open file "[^"]*pg_control"/;
 }
 ok($segment, 'an ERROR: the log says it') or BAIL_OUT('without that, nothing is tested');
-ok(Dbops::wait_for($node, q{SELECT state = 'failing' AND last_error ~ 'pg_control' FROM dbops.archive_status}, 't', 60), 'so does the view')
+ok(Dbops::wait_for($node, q{SELECT state = 'failing' AND last_error ~ 'pg_control' FROM dbops.archive_status}, 't'), 'so does the view')
   or diag Archive::report($node);
 # Three tries, and PostgreSQL's pause of a minute, which nothing cuts short: no WAL is written meanwhile.
 ok(Archive::wait_log($node, qr/archiving write-ahead log file "$segment" failed too many times/), 'PostgreSQL tries again, and later');
@@ -58,9 +58,9 @@ ok(!archived($segment), 'nothing is acknowledged');
 is(archiver(), $pid, 'the archiver is the same process');
 chmod 0600, $control or die;
 switch_wal();    # wakes it
-ok(Archive::wait_archived($node, 120), 'it is mended: everything is archived') or diag Archive::report($node);
+ok(Archive::wait_archived($node), 'it is mended: everything is archived') or diag Archive::report($node);
 ok(archived($segment), 'the file that failed, too');
 is(archiver(), $pid, 'by the same process');
-ok(Dbops::wait_for($node, 'SELECT state FROM dbops.archive_status', 'up to date', 60), 'and all is well') or diag Archive::report($node);
+ok(Dbops::wait_for($node, 'SELECT state FROM dbops.archive_status', 'up to date'), 'and all is well') or diag Archive::report($node);
 $node->stop;
 done_testing();

@@ -101,7 +101,7 @@ for my $fault (@up)
 	my $acts = !($slow && $name eq 'stall');
 	Archive::faults(rule($fault, method => 'PUT', path => "$segment\\.zst")) if $acts;
 	$node->safe_psql('postgres', 'SELECT pg_switch_wal()');
-	ok(Archive::wait_archived($node, 90), "archive, $name: the segment is acknowledged");
+	ok(Archive::wait_archived($node), "archive, $name: the segment is acknowledged");
 	cmp_ok(acted(), '>=', 1, "archive, $name: in spite of the fault") if $acts;
 	Archive::faults();
 	my ($status, $content) = wal_get($direct, $segment);
@@ -113,7 +113,7 @@ for my $fault (@up)
 	my %small = exists $fault->{bytes} ? (bytes => 100) : ();
 	Archive::faults(rule($fault, %small, method => 'PUT', path => '[0-9A-F]{24}/[0-9A-F]{8}-'));
 	my $current = write_rows();
-	my $lsn = Archive::wait_durable($node, timeout => 90);
+	my $lsn = Archive::wait_durable($node);
 	ok(defined $lsn, "stream, $name: the rows are durable");
 	cmp_ok(acted(), '>=', 1, "stream, $name: in spite of the fault");
 	Archive::faults();
@@ -183,7 +183,7 @@ for my $fault ({ action => 'status', code => 503 }, { action => 'html404' }, { a
 	my $copy = Archive::restore("outage_$fault->{action}", $node, 'b', $store, key_file => $key_file, start => 0, arguments => '--retry-time 3 --gap-time 1');
 	is(Archive::start_only($copy), 0, "outage by $fault->{action}: recovery is started");
 	ok(Archive::wait_log($copy, qr/FATAL:  could not restore file .* from archive/), "outage by $fault->{action}: it stops, it does not end");
-	for (1 .. 200) { last unless Archive::processes($copy); sleep 0.1; }
+	for (1 .. 1800) { last unless Archive::processes($copy); sleep 0.1; }
 	is(scalar(Archive::processes($copy)), 0, "outage by $fault->{action}: the server is down");
 	unlike(PostgreSQL::Test::Utils::slurp_file($copy->logfile), qr/selected new timeline ID/, "outage by $fault->{action}: and was not promoted");
 	Archive::faults();

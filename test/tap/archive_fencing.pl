@@ -14,7 +14,8 @@ use Archive;
 
 my $directory = File::Temp::tempdir(CLEANUP => 1);
 my @kinds = Archive::has_s3() ? qw(file s3) : qw(file);
-my $conf = "dbops.stream_interval = '100ms'\nautovacuum = off\n";
+# No segment is recycled before the test has looked at it, whenever the checkpoint of a promotion comes.
+my $conf = "dbops.stream_interval = '100ms'\nautovacuum = off\nwal_keep_size = 1GB\n";
 
 sub switch_wal
 {
@@ -27,7 +28,7 @@ sub archived { my ($node, $segment) = @_; return -e $node->data_dir . "/pg_wal/a
 sub is_archived
 {
 	my ($node, $segment, $what) = @_;
-	my $end = time() + 60;
+	my $end = time() + $PostgreSQL::Test::Utils::timeout_default;
 	while (time() < $end && !archived($node, $segment)) { sleep 0.05; }
 	return ok(archived($node, $segment), $what) || diag Archive::report($node);
 }
@@ -35,7 +36,7 @@ sub is_archived
 sub state_is
 {
 	my ($node, $condition, $what) = @_;
-	return ok(Dbops::wait_for($node, "SELECT $condition FROM dbops.archive_status WHERE repository = 'primary'", 't', 90), $what) || diag Archive::report($node);
+	return ok(Dbops::wait_for($node, "SELECT $condition FROM dbops.archive_status WHERE repository = 'primary'", 't'), $what) || diag Archive::report($node);
 }
 
 # A segment as the store has it, undef when it has not.
@@ -181,6 +182,7 @@ for my $kind (@kinds)
 	$clone->start;
 	my $foreign = switch_wal($clone, 'clone');
 	state_is($clone, "last_error <> ''", "$kind, busy: the clone is refused");
+	is_archived($node, $foreign, "$kind, busy: the old server has stored what the clone has otherwise");
 	$before = objects($store);
 	Dbops::value($clone, 'SELECT dbops.take_over_archive()');
 	state_is($node, "last_error ~ 'belongs to another server'", "$kind, busy: the old server is told");

@@ -21,10 +21,10 @@ my $holder = fork() // die;
 if ($holder == 0)
 {
 	exec 'unshare', '-Urm', 'sh', '-c',
-	  'mkdir "$1.disk" && mount -t tmpfs -o size=120m tmpfs "$1.disk" && head -c 96000000 /dev/zero >"$1.disk/filler" && cp -a "$1" "$1.disk/wal" && mv "$1" "$1.away" && ln -s "$1.disk/wal" "$1" && touch "$1.ready" && exec sleep 900', 'sh', $wal;
+	  'mkdir "$1.disk" && mount -t tmpfs -o size=120m tmpfs "$1.disk" && head -c 96000000 /dev/zero >"$1.disk/filler" && cp -a "$1" "$1.disk/wal" && mv "$1" "$1.away" && ln -s "$1.disk/wal" "$1" && touch "$1.ready" && exec sleep 1800', 'sh', $wal;
 }
 END { kill 'KILL', $holder if $holder; }
-my $end = time() + 60;
+my $end = time() + $PostgreSQL::Test::Utils::timeout_default;
 sleep 0.1 while time() < $end && !-e "$wal.ready";
 ok(-e "$wal.ready", 'pg_wal is on a small disk');
 
@@ -55,7 +55,7 @@ for my $id (1 .. 200)
 cmp_ok($acknowledged, '>', 5, "$acknowledged commits");
 cmp_ok($acknowledged, '<', 200, 'until the disk is full');
 ok(Archive::wait_log($node, qr/No space left on device/), 'which the server says');
-$end = time() + 60;
+$end = time() + $PostgreSQL::Test::Utils::timeout_default;
 sleep 0.1 while time() < $end && -e $node->data_dir . '/postmaster.pid';
 $node->_update_pid(-1);
 
@@ -63,9 +63,9 @@ rename "$store->{directory}.away", $store->{directory} or die;
 ok(unlink("/proc/$holder/root$wal.disk/filler"), 'there is room again') or diag $!;
 is(start(), 0, 'the server starts again') or diag slurp_file($node->logfile);
 $node->safe_psql('postgres', 'SELECT pg_switch_wal()');
-ok(Archive::wait_archived($node, 120), 'everything is archived') or diag Archive::report($node);
+ok(Archive::wait_archived($node), 'everything is archived') or diag Archive::report($node);
 is(Dbops::value($node, "SELECT count(DISTINCT id) FROM t WHERE id <= $acknowledged"), $acknowledged, 'every commit is there');
-ok(Dbops::wait_for($node, 'SELECT state FROM dbops.archive_status', 'up to date', 60), 'and all is well') or diag Archive::report($node);
+ok(Dbops::wait_for($node, 'SELECT state FROM dbops.archive_status', 'up to date'), 'and all is well') or diag Archive::report($node);
 is(scalar(() = glob "$store->{directory}/$identifier/wal/*.history"), 0, 'on the same timeline');
 my @segments = sort map { m{/([0-9A-F]{24})\.zst$} ? $1 : () } glob "$store->{directory}/$identifier/wal/*/*/*.zst";
 my ($first, $last) = map { hex(substr($_, 8, 8)) * 4096 + hex substr($_, 16) } @segments[ 0, -1 ];

@@ -24,7 +24,7 @@ sub archived { my ($node, $segment) = @_; return -e $node->data_dir . "/pg_wal/a
 sub is_archived
 {
 	my ($node, $segment, $what) = @_;
-	my $end = time() + 90;
+	my $end = time() + $PostgreSQL::Test::Utils::timeout_default;
 	while (time() < $end && !archived($node, $segment)) { sleep 0.05; }
 	return ok(archived($node, $segment), $what) || diag Archive::report($node);
 }
@@ -32,7 +32,7 @@ sub is_archived
 sub says
 {
 	my ($node, $pattern, $what) = @_;
-	return ok(Dbops::wait_for($node, "SELECT state = 'failing' AND last_error ~ '$pattern' FROM dbops.archive_status WHERE repository = 'primary'", 't', 60), $what)
+	return ok(Dbops::wait_for($node, "SELECT state = 'failing' AND last_error ~ '$pattern' FROM dbops.archive_status WHERE repository = 'primary'", 't'), $what)
 	  || diag Archive::report($node);
 }
 

@@ -24,14 +24,19 @@ my %count;
 sub pid_of
 {
 	my ($node, $type) = @_;
-	my ($pid) = grep { slurp("/proc/$_/cmdline") =~ /^postgres: (?:\S+: )?\Q$type\E/ } Archive::processes($node);
-	return $pid // 0;
+	for (1 .. 600)    # the blow before may have ended it, and it is on its way
+	{
+		my ($pid) = grep { slurp("/proc/$_/cmdline") =~ /^postgres: (?:\S+: )?\Q$type\E/ } Archive::processes($node);
+		return $pid if $pid;
+		sleep 0.1;
+	}
+	return 0;
 }
 
 sub reachable
 {
 	my ($node) = @_;
-	for (1 .. 600)
+	for (1 .. 1800)
 	{
 		return 1 if defined Dbops::ask($node, 'SELECT 1');
 		sleep 0.1;
@@ -106,6 +111,7 @@ for my $kind (@kinds)
 		$node->safe_psql('postgres', 'DROP TABLE IF EXISTS ledger');
 		my $ledger = Ledger->start($node, directory => $logs, clients => 3, filler => 2000);
 		Archive::base_backup($node, 'b');
+		for (1 .. 600) { last if $ledger->durable; sleep 0.1; }
 		for (1 .. 2 + int rand 3)
 		{
 			sleep(0.3 + rand 1.2);

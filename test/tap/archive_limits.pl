@@ -67,16 +67,16 @@ sub fails_until_mended
 {
 	my ($what, $pattern, $mend) = @_;
 	my $segment = write_segment();
-	ok(Dbops::wait_for($node, "SELECT state = 'failing' AND last_error ~ '$pattern' FROM dbops.archive_status WHERE repository = 'primary'", 't', 60), "$what: the view says it")
+	ok(Dbops::wait_for($node, "SELECT state = 'failing' AND last_error ~ '$pattern' FROM dbops.archive_status WHERE repository = 'primary'", 't'), "$what: the view says it")
 	  or diag Archive::report($node);
 	ok(!archived($segment), "$what: nothing is acknowledged");
 	cmp_ok(Archive::status($node, 'backlog_files'), '>=', 1, "$what: the backlog is counted");
 	is(Archive::status($node, "coalesce(last_hint, '') <> ''"), 't', "$what: there is a hint") or diag Archive::report($node);
 	unlike(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/testsecretkey/, "$what: no secret in the log");
 	$mend->();
-	ok(Archive::wait_archived($node, 120), "$what: mended, everything is archived");
+	ok(Archive::wait_archived($node), "$what: mended, everything is archived");
 	ok(archived($segment), "$what: this segment, too");
-	ok(Dbops::wait_for($node, 'SELECT state FROM dbops.archive_status', 'up to date', 60), "$what: and all is well") or diag Archive::report($node);
+	ok(Dbops::wait_for($node, 'SELECT state FROM dbops.archive_status', 'up to date'), "$what: and all is well") or diag Archive::report($node);
 	return $segment;
 }
 

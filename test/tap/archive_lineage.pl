@@ -40,7 +40,7 @@ ok(!-e $standby->data_dir . "/pg_wal/$segments[1]", 'the standby has recycled so
 
 $standby->promote;
 Archive::wait_promoted($standby);
-ok(Dbops::wait_for($standby, q{SELECT state FROM dbops.archive_status}, 'gap', 120), 'the promoted server says that there is a gap')
+ok(Dbops::wait_for($standby, q{SELECT state FROM dbops.archive_status}, 'gap'), 'the promoted server says that there is a gap')
   || diag Archive::report($standby);
 my $row = Dbops::value($standby, q{SELECT ok, severity, hint FROM dbops.check() WHERE check_name = 'primary store lineage'});
 like($row, qr/^f\|error\|Take a base backup/, 'dbops.check() says it too, and what to do');
@@ -50,7 +50,7 @@ is($? >> 8, 1, 'wal-list says it by its exit status');
 like($output, qr/missing\s+\Q$segments[1]\E/, 'and names the segments');
 
 $standby->backup('b2');
-ok(Dbops::wait_for($standby, q{SELECT state <> 'gap' FROM dbops.archive_status}, 't', 120), 'a base backup makes up for it')
+ok(Dbops::wait_for($standby, q{SELECT state <> 'gap' FROM dbops.archive_status}, 't'), 'a base backup makes up for it')
   || diag Archive::report($standby);
 is(Dbops::value($standby, q{SELECT count(*) FROM dbops.check() WHERE check_name = 'primary store lineage'}), 0, 'for dbops.check(), too');
 $standby->stop;

@@ -61,16 +61,16 @@ sub is_got
 rename $offsite->{directory}, "$offsite->{directory}.away" or die;
 my $first = current();
 write_wal(250);
-ok(Archive::wait_archived($node, 120), 'some segments of 64 MB are archived');
+ok(Archive::wait_archived($node), 'some segments of 64 MB are archived');
 is_below_64('S3');
 is_got($first, 64 * 2**20, 'a segment');
-my $lsn = Archive::wait_durable($node, timeout => 60);
+my $lsn = Archive::wait_durable($node);
 ok(defined $lsn, 'and the beginning of another is streamed');
 write_wal(20);
-$lsn = Archive::wait_durable($node, timeout => 60);
+$lsn = Archive::wait_durable($node);
 is_got(current(), Ledger::number($lsn) % (64 * 2**20), 'what was streamed');
 rename "$offsite->{directory}.away", $offsite->{directory} or die;
-ok(Dbops::wait_for($node, q{SELECT state FROM dbops.archive_status WHERE repository = 'offsite'}, 'up to date', 90), 'the offsite store has caught up')
+ok(Dbops::wait_for($node, q{SELECT state FROM dbops.archive_status WHERE repository = 'offsite'}, 'up to date'), 'the offsite store has caught up')
   or diag Archive::report($node);
 my ($object) = glob "$offsite->{directory}/*/wal/*/*/$first.zst";
 cmp_ok(-s $object, '>', 32 * 2**20, 'with objects that are large');

@@ -23,7 +23,7 @@ sub switch_wal
 sub wait_until
 {
 	my ($condition, $timeout) = @_;
-	my $end = time() + ($timeout // 60);
+	my $end = time() + ($timeout // $PostgreSQL::Test::Utils::timeout_default);
 	while (time() < $end)
 	{
 		return 1 if $condition->();
@@ -50,7 +50,9 @@ sub lacks_by_view
 sub is_up_to_date
 {
 	my ($node, $what) = @_;
-	return ok(Dbops::wait_for($node, "SELECT count(*) FROM dbops.archive_status WHERE state = 'up to date' AND durable_lsn = flush_lsn", 2, 60), $what)
+	# What is durable in pieces may have to be archived yet.
+	Archive::wait_archived($node);
+	return ok(Dbops::wait_for($node, "SELECT count(*) FROM dbops.archive_status WHERE state = 'up to date' AND durable_lsn = flush_lsn", 2), $what)
 	  || diag Archive::report($node);
 }
 
@@ -67,10 +69,10 @@ sub is_up_to_date
 	is(scalar(grep { archived($node, $_) } @names), 0, 'of which none is acknowledged');
 	ok(Dbops::wait_for($node, q{SELECT durable_lsn = flush_lsn FROM dbops.archive_status WHERE repository = 'offsite'}, 't'), 'all is durable there')
 	  or diag Archive::report($node);
-	is(Dbops::value($node, q{SELECT string_agg(repository || ': ' || state, ', ' ORDER BY repository DESC) FROM dbops.archive_status}),
-		'primary: failing, offsite: up to date', 'and the view says so');
+	ok(Dbops::wait_for($node, q{SELECT string_agg(repository || ': ' || state, ', ' ORDER BY repository DESC) FROM dbops.archive_status},
+		'primary: failing, offsite: up to date'), 'and the view says so');
 	like(lacks_by_view($node, 'primary'), qr/^3\d\d\|$names[0]$/, 'it says what the first store lacks');
-	ok(Dbops::wait_for($node, q{SELECT backlog_files = 0 AND oldest_unarchived_wal IS NULL FROM dbops.archive_status WHERE repository = 'offsite'}, 't', 60),
+	ok(Dbops::wait_for($node, q{SELECT backlog_files = 0 AND oldest_unarchived_wal IS NULL FROM dbops.archive_status WHERE repository = 'offsite'}, 't'),
 		'and that the offsite store lacks nothing') or diag lacks_by_view($node, 'offsite');
 	$node->restart;
 	my @more = switch_wal($node, 20);
@@ -90,7 +92,7 @@ sub is_up_to_date
 	ok(Dbops::wait_for($node, q{SELECT durable_lsn = flush_lsn FROM dbops.archive_status WHERE repository = 'primary'}, 't'), 'all is durable there')
 	  or diag Archive::report($node);
 	like(lacks_by_view($node, 'offsite'), qr/^3\d\d\|$names[0]$/, 'the view says what the offsite store lacks');
-	ok(Dbops::wait_for($node, q{SELECT backlog_files < 3 FROM dbops.archive_status WHERE repository = 'primary'}, 't', 60), 'and that the first one has all')
+	ok(Dbops::wait_for($node, q{SELECT backlog_files < 3 FROM dbops.archive_status WHERE repository = 'primary'}, 't'), 'and that the first one has all')
 	  or diag lacks_by_view($node, 'primary');
 	is(Dbops::value($node, q{SELECT string_agg(check_name || ' ' || ok, ', ' ORDER BY check_name DESC) FROM dbops.check('1s') WHERE check_name LIKE '%backlog'}),
 		'primary store backlog true, offsite store backlog false', 'and so does dbops.check()');
@@ -140,7 +142,7 @@ sub is_up_to_date
 	@names = switch_wal($node, 5);
 	ok(Archive::wait_archived($node), 'no note can be written: segments are acknowledged') or diag Archive::report($node);
 	is(lacks($store, @names) . lacks($other, @names), '', 'and both stores have them');
-	ok(Dbops::wait_for($node, q{SELECT durable_lsn = flush_lsn FROM dbops.archive_status WHERE repository = 'primary'}, 't', 60),
+	ok(Dbops::wait_for($node, q{SELECT durable_lsn = flush_lsn FROM dbops.archive_status WHERE repository = 'primary'}, 't'),
 		'streaming to the first one goes on');
 	unlike(slurp_file($note), qr/\Q$other->{url}\E/, 'without a note');
 	rmdir "$note.tmp" or die;
@@ -163,7 +165,7 @@ sub is_up_to_date
 	kill 'STOP', $streamer or die;
 	come_back($offsite);
 	my ($later) = switch_wal($node, 1);
-	ok(wait_until(sub { lacks($offsite, $later) eq '' }, 120), 'new: it is there, and has a later segment first');
+	ok(wait_until(sub { lacks($offsite, $later) eq '' }), 'new: it is there, and has a later segment first');
 	isnt(lacks($offsite, @names), '', 'new: and not those that went without it');
 	kill 'CONT', $streamer or die;
 	is_up_to_date($node, 'new: it catches up');
@@ -193,16 +195,16 @@ sub is_up_to_date
 	come_back($offsite);
 	switch_wal($node, 1);
 	my $status = q{SELECT state, backlog_files, oldest_unarchived_wal FROM dbops.archive_status WHERE repository = 'offsite'};
-	ok(Dbops::wait_for($node, $status, "gap|1|$names[4]", 120), 'damage: the view names the segment that the offsite store cannot get') or diag Archive::report($node);
+	ok(Dbops::wait_for($node, $status, "gap|1|$names[4]"), 'damage: the view names the segment that the offsite store cannot get') or diag Archive::report($node);
 	is(lacks($offsite, sort keys %{ segments($store) }), $names[4], 'damage: the offsite store has all the others');
-	ok(Dbops::wait_for($node, q{SELECT durable_lsn = flush_lsn FROM dbops.archive_status WHERE repository = 'offsite'}, 't', 60), 'damage: and what comes later');
+	ok(Dbops::wait_for($node, q{SELECT durable_lsn = flush_lsn FROM dbops.archive_status WHERE repository = 'offsite'}, 't'), 'damage: and what comes later');
 	like(Dbops::value($node, q{SELECT last_error, last_hint FROM dbops.archive_status WHERE repository = 'offsite'}), qr/$names[4].*is not copied.*\|Put a good copy/,
 		'damage: it says why, and what to do');
 	like(Dbops::value($node, q{SELECT ok, severity, detail FROM dbops.check() WHERE check_name = 'offsite store damage'}), qr/^f\|error\|1 objects .*$names[4]/,
 		'damage: dbops.check() says it');
 	ok(Archive::wait_log($node, qr/WARNING: .*$names[4].* is not copied/), 'damage: so does the log');
 	$node->restart;
-	ok(Dbops::wait_for($node, $status, "gap|1|$names[4]", 60), 'damage: it is known after a restart') or diag Archive::report($node);
+	ok(Dbops::wait_for($node, $status, "gap|1|$names[4]"), 'damage: it is known after a restart') or diag Archive::report($node);
 	$write->($good);
 	is_up_to_date($node, 'damage: it is tried again by itself');
 	is(lacks($offsite, sort keys %{ segments($store) }), '', 'damage: and the offsite store has everything');
@@ -225,11 +227,11 @@ sub is_up_to_date
 	ok(wait_until(sub { archived($primary, $names[0]) }), 'standby: its primary lets segments go');
 	$primary->wait_for_catchup($standby);
 	ok(Archive::wait_log($standby, qr/archiving to the offsite store fails/), 'standby: it lacks the offsite store, too');
-	ok(Dbops::wait_for($standby, q{SELECT files >= 12 FROM dbops.archive_status WHERE repository = 'primary'}, 't', 60), 'standby: and has the first one');
+	ok(Dbops::wait_for($standby, q{SELECT files >= 12 FROM dbops.archive_status WHERE repository = 'primary'}, 't'), 'standby: and has the first one');
 	switch_wal($primary, 1);
 	is(scalar(grep { archived($standby, $_) } @names), 0, 'standby: it lets nothing go') or diag Archive::report($standby);
 	come_back($offsite);
-	ok(wait_until(sub { archived($standby, $names[-1]) }, 120), 'standby: the offsite store is back');
+	ok(wait_until(sub { archived($standby, $names[-1]) }), 'standby: the offsite store is back');
 	is(lacks($offsite, @names), '', 'standby: and has all');
 	$standby->stop;
 	$primary->stop;

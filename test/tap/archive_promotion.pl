@@ -10,7 +10,8 @@ use Time::HiRes qw(sleep time);
 use Archive;
 
 my $directory = File::Temp::tempdir(CLEANUP => 1);
-my $conf = "dbops.stream_interval = '100ms'\nautovacuum = off\n";
+# No segment is recycled before the test has looked at it, whenever the checkpoint of a promotion comes.
+my $conf = "dbops.stream_interval = '100ms'\nautovacuum = off\nwal_keep_size = 1GB\n";
 
 sub switch_wal
 {
@@ -21,7 +22,7 @@ sub switch_wal
 sub wait_until
 {
 	my ($condition, $timeout) = @_;
-	my $end = time() + ($timeout // 60);
+	my $end = time() + ($timeout // $PostgreSQL::Test::Utils::timeout_default);
 	while (time() < $end)
 	{
 		return 1 if $condition->();
@@ -142,7 +143,7 @@ sub is_stored
 # The old primary could not archive; the standby has what is missing.
 {
 	my $store = Archive::store('file');
-	my $primary = Archive::primary('silent', $store, conf => $conf . "wal_keep_size = 1GB\n");
+	my $primary = Archive::primary('silent', $store, conf => $conf);
 	$primary->safe_psql('postgres', 'CREATE TABLE t (v text)');
 	Archive::base_backup($primary, 'b');
 	my $standby = Archive::restore('heir', $primary, 'b', $store, standby => 1,

@@ -166,14 +166,14 @@ my $dump = Archive::dump_of($before);
 {
 	my $standby = Archive::restore('standby', $node, 'b', $store, key_file => $both, standby => 1, archive => $archiving);
 	$before->safe_psql('postgres', 'INSERT INTO step VALUES (1000)');
-	ok(Dbops::wait_for($standby, 'SELECT count(*) FROM step WHERE n = 1000', 1, 60), 'a standby sees a commit by way of the store alone');
+	ok(Dbops::wait_for($standby, 'SELECT count(*) FROM step WHERE n = 1000', 1), 'a standby sees a commit by way of the store alone');
 	$before->safe_psql('postgres', "SELECT pg_switch_wal(); INSERT INTO step VALUES (1001)");
-	ok(Dbops::wait_for($standby, 'SELECT count(*) FROM step WHERE n = 1001', 1, 60), 'and the next, behind the end of a segment');
+	ok(Dbops::wait_for($standby, 'SELECT count(*) FROM step WHERE n = 1001', 1), 'and the next, behind the end of a segment');
 	$before->safe_psql('postgres', 'INSERT INTO step VALUES (1002)');
 	Archive::wait_durable($before);
 	$dump = Archive::dump_of($before);
 	Archive::destroy($before);
-	ok(Dbops::wait_for($standby, 'SELECT count(*) FROM step WHERE n = 1002', 1, 60), 'the last commit of the primary arrives after its death');
+	ok(Dbops::wait_for($standby, 'SELECT count(*) FROM step WHERE n = 1002', 1), 'the last commit of the primary arrives after its death');
 	$standby->promote;
 	Archive::wait_promoted($standby);
 	Archive::is_same_content($standby, $dump, 'and the standby is promoted with everything');

@@ -63,8 +63,8 @@ $new->stop;
 $old->promote;
 Archive::wait_promoted($old);
 my $last = write_segment($old, 'promoted');
-ok(Archive::wait_archived($old, 120), 'promoted, it archives all that waits') or diag Archive::report($old);
-ok(Dbops::wait_for($old, 'SELECT state FROM dbops.archive_status', 'up to date', 60), 'and is up to date') or diag Archive::report($old);
+ok(Archive::wait_archived($old), 'promoted, it archives all that waits') or diag Archive::report($old);
+ok(Dbops::wait_for($old, 'SELECT state FROM dbops.archive_status', 'up to date'), 'and is up to date') or diag Archive::report($old);
 like($last, qr/^00000003/, 'on a timeline of its own');
 
 my $after = objects('/wal/0000000[12]/');

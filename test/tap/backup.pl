@@ -76,7 +76,8 @@ sub life
 	mkdir $space or die;
 	fill($node, $space);
 	mkdir "$directory/$name" or die;
-	my $ledger = Ledger->start($node, directory => "$directory/$name", filler => 1000);
+	# Few rows, so that what it adds between two backups is little, however long they take.
+	my $ledger = Ledger->start($node, directory => "$directory/$name", filler => 1000, pause => 0.05);
 	my $first = Backup::take($node, $store, %options, what => "$name: the first backup");
 	is($first->{base}, '', "$name: compared with nothing");
 	is($first->{damaged_blocks}, 0, "$name: no page is corrupt");

@@ -50,12 +50,16 @@ sub upheaval
 		"ALTER DATABASE logged$round SET TABLESPACE elsewhere", "DROP DATABASE copied$round",
 		"CREATE DATABASE copied$round TEMPLATE logged$round STRATEGY file_copy TABLESPACE elsewhere", "DROP DATABASE logged$round");
 	my $done = 0;
+	my $pid = $backup->{KIDS}[0]{PID};
 	while ($backup->pumpable)
 	{
 		for my $step (@steps)
 		{
 			last unless $backup->pumpable;
+			# Some of them come before its end, however long they take.
+			my $held = $done < 6 && kill 'STOP', $pid;
 			$node->safe_psql('postgres', $step);
+			if ($held) { kill 'CONT', $pid; sleep 0.1; }
 			$backup->pump_nb;
 			++$done;
 		}
@@ -104,7 +108,7 @@ Backup::take($node, $store, what => 'a backup for the standby');
 Archive::wait_durable($node);
 my $standby = Backup::restore('standby', $store, arguments => [ '--standby', '--keep-archiving', '--tablespace', "$oid=$directory/standby_space" ]);
 $standby->start;
-ok(Dbops::wait_for($standby, q{SELECT to_regclass('split') IS NOT NULL}, 't', 60), 'a standby follows the archive');
+ok(Dbops::wait_for($standby, q{SELECT to_regclass('split') IS NOT NULL}, 't'), 'a standby follows the archive');
 $standby->stop;
 $node->safe_psql('postgres', q{UPDATE split SET n = 1; VACUUM split; UPDATE split SET n = 2 WHERE id % 2 = 0; CREATE TABLE lost AS SELECT generate_series(1, 5000) AS n; CHECKPOINT});
 my $last = Backup::take($node, $store, what => 'the last backup of the first server');

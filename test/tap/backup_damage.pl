@@ -115,6 +115,27 @@ is(kept('--keep-last', 1), $second->{label}, 'nor expiry');
 like(restored()->{out}, qr/^\Q$second->{label}\E:/m, 'nor dbops restore');
 cleared();
 
+# --- a key that is given up -------------------------------------------------------------------------------------------------
+# The last backup has the new key, and refers to blocks that have the old one.
+{
+	my $place = Archive::store('file');
+	my ($old, $both, $new) = map { Archive::key_file(@$_) } ['k1'], [ 'k1', 'k2' ], ['k2'];
+	my $server = Archive::primary('rotated', $place, init => ['--wal-segsize=1'], key_file => $old);
+	Backup::take($server, $place, key_file => $old);
+	$server->append_conf('postgresql.conf', "dbops.key_file = '$both'\n");
+	$server->reload;
+	$server->safe_psql('postgres', 'CREATE TABLE later AS SELECT g AS id, md5(g::text) AS note FROM generate_series(1, 1000) g; CHECKPOINT');
+	my $between = Backup::take($server, $place, key_file => $both, what => 'a backup with a new key beside the old one');
+	my $run = Backup::dbops('backup', '-d', $server->connstr('postgres'), Backup::store_options($place, key_file => $new));
+	is($run->{status}, 2, 'without the old one: no backup');
+	like($run->{err}, qr/would refer to: .*key "k1".*\nHINT: .*--full/s, 'it says which key is missing, and what can be done');
+	my $full = Backup::take($server, $place, key_file => $new, arguments => ['--full'], what => 'a full one is taken');
+	my $next = Backup::take($server, $place, key_file => $new, what => 'and others after it');
+	is($next->{base}, $full->{label}, 'which build on it');
+	is(Backup::dbops('verify', '--deep', '-b', $next->{label}, Backup::store_options($place, key_file => $new))->{status}, 0, 'and need no other key');
+	$server->stop;
+}
+
 # --- clocks -------------------------------------------------------------------------------------------------------------
 # The server's and this machine's are ten years ahead; the store's is right.
 my $offset = "$directory/offset";

@@ -24,10 +24,10 @@ $node->safe_psql('postgres', q{
 });
 
 # --- killed while it runs, and used by the next -----------------------------------------------------------------------
-my $killed = IPC::Run::start([ $ENV{DBOPS_CLI}, 'backup', '-d', $node->connstr('postgres'), '--max-rate', '4MB', Backup::store_options($store) ],
+my $killed = IPC::Run::start([ $ENV{DBOPS_CLI}, 'backup', '-d', $node->connstr('postgres'), '--max-rate', '1MB', Backup::store_options($store) ],
 	'<', \undef, '>', \my $killed_out, '2>', \my $killed_err);
-for (1 .. 100) { $killed->pump_nb; last if $killed_err =~ /first one/; sleep 0.1; }
-sleep 2;
+for (1 .. 1800) { $killed->pump_nb; last if my @begun = Backup::objects($store, q{backup}); sleep 0.1; }
+sleep 2;    # into the copying
 $killed->kill_kill(grace => 0);
 is(scalar(@{ JSON::PP::decode_json(Backup::dbops('list', '--json', Backup::store_options($store))->{out}) }), 1, 'a killed backup was begun');
 my $first = Backup::take($node, $store, what => 'the backup after it');
@@ -49,16 +49,12 @@ is(slurp_file("$letters/letter.txt"), 'dear', 'they are as they were');
 # --- a restore that is killed -----------------------------------------------------------------------------------------
 my $copy = PostgreSQL::Test::Cluster->new('killed_copy');
 File::Path::make_path($copy->basedir);
-my $restore = IPC::Run::start([ $ENV{DBOPS_CLI}, 'restore', '-D', $copy->data_dir, Backup::store_options($store) ],
-	'<', \undef, '>', \my $restore_out, '2>', \my $restore_err);
-for (1 .. 200) { last if -e $copy->data_dir . '/dbops.restore'; sleep 0.01; }
-$restore->kill_kill(grace => 0);
-if (-e $copy->data_dir . '/dbops.restore')
 {
-	ok(!-e $copy->data_dir . '/global/pg_control', 'killed in the middle: there is no pg_control');
-	isnt(system('pg_ctl', '-s', '-w', '-t', '20', '-D', $copy->data_dir, '-l', $copy->logfile, 'start'), 0, 'and no server starts');
+	local @ENV{qw(LD_PRELOAD FAIL_BELOW FAIL_AT)} = (Dbops::fault_library('failing_files'), $copy->data_dir, 300);
+	is(Backup::dbops('restore', '-D', $copy->data_dir, Backup::store_options($store))->{signal}, 9, 'a restore is killed');
 }
-File::Path::remove_tree($copy->data_dir) unless -e $copy->data_dir . '/dbops.restore';
+ok(-e $copy->data_dir . '/dbops.restore' && !-e $copy->data_dir . '/global/pg_control', 'in the middle: there is no pg_control');
+isnt(system('pg_ctl', '-s', '-w', '-t', '20', '-D', $copy->data_dir, '-l', $copy->logfile, 'start'), 0, 'and no server starts');
 Archive::wait_durable($node);
 my $dump = Archive::dump_of($node);
 Backup::restore('killed_copy', $store, node => $copy);
@@ -136,15 +132,33 @@ like($corrupt->{messages}, qr/relation public\.account of database postgres, "\Q
 # --- damage in the store ------------------------------------------------------------------------------------------------
 my $verify = Backup::dbops('verify', '--deep', Backup::store_options($store));
 is($verify->{status}, 0, 'the store is whole') or diag $verify->{out} . $verify->{err};
-my ($pack) = sort { -s $b <=> -s $a } Backup::objects($store, 'pack');
-chmod 0600, $pack;
-open $file, '+<', $pack or die "$pack: $!";
-seek $file, (-s $pack) / 2, 0;
-print $file 'DAMAGE';
-close $file;
+# Where the table lies in the packs depends on which thread came to what first.
+my @places = map { my $pack = $_; map { [ $pack, $_ ] } 0.5, 0.75, 0.25, 0.9, 0.1 } sort { -s $b <=> -s $a } Backup::objects($store, 'pack');
+my $place = shift @places;
+sub change_pack
+{
+	my ($what) = @_;
+	my ($pack, $where) = @$place;
+	chmod 0600, $pack;
+	open my $file, '+<:raw', $pack or die "$pack: $!";
+	seek $file, int((-s $pack) * $where), 0;
+	read $file, my $before, length $what;
+	seek $file, int((-s $pack) * $where), 0;
+	print $file $what;
+	close $file;
+	return $before;
+}
+my $content = change_pack('DAMAGE');
 is(Backup::dbops('verify', Backup::store_options($store))->{status}, 0, 'which is not seen by looking at sizes');
 $verify = Backup::dbops('verify', '--deep', Backup::store_options($store));
 is($verify->{status}, 1, 'but by reading');
+while (@places && $verify->{out} !~ /relation public\.account/)
+{
+	change_pack($content);
+	$place = shift @places;
+	$content = change_pack('DAMAGE');
+	$verify = Backup::dbops('verify', '--deep', Backup::store_options($store));
+}
 like($verify->{out}, qr/$first->{label}: relation public\.account(_pkey)? of database postgres, ".*", fork \w+, block \d+/, 'what it means is named');
 Backup::restore('damaged', $store, status => 2, arguments => [ '-b', $first->{label} ]);
 my $mended = Backup::take($node, $store, status => 1, what => 'the next backup');

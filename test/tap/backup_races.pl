@@ -89,6 +89,16 @@ is(Dbops::value($node, 'SELECT pg_is_in_recovery()'), 'f', 'the server has notic
 Archive::wait_durable($node);
 my $dump = Archive::dump_of($node);
 my $copy = PostgreSQL::Test::Cluster->new('copy');
+# Everything below, but for what a restore that goes on removes.
+sub state_of
+{
+	my $out = '';
+	IPC::Run::run([ 'sh', '-c', q{cd "$1" && set -- ! -name 'dbops.restore*' ! -name '*.dbops' ! -name postmaster.pid &&
+		find . -type f "$@" -exec sha256sum {} + | sort -k2 && find . "$@" -printf '%p %y %m\n' | sort},
+		'sh', $copy->data_dir ], '>', \$out);
+	return $out;
+}
+my %left;    # by those that had put pg_control in its place, which comes last
 $kills = 0;
 for my $i (1 .. 8)
 {
@@ -96,16 +106,21 @@ for my $i (1 .. 8)
 	if (killed(start('restore', '-D', $copy->data_dir, @store), 0.5))
 	{
 		++$kills;
-		ok(!-e $copy->data_dir . '/global/pg_control' || !-e $copy->data_dir . '/dbops.restore', "kill $i: what is there cannot be started, or is whole");
+		$left{$i} = state_of() if -e $copy->data_dir . '/global/pg_control';
 	}
 	else { File::Path::remove_tree($copy->data_dir); }
 }
 note "$kills restores were killed";
 File::Path::remove_tree($copy->data_dir) unless -e $copy->data_dir . '/dbops.restore';
+my $again = Backup::dbops('restore', '-D', $copy->data_dir, @store);
+is($again->{status}, 0, 'the same command goes on') or diag $again->{err};
+my $whole = state_of();
+ok($left{$_} eq $whole, "kill $_: there is pg_control, and all else") for sort keys %left;
+File::Path::remove_tree($copy->data_dir);
 Backup::restore('copy', $store, node => $copy);
 $copy->start;
 Archive::wait_promoted($copy);
-Archive::is_same_content($copy, $dump, 'the same command goes on, and the result equals the source');
+Archive::is_same_content($copy, $dump, 'the result equals the source');
 Archive::is_sound($copy, 'and is sound');
 $copy->stop;
 $copy->clean_node;

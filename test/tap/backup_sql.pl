@@ -7,6 +7,7 @@ use lib $FindBin::RealBin;
 use Archive;
 use Backup;
 use Dbops;
+use File::Path ();
 use File::Temp ();
 use IPC::Run ();
 use PostgreSQL::Test::Cluster;
@@ -33,7 +34,7 @@ sub no_backup_mode
 {
 	my ($what) = @_;
 	return is(Dbops::value($node, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'dbops worker'}), 0, $what)
-	  if Dbops::wait_for($node, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'dbops worker'}, 0, 30);
+	  if Dbops::wait_for($node, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'dbops worker'}, 0);
 	return fail($what);
 }
 
@@ -63,7 +64,7 @@ is(Dbops::value($node, q{SELECT count(*) FROM dbops.jobs WHERE kind = 'backup'})
 
 # --- from a schedule, as a role that is no superuser ----------------------------------------------------------------------
 Dbops::value_as($node, 'operator', q{SELECT dbops.schedule('nightly', '0 3 * * *', 'SELECT dbops.backup(label => ''nightly'')'); SELECT dbops.run_now('nightly')});
-ok(Dbops::wait_for($node, q{SELECT count(*) FROM dbops.jobs WHERE kind = 'backup' AND owner = 'operator' AND state = 'succeeded'}, 1, 60), 'a schedule of a member of dbops_admin takes one')
+ok(Dbops::wait_for($node, q{SELECT count(*) FROM dbops.jobs WHERE kind = 'backup' AND owner = 'operator' AND state = 'succeeded'}, 1), 'a schedule of a member of dbops_admin takes one')
   or diag Dbops::value($node, q{SELECT jsonb_agg(j) FROM dbops.jobs j}) . Dbops::value($node, q{SELECT jsonb_agg(j) FROM dbops.job_runs j});
 is(scalar(my @ok = grep { $_->{state} eq 'ok' } @{ list() }), 2, 'which is in the store');
 Dbops::value($node, q{SELECT dbops.unschedule('nightly')});
@@ -79,7 +80,7 @@ like(error_of($job), qr/^42501/, 'and it says why');
 # --- steering -----------------------------------------------------------------------------------------------------------
 my $before = @{ list() };
 $job = Dbops::value($node, q{SELECT dbops.backup('full', max_bytes_per_second => 2000000)});
-ok(Dbops::wait_for($node, "SELECT rows_done > 3000000 AND rows_per_second > 0 AND eta > '0' FROM dbops.progress WHERE job_id = $job", 't', 60), 'it shows how far it is')
+ok(Dbops::wait_for($node, "SELECT rows_done > 3000000 AND rows_per_second > 0 AND eta > '0' FROM dbops.progress WHERE job_id = $job", 't'), 'it shows how far it is')
   or diag Dbops::explain_job($node, $job);
 like(Dbops::refusal($node, 'SELECT dbops.backup()'), qr/^55006: a backup is running already: job $job/, 'one at a time');
 is(Backup::dbops('backup', '-d', $node->connstr('postgres'), Backup::store_options($store))->{status}, 2, 'nor does the command line take one meanwhile');
@@ -89,7 +90,7 @@ is(Dbops::value($node, "SELECT outcome FROM dbops.job_runs WHERE job_id = $job")
 like(Dbops::refusal($node, 'SELECT dbops.backup()'), qr/^55006: a backup is paused already/, 'it still counts');
 is(scalar(@{ list() }), $before + 1, 'what it has begun is seen');
 Dbops::value($node, "SELECT dbops.resume($job)");
-ok(Dbops::wait_for($node, "SELECT rows_done > 1000000 FROM dbops.progress WHERE job_id = $job AND state = 'running'", 't', 60), 'it goes on');
+ok(Dbops::wait_for($node, "SELECT rows_done > 1000000 FROM dbops.progress WHERE job_id = $job AND state = 'running'", 't'), 'it goes on');
 is(Dbops::value($node, "SELECT dbops.cancel($job)"), 'cancelled', 'cancel');
 no_backup_mode('nobody works on it');
 $job = Dbops::value($node, 'SELECT dbops.backup()');
@@ -100,17 +101,19 @@ my $archiver = Dbops::value($node, q{SELECT pid FROM pg_stat_activity WHERE back
 kill 'STOP', $archiver;
 $node->safe_psql('postgres', "INSERT INTO account VALUES (-$_, 'x'); SELECT pg_switch_wal()") for 1 .. 3;
 $job = Dbops::value($node, q{SELECT dbops.backup(max_archive_backlog => 1, max_bytes_per_second => 8000000)});
-ok(Dbops::wait_for($node, "SELECT waiting_for LIKE '%archive backlog%' FROM dbops.progress WHERE job_id = $job", 't', 60), 'it waits for the archiver')
+ok(Dbops::wait_for($node, "SELECT waiting_for LIKE '%archive backlog%' FROM dbops.progress WHERE job_id = $job", 't'), 'it waits for the archiver')
   or diag Dbops::explain_job($node, $job);
 kill 'CONT', $archiver;
 is(Dbops::wait_job($node, $job), 'succeeded', 'and goes on when that has followed') or diag Dbops::explain_job($node, $job);
 
 # --- the worker is killed: the server restarts, and the job is done again ---------------------------------------------------
 $job = Dbops::value($node, q{SELECT dbops.backup('full', max_bytes_per_second => 8000000)});
-ok(Dbops::wait_for($node, "SELECT rows_done > 1000000 FROM dbops.progress WHERE job_id = $job", 't', 60), 'it works');
-kill 'KILL', Dbops::workers($node, $job);
-sleep 0.5;
-for (1 .. 200) { last if defined Dbops::ask($node, 'SELECT 1'); sleep 0.1; }
+ok(Dbops::wait_for($node, "SELECT rows_done > 1000000 FROM dbops.progress WHERE job_id = $job", 't'), 'it works');
+my ($worker) = Dbops::workers($node, $job);
+kill 'KILL', $worker or die 'nobody works on it';
+# Until the server has seen it; then it restarts.
+for (1 .. 1800) { last unless kill 0, $worker; sleep 0.1; }
+for (1 .. 1800) { last if defined Dbops::ask($node, 'SELECT 1'); sleep 0.1; }
 is(Dbops::wait_job($node, $job), 'succeeded', 'after a kill -9 of its worker it is done again') or diag Dbops::explain_job($node, $job);
 is(Dbops::value($node, "SELECT string_agg(outcome, ' ' ORDER BY run_id) FROM dbops.job_runs WHERE job_id = $job"), 'lost finished', 'and the first run is lost');
 
@@ -167,6 +170,7 @@ my ($missing) = (grep { /\.zst$/ } Backup::objects($store, 'wal'))[0];
 my $tail = Dbops::value($node, q{SELECT pg_walfile_name(start_lsn) FROM dbops.backups WHERE label = 'the last'});
 my @segments = grep { m{/([0-9A-F]{24})\.zst$} && $1 lt $tail } Backup::objects($store, 'wal');
 unlink $segments[-1] or die;
+File::Path::remove_tree($segments[-1] =~ s/\.zst$//r);    # the pieces, which are all of it when the archiver was slow
 is(Dbops::value($node, q{SELECT string_agg((gap_until IS NOT NULL)::text || ' ' || (last_backup = (SELECT backup FROM dbops.backups WHERE label = 'the last'))::text, ', ' ORDER BY from_lsn) FROM dbops.recovery_windows}),
 	'true false, false true', 'WAL that is missing divides the window');
 my $verify = Backup::dbops('verify', '--gap-time', 0, Backup::store_options($store));
@@ -190,11 +194,12 @@ like(Dbops::refusal($standby, 'SELECT dbops.backup()'), qr/^55000: the server is
 is(Dbops::value($standby, 'SELECT count(*) > 0 FROM dbops.backups'), 't', 'which may look');
 
 # A backup waits for a standby that cannot follow.
-ok(Dbops::wait_for($node, q{SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'}, 1, 60), 'the standby streams');
+ok(Dbops::wait_for($node, q{SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'}, 1), 'the standby streams');
 $standby->safe_psql('postgres', 'SELECT pg_wal_replay_pause()');
+ok(Dbops::wait_for($standby, 'SELECT pg_get_wal_replay_pause_state()', 'paused'), 'and is held');
 $node->safe_psql('postgres', q{INSERT INTO account VALUES (-90, 'x')});
-$job = Dbops::value($node, q{SELECT dbops.backup(max_replica_lag => '1 s', max_bytes_per_second => 8000000)});
-ok(Dbops::wait_for($node, "SELECT waiting_for LIKE '%replica lag%' FROM dbops.progress WHERE job_id = $job", 't', 60), 'a backup waits for a standby')
+$job = Dbops::value($node, q{SELECT dbops.backup(max_replica_lag => '1 s', max_bytes_per_second => 4000000)});
+ok(Dbops::wait_for($node, "SELECT waiting_for LIKE '%replica lag%' FROM dbops.progress WHERE job_id = $job", 't'), 'a backup waits for a standby')
   or diag Dbops::explain_job($node, $job);
 $standby->safe_psql('postgres', 'SELECT pg_wal_replay_resume()');
 is(Dbops::wait_job($node, $job), 'succeeded', 'and goes on when that has followed') or diag Dbops::explain_job($node, $job);

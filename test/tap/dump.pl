@@ -112,6 +112,43 @@ is(system('/usr/bin/python3', "$FindBin::RealBin/../format/backup_reader.py", '-
 	0, 'the program that was written from docs/format.md reads it');
 is(system('cmp', "$scratch/archive", "$scratch/other/dump"), 0, 'and gets the same');
 
+# --- damage that is known ---------------------------------------------------------------------------------------------------
+$node->safe_psql('copy', q{DELETE FROM account WHERE id > 10});
+$before = dump_database('copy');
+my ($newer) = grep { m{/pieces/} } Backup::objects($store, "dump/$directory->{dump}");
+$good = slurp_file($newer);
+chmod 0600, $newer;
+open my $file, '+<', $newer or die "$newer: $!";
+seek $file, length($good) / 2, 0;
+print $file 'DAMAGE';
+close $file;
+is(join(' ', map { $_->{state} } @{ dumps() }), 'ok ok', 'damage that nobody has looked for');
+is(Backup::dbops('verify', '--deep', @store)->{status}, 1, 'a deep verification finds it');
+is(join(' ', map { "$_->{dump} $_->{state}" } @{ dumps() }), "$first->{dump} ok $directory->{dump} damaged", 'dbops dumps shows it');
+like((grep { $_->{dump} eq $directory->{dump} } @{ dumps() })[0]{problem}, qr/dump of database "shop": /, 'and what it is');
+like(Backup::dbops('dumps', @store)->{out}, qr/^\Q$directory->{dump}\E .* damaged +.*dump of database "shop": /m, 'to people as well');
+$run = Backup::dbops('verify', @store);
+is($run->{status}, 1, 'a verification that does not read knows of it');
+like($run->{out}, qr/\Q$directory->{dump}\E: .*dump of database "shop": /, 'and which dump it is');
+$run = Backup::dbops('undump', '--clean', '--scratch', $scratch, '-d', $node->connstr('copy'), @store);
+is($run->{status}, 2, 'the newest one is not restored');
+like($run->{err}, qr/WARNING: dump \Q$directory->{dump}\E is damaged: /, 'after a warning');
+ok(dump_database('copy') eq $before, 'and nothing has changed');
+sub kept_dumps
+{
+	my $expire = Backup::dbops('expire', '--keep-last', 1, '--dry-run', @store);
+	is($expire->{status}, 0, 'expiry') or diag $expire->{err};
+	return join ' ', $expire->{out} =~ /^keep +dump (\S+)/mg;
+}
+is(kept_dumps(), "$first->{dump} $directory->{dump}", 'keeps the last good one beside it');
+open $file, '>:raw', $newer or die "$newer: $!";
+print $file $good;
+close $file;
+is(Backup::dbops('verify', @store)->{status}, 1, 'that it is mended only reading can find');
+is(Backup::dbops('verify', '--deep', @store)->{status}, 0, 'a deep verification does');
+is(join(' ', map { $_->{state} } @{ dumps() }), 'ok ok', 'then nobody knows of any');
+is(kept_dumps(), $directory->{dump}, 'nor expiry');
+
 # --- a dump that fails, or is killed, is none ---------------------------------------------------------------------------------
 is(Backup::dbops('dump', shop('shop'), '-t', 'nothing_of_that_name', @store)->{status}, 2, 'pg_dump fails');
 is(Backup::dbops('dump', shop('shop'), '--bindir', '/nowhere', @store)->{status}, 2, 'there is no pg_dump');
@@ -121,13 +158,13 @@ my $waiting = q{FROM pg_stat_activity WHERE query LIKE 'LOCK TABLE%' AND wait_ev
 for my $signal (qw(INT KILL))
 {
 	my $dump = IPC::Run::start([ $ENV{DBOPS_CLI}, 'dump', shop('shop'), @store ], '<', \undef, '>', \my $out, '2>', \my $err);
-	ok(Dbops::wait_for($node, "SELECT count(*) $waiting", 1, 60), "$signal: pg_dump waits");
+	ok(Dbops::wait_for($node, "SELECT count(*) $waiting", 1), "$signal: pg_dump waits");
 	$dump->signal($signal);
 	# Nobody tells pg_dump when its parent is killed; its own end shows it the pipe that nobody reads.
 	$node->safe_psql('postgres', "SELECT pg_terminate_backend(pid) $waiting") if $signal eq 'KILL';
 	$dump->finish;
 	isnt($dump->full_result, 0, "$signal: the command ends");
-	ok(Dbops::wait_for($node, "SELECT count(*) $waiting", 0, 60), "$signal: and so does pg_dump");
+	ok(Dbops::wait_for($node, "SELECT count(*) $waiting", 0), "$signal: and so does pg_dump");
 }
 $lock->query_safe('ROLLBACK');
 $lock->quit;

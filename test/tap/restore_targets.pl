@@ -50,7 +50,7 @@ reaches('immediate', 0, '--target-immediate');
 # It waits at the target when it is told to.
 my $paused = Backup::restore('paused', $store, arguments => [ '--target-lsn', $at{lsn}, '--target-action', 'pause' ]);
 $paused->start;
-ok(Dbops::wait_for($paused, 'SELECT pg_get_wal_replay_pause_state()', 'paused', 60), 'pause: it waits at the target');
+ok(Dbops::wait_for($paused, 'SELECT pg_get_wal_replay_pause_state()', 'paused'), 'pause: it waits at the target');
 is(Dbops::value($paused, 'SELECT max(n) FROM step'), 1, 'pause: where one may look');
 $paused->stop('immediate');
 $paused->clean_node;

@@ -4,6 +4,7 @@ use strict;
 use warnings;
 use Cwd ();
 use File::Copy ();
+use File::Path ();
 use File::Temp ();
 use IPC::Run ();
 use PostgreSQL::Test::Cluster;
@@ -47,7 +48,7 @@ sub is_status
 }
 
 sub object { my ($segment) = @_; return "$cluster/wal/" . substr($segment, 0, 8) . '/' . substr($segment, 8, 8) . "/$segment.zst"; }
-sub wait_for(&;$) { my ($condition, $time) = @_; my $end = time() + ($time // 30); while (!$condition->()) { return 0 if time() > $end; sleep 0.02; } return 1; }
+sub wait_for(&) { my ($condition) = @_; my $end = time() + $PostgreSQL::Test::Utils::timeout_default; while (!$condition->()) { return 0 if time() > $end; sleep 0.02; } return 1; }
 sub prefetchers { return grep { my $line = eval { PostgreSQL::Test::Utils::slurp_file("/proc/$_/cmdline") } // ''; $line =~ /\0wal-prefetch\0/ && $line =~ /\Q$store->{url}\E/ } map { m{(\d+)$} } glob '/proc/[0-9]*'; }
 
 # --- an archive of some segments ---------------------------------------------------------------------------------------
@@ -110,6 +111,8 @@ for my $i (5, 6)
 	rename "$place/got", "$place/whole$i";
 }
 rename object($segments[5]), "$place/hidden";
+# The pieces, which are all of it when the archiver was slow.
+File::Path::remove_tree(object($segments[5]) =~ s/\.zst$//r);
 like(is_status(202, 'a gap', get($segments[5], '--gap-time', 1)), qr/later WAL/, 'is said');
 ($status, $out) = dbops('wal-list', '--store', $store->{url});
 is($status, 1, 'wal-list: exit status of a gap');
@@ -174,7 +177,7 @@ like($out, qr/missing +\Q$segments[5]\E +\Q$segments[5]\E|incomplete +\Q$segment
 	$run->signal('TERM');
 	eval { $run->finish };
 	is($? & 127 ? 128 + ($? & 127) : $run->result(0), 143, 'SIGTERM: the exit status that PostgreSQL expects');
-	cmp_ok(time() - $begin, '<', 5, 'at once');
+	cmp_ok(time() - $begin, '<', 120, 'and it does not go on until the time for retries is over');
 	is(join(' ', glob "$place/got*"), '', 'and nothing is left');
 }
 
@@ -184,7 +187,7 @@ my @spool = ('--spool-dir', $place);
 sub spooled { my ($segment) = @_; return (glob "$place/dbops-*/*/$segment")[0]; }
 
 is_status(0, 'a first segment', get($segments[0], @spool));
-ok(wait_for { spooled($segments[4]) }, 'those behind it are fetched ahead');
+ok(wait_for { 4 == grep { spooled($segments[$_]) } 1 .. 4 }, 'those behind it are fetched ahead');
 is(scalar(prefetchers()), 1, 'by one process');
 rename $cluster, "$cluster.away";
 is_status(0, 'the next one needs no store', get($segments[1], @spool));
@@ -211,7 +214,7 @@ ok(wait_for { !spooled($segments[4]) }, 'what was passed is removed');
 	is(is_status(0, 'without it', get($segments[9], @spool)), '', 'quiet');
 	chmod 0700, glob("$place/dbops-*");
 }
-ok((wait_for { !prefetchers() } 60), 'the process ends by itself');
+ok((wait_for { !prefetchers() }), 'the process ends by itself');
 is(join(' ', glob "$place/dbops-*/*"), '', 'and leaves nothing');
 
 # In a container whose shell was started from outside nobody there leads the session.
@@ -229,7 +232,7 @@ SKIP:
 
 my $copy = Archive::restore('copy', $node, 'b', $store, arguments => "--spool-dir \"$place\"");
 is(Dbops::value($copy, 'SELECT count(*) FROM fact'), 12 * 800 + 1, 'recovery with read-ahead: all is back');
-ok((wait_for { !prefetchers() } 60), 'with the end of recovery the process has ended');
+ok((wait_for { !prefetchers() }), 'with the end of recovery the process has ended');
 is(join(' ', glob "$place/dbops-*/*"), '', 'and the spool is gone');
 $copy->stop;
 

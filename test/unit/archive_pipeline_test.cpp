@@ -61,7 +61,7 @@ class ArchivePipelineTest : public testing::Test {
   }
   UploadOutcome wait_for(ArchivePipeline& pipeline, const WalFileName& file) {
     std::unique_lock lock(mutex_);
-    changed_.wait_for(lock, std::chrono::seconds(30),
+    changed_.wait_for(lock, std::chrono::minutes(5),
                       [&] { return pipeline.look(file.name).state != UploadState::waiting; });
     return pipeline.look(file.name);
   }

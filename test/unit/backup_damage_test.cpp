@@ -54,6 +54,27 @@ TEST_P(BackupDamage, APageThatIsBeingWrittenIsReadAgain) {
   EXPECT_TRUE(contents(root_.path() / "to") == expected());
 }
 
+// As it is when its writer gets no processor for a while.
+TEST_P(BackupDamage, APageThatIsHalfWrittenIsNotCorrupt) {
+  constexpr std::uint32_t number = 17;
+  Bytes page = pages(1, 60, number);
+  const std::uint32_t lsn = 0x1000100; // behind the backup's start
+  std::memcpy(&page[4], &lsn, sizeof lsn);
+  const std::uint16_t checksum = page_checksum(page, number);
+  std::memcpy(&page[8], &checksum, sizeof checksum);
+  const auto write = [&](std::size_t length) {
+    std::fstream out(data_ / "base/5/16384", std::ios::in | std::ios::out | std::ios::binary);
+    out.seekp(std::streamoff(number) * block_size);
+    out.write(as_text(page).data(), std::streamsize(length));
+  };
+  write(2000);
+  std::jthread writer([&] {
+    std::this_thread::sleep_for(milliseconds(500));
+    write(page.size());
+  });
+  EXPECT_EQ(backup().damaged_blocks, 0U) << messages_;
+}
+
 TEST_P(BackupDamage, DamageInTheStoreIsFoundNamedAndMended) {
   const BackupHead first = backup();
   const std::string pack = keys("pack/").front();

@@ -1,5 +1,6 @@
 // Dumps into a store in memory and back, with failures everywhere.
 #include "core/backup/dump.h"
+#include "core/backup/evidence.h"
 #include "core/backup/expire_dumps.h"
 
 #include "core/base/error.h"
@@ -178,6 +179,31 @@ TEST_F(DumpTest, ExpiryKeepsTheNewestOfEachAndMayBeKilledAnywhere) {
     if (ended) break;
     ASSERT_LT(dies_at, 100);
   }
+}
+
+// As of backups.
+TEST_F(DumpTest, TheLastGoodOneIsNotExpiredInFavourOfADamagedOne) {
+  const BackupRepository where = repository();
+  std::vector<std::string> labels;
+  for (const char* database : {"shop", "shop", "other", "shop"}) {
+    clock_.advance(std::chrono::hours(24));
+    labels.push_back(dump(database, {content_of(100, 1)}).label);
+  }
+  const auto verified = [&](bool is_whole) {
+    clock_.advance(std::chrono::hours(1));
+    VerifyRecord record{.at = clock_.wall_now(), .deep = true};
+    if (is_whole)
+      record.whole = {dump_prefix(labels[3])};
+    else
+      record.damaged = {{dump_prefix(labels[3]), "a piece is damaged"}};
+    put_verification(where, record, {});
+  };
+  verified(false);
+  EXPECT_EQ(expire_dumps(where, {.last = 1}, false, {}, {}).dumps, 1U);
+  EXPECT_EQ(finished(), (std::vector<std::string>{labels[1], labels[2], labels[3]}));
+  verified(true);
+  EXPECT_EQ(expire_dumps(where, {.last = 1}, false, {}, {}).dumps, 1U);
+  EXPECT_EQ(finished(), (std::vector<std::string>{labels[2], labels[3]})) << "the damage has gone";
 }
 
 TEST_F(DumpTest, OneThatRunsIsNotTakenForAborted) {

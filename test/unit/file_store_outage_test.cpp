@@ -4,7 +4,9 @@
 #include "fake_time_and_random.h"
 #include "temporary_directory.h"
 
+#include <atomic>
 #include <gtest/gtest.h>
+#include <thread>
 
 namespace dbops::core {
 namespace {
@@ -49,6 +51,35 @@ TEST(FileStoreOutage, AListThatCannotBeCompleteFails) {
   EXPECT_EQ(store.list({}, {}).objects.size(), 1U) << "what was removed since the directory was read";
   std::filesystem::create_symlink("loop", place.path() / "7/wal/loop");
   EXPECT_THROW(store.list({}, {}), Error);
+}
+
+// As when its file system is unmounted: the list is whole, or there is none.
+TEST(FileStoreOutage, AStoreThatGoesAwayWhileItIsListedHasNoShorterList) {
+  TemporaryDirectory place;
+  SeededRandom random;
+  const std::filesystem::path here = place.path() / "store", away = place.path() / "away";
+  std::filesystem::create_directory(here);
+  FileStore store(here, random);
+  constexpr std::size_t objects = 40;
+  for (std::size_t i = 0; i < objects; ++i)
+    store.put_if_absent("7/wal/" + std::to_string(i), as_bytes("a"), {});
+  for (int round = 0; round < 300; ++round) {
+    std::atomic<int> spins = round * 20;
+    {
+      std::jthread unmount([&] {
+        while (--spins > 0) {
+        }
+        std::filesystem::rename(here, away);
+      });
+      try {
+        for (;;)
+          ASSERT_EQ(store.list({}, {}).objects.size(), objects);
+      } catch (const Error& error) {
+        EXPECT_EQ(error.kind(), ErrorKind::unavailable);
+      }
+    }
+    std::filesystem::rename(away, here);
+  }
 }
 
 TEST(FileStoreOutage, MissingCredentialsAreAMistakeInTheSettings) {

@@ -382,6 +382,7 @@ void BackupRun::State::copy(const BackupStart& start, const CallContext& context
   head.page_checksums = start.page_checksums;
   head.start_lsn = start.lsn;
   shared.page_checksums = start.page_checksums;
+  shared.start_lsn = start.lsn;
   CallContext inner = context;
   inner.stop = stop.get_token();
   const std::stop_callback cancel(context.stop, [this] { stop.request_stop(); });

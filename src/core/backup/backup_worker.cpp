@@ -1,5 +1,6 @@
 #include "core/backup/backup_worker.h"
 
+#include "core/backup/catalogue.h"
 #include "core/backup/page_checksum.h"
 #include "core/base/error.h"
 
@@ -14,6 +15,15 @@ constexpr std::size_t read_size = 256 << 10;
 // A page whose checksum is wrong is read again: it may have been read while it was being written.
 constexpr int page_reads = 5;
 constexpr auto page_pause = milliseconds(20);
+// One that was changed since the backup began may stay half written for as long as its writer gets no processor. Its
+// first half, which is written first, has the LSN; one that is further ahead than any server gets is none.
+constexpr int busy_page_reads = 1500;
+constexpr Lsn largest_advance = Lsn(1) << 44;
+
+int reads_of(ByteView page, Lsn backup_start) {
+  const Lsn changed = page_lsn(page);
+  return changed >= backup_start && changed - backup_start < largest_advance ? busy_page_reads : page_reads;
+}
 
 } // namespace
 
@@ -46,6 +56,15 @@ void BackupWorker::load_base(Region& region, const CallContext& context) {
     region.base = decode_region_map(load(*region.task.base), load);
     region.base_frames.assign(region.base->map.frames.size(), BlockEntry::zero);
   } catch (const Error& error) {
+    // Its blocks could not be restored, unless they are stored again: without a word, that would hide that those before
+    // cannot.
+    if (is_key_problem(error.kind()))
+      throw Error(error.kind(),
+                  std::string("the keys that are given do not open what an earlier backup has stored, and this one "
+                              "would refer to: ") +
+                      error.what(),
+                  error.hint() +
+                      " If the key was given up on purpose, take a full backup, which refers to no other (--full).");
     // Damage in the store costs a new copy of the region, not the backup.
     if (error.kind() != ErrorKind::corrupt && error.kind() != ErrorKind::not_found) throw;
     if (shared_.log) shared_.log({LogLevel::warning, "\"" + region.task.path + "\" is stored again: " + error.what()});
@@ -76,7 +95,7 @@ bool BackupWorker::verify_page(Region& region, const File& file, std::uint32_t n
   Bytes again;
   bool changed = false;
   for (int reads = 1; check_page(page, block) == PageState::mismatch; ++reads) {
-    if (reads == page_reads) { // the same bytes all the time
+    if (reads >= reads_of(page, shared_.start_lsn)) { // the same bytes all the time
       region.result.damaged.push_back(std::uint32_t(region.task.offset / block_size) + number);
       return changed;
     }

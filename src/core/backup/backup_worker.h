@@ -43,6 +43,7 @@ struct BackupShared {
   BlobReader& maps; // of earlier backups
   BlockIndex& index;
   bool page_checksums = false;
+  Lsn start_lsn = 0; // what was changed since the backup began has a later one
   // Packs whose blocks are to be stored again: damaged, or about to be removed. Sorted.
   std::vector<PackId> condemned = {};
   std::function<void(std::uint64_t bytes)> was_read = {}; // called as reading goes on; may wait; may be empty

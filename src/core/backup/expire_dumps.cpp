@@ -1,5 +1,6 @@
 #include "core/backup/expire_dumps.h"
 
+#include "core/backup/known_damage.h"
 #include "core/backup/pins.h"
 #include "core/backup/store_clock.h"
 #include "core/base/error.h"
@@ -20,6 +21,7 @@ class Expiry {
 
   ExpiredDumps run(const RetentionRules& rules) {
     const std::vector<DumpEntry> dumps = read_dumps(repository_, 8, context_);
+    damage_.emplace(repository_, context_);
     decide(dumps, rules, read_pins(repository_, Pinnable::dump, context_));
     if (!dry_run_) announce();
     for (const DumpDecision& decision : result_.decisions)
@@ -47,7 +49,11 @@ class Expiry {
       if (entry.head) {
         const auto held = held_by(pins, entry.label, reached_);
         groups[{entry.head->database, entry.head->tables, entry.head->schemas}].backups.push_back(
-            {entry.label, finished(*entry.head), 0, 0, held.has_value(), held.value_or("")});
+            {.label = entry.label,
+             .finished = finished(*entry.head),
+             .pinned = held.has_value(),
+             .why_pinned = held.value_or(""),
+             .damaged = damage_->named().contains(dump_prefix(entry.label))});
       } else if (!entry.problem.empty())
         result_.decisions.push_back({entry.label, "", {"not readable"}});
     }
@@ -154,6 +160,7 @@ class Expiry {
   const CallContext& context_;
   std::map<std::string, WallTime> stored_; // by label; as stored_until()
   WallTime now_{}, reached_{};
+  std::optional<KnownDamage> damage_;
   ExpiredDumps result_;
 };
 

@@ -19,7 +19,8 @@ struct ExpiredDumps {
 };
 
 // The rules hold for each database by itself, and for dumps of the same tables and schemas: the newest of each is
-// always kept. A dump that cannot be read is kept. Removes nothing when dry_run. May be interrupted anywhere: the next
+// always kept. A dump that cannot be read is kept. One that is known to be damaged is kept by the rules and counts for
+// none of them. Removes nothing when dry_run. May be interrupted anywhere: the next
 // call goes on.
 ExpiredDumps expire_dumps(const BackupRepository& repository, const RetentionRules& rules, bool dry_run,
                           const LogSink& log, const CallContext& context);

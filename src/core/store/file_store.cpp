@@ -268,9 +268,9 @@ std::optional<ObjectInfo> FileStore::head(const std::string& key, const CallCont
 }
 
 ListPage FileStore::list(const ListRequest& request, const CallContext& context) {
-  require_root();
   ListPageBuilder page(request);
   list_directory(root_, "", page, context);
+  require_root(); // at the end: one that goes away meanwhile looks empty
   return page.take();
 }
 
