@@ -92,6 +92,10 @@ DELETE FROM stones;
 UPDATE dbops.soft_deletion SET deleted_at = deleted_at - interval '31 days' WHERE state = 'deleted';
 CALL dbops.purge('stones');
 SELECT count(*) FROM dbops.deleted_row;
+-- a year of the calendar, not twelve months of 30 days
+UPDATE dbops.soft_deletion SET deleted_at = deleted_at - interval '331 days' WHERE state = 'deleted';
+CALL dbops.purge('stones', older_than => '1 year');
+SELECT count(*) FROM dbops.deleted_row;
 CALL dbops.purge('stones', older_than => '1 day');
 SELECT count(*) FROM dbops.deleted_row;
 

@@ -55,6 +55,11 @@ class Arguments {
     const Interval* interval = PG_GETARG_INTERVAL_P(i);
     return (interval->day + interval->month * 30.0) * 86'400.0 + static_cast<double>(interval->time) / 1e6;
   }
+  // An interval as its text, which keeps months and days; of the argument that was read last, not null.
+  [[nodiscard]] std::string last_interval_text() const {
+    return std::string(
+        call_pg([call = fcinfo, i = next_ - 1] { return OidOutputFunctionCall(F_INTERVAL_OUT, call->args[i].value); }));
+  }
   std::optional<TimestampTz> timestamp() {
     const int i = next_++;
     if (PG_ARGISNULL(i)) return std::nullopt;

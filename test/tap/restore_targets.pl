@@ -60,6 +60,8 @@ my $second = Backup::restore('second', $store, arguments => [ '--target-lsn', $a
 $second->start;
 Archive::wait_promoted($second);
 $second->safe_psql('postgres', 'INSERT INTO step VALUES (22)');
+$at{later} = Dbops::value($second, 'SELECT clock_timestamp()');
+Dbops::value($second, q{SELECT pg_create_restore_point('on the second')});
 Archive::wait_durable($second);
 $second->stop;
 reaches('latest', 22);
@@ -115,6 +117,18 @@ without(sub {
 without(sub {
 	refused('an LSN behind a hole', qr/WAL is missing between .* of timeline 2.*reaches from/s, '--target-lsn', $end);
 }, grep { /$behind/ } @of_second);
+# Where a time or a name lies, recovery finds out: what is missing behind it is no obstacle.
+my $much_later = (sort keys %names)[-2];
+without(sub {
+	refused('the end, behind a hole', qr/WAL is missing between .* of timeline 2 and .*reaches from/s);
+	for my $target ([ 'a_name', '--target-name', 'on the second' ], [ 'a_time', '--target-time', $at{later} ])
+	{
+		my ($name, @arguments) = @$target;
+		reaches("${name}_before_the_hole", 22, @arguments);
+		like($messages, qr/WARNING: WAL is missing between .* of timeline 2 and .*If the target lies behind that/, "$name: it is warned of the hole");
+	}
+	like($messages, qr/to be recovered until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}\+00/, 'a time is said with its zone');
+}, grep { /$much_later/ } @of_second);
 is(Backup::dbops('verify', '--gap-time', 0, Backup::store_options($store))->{status}, 0, 'nothing is missing');
 reaches('over_the_switch', 26);
 unlike($messages, qr/WARNING: backup/, 'no backup is left out');

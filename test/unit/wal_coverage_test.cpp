@@ -82,6 +82,23 @@ class WalCoverageTest : public testing::Test {
   BackupHead head_;
 };
 
+// Where they lie is not known before recovery, which opens no server when it does not come to them.
+TEST_F(WalCoverageTest, OfAHoleThatATimeMayNotLieBehindIsWarned) {
+  const auto warning = [&](RecoveryTarget::Kind kind) {
+    RecoveryTarget target;
+    target.kind = kind;
+    return check_wal_coverage(repository(), head_, target, {});
+  };
+  using Kind = RecoveryTarget::Kind;
+  EXPECT_EQ(warning(Kind::time), "");
+  remove(2, 7);
+  for (const Kind kind : {Kind::time, Kind::xid, Kind::name})
+    EXPECT_EQ(warning(kind),
+              "WAL is missing between 0/700000 of timeline 2 and 0/800000, where it goes on. If the target "
+              "lies behind that, the server ends recovery there with an error");
+  EXPECT_NE(refusal(), "");
+}
+
 TEST_F(WalCoverageTest, OverASwitchToTheEnd) {
   EXPECT_EQ(refusal(), "");
   EXPECT_EQ(refusal(size_.start_of(9)), "");

@@ -15,6 +15,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdlib>
 #include <ctime>
 #include <filesystem>
 
@@ -261,7 +262,8 @@ core::BackupHead restore_files(const RestoreCommand& command, const fs::path& al
   const core::CallContext context{.stop = stop, .deadline = {}};
   const core::BackupHead head = Choice(command, repository.get(), target, context).backup();
   check_major(command, head);
-  core::check_wal_coverage(repository.get(), head, target, context);
+  if (const std::string hole = core::check_wal_coverage(repository.get(), head, target, context); !hole.empty())
+    say("WARNING: " + hole);
   core::RestoreOptions options{.data_directory = fs::absolute(command.data_directory).lexically_normal(),
                                .delta = command.delta,
                                .discard_wal = command.discard_wal,
@@ -274,11 +276,26 @@ core::BackupHead restore_files(const RestoreCommand& command, const fs::path& al
   if (!all_tablespaces.empty())
     for (const core::TablespaceInfo& space : head.tablespaces)
       options.tablespaces[space.oid] = (all_tablespaces / std::to_string(space.oid)).string();
-  say(fmt::format("backup {} ({}) into {}", head.label, size_text(head.bytes), options.data_directory.string()));
+  say(fmt::format("backup {} ({}) into {}{}", head.label, size_text(head.bytes), options.data_directory.string(),
+                  target.time ? ", to be recovered until " + target.value : ""));
   progress.bytes_total = head.bytes;
   core::restore_backup(
       repository.get(), head, options, progress, [](const core::LogMessage& message) { say(message.text); }, context);
   return head;
+}
+
+// What a server needs besides its data directory, and does not have here.
+void warn_before_start(const RestoreCommand& command) {
+  const auto lacks = [&](const char* name) { return !fs::exists(fs::path(command.data_directory) / name); };
+  if (lacks("postgresql.conf") || lacks("pg_hba.conf"))
+    say("WARNING: the source kept its configuration outside of its data directory, so that it is in no backup. Bring "
+        "postgresql.conf and pg_hba.conf before the start; max_connections, max_worker_processes and the like must not "
+        "be smaller than the source's");
+  if (::geteuid() == 0) say("WARNING: what was restored belongs to root, as whom no server starts: chown it");
+  const bool asks_s3 = command.stores.store.starts_with("s3:") || command.stores.offsite_store.starts_with("s3:");
+  if (asks_s3 && command.stores.credentials_file.empty() && std::getenv("AWS_ACCESS_KEY_ID") != nullptr)
+    say("WARNING: restore_command fetches WAL with the credentials of the server's environment, and those of this "
+        "command were from its own: start the server with the same AWS variables, or restore with --credentials-file");
 }
 
 int run(const RestoreCommand& command) {
@@ -299,6 +316,7 @@ int run(const RestoreCommand& command) {
   write_to_standard_output(fmt::format("{}: {} in {} files, {} fetched, {} were there\n", head->label,
                                        size_text(head->bytes), progress.files.load(), size_text(progress.bytes_read),
                                        size_text(progress.bytes_kept)));
+  warn_before_start(command);
   if (!command.standby)
     say("start the server: it recovers to the target by itself" +
         std::string(command.keep_archiving ? "" : ". archive_mode is off in postgresql.auto.conf until you remove it"));

@@ -139,8 +139,8 @@ void check_consistent(const WalCoverage& coverage, const BackupHead& head) {
                 "Use another backup: see \"dbops list\".");
 }
 
-void check_wal_coverage(const BackupRepository& repository, const BackupHead& head, const RecoveryTarget& target,
-                        const CallContext& context) {
+std::string check_wal_coverage(const BackupRepository& repository, const BackupHead& head, const RecoveryTarget& target,
+                               const CallContext& context) {
   const auto path = recovery_path(repository, head, target, context);
   if (!path)
     throw Error(ErrorKind::configuration, "timeline " + std::to_string(head.timeline) + " was left before backup " +
@@ -154,7 +154,7 @@ void check_wal_coverage(const BackupRepository& repository, const BackupHead& he
   const std::string reachable = "With backup " + head.label + ", recovery reaches from LSN " +
                                 to_string(head.stop_lsn) + " to " + to_string(coverage.until) + ".";
   check_consistent(coverage, head);
-  if (target.kind == RecoveryTarget::Kind::immediate) return;
+  if (target.kind == RecoveryTarget::Kind::immediate) return {};
   const std::string where = " of timeline " + std::to_string(coverage.timeline);
   if (target.lsn) {
     if (*target.lsn > coverage.until)
@@ -162,13 +162,14 @@ void check_wal_coverage(const BackupRepository& repository, const BackupHead& he
                   "WAL is missing between " + to_string(coverage.until) + where + " and the target " +
                       to_string(*target.lsn),
                   reachable);
-    return;
+    return {};
   }
-  if (coverage.later_from != 0)
-    throw Error(ErrorKind::configuration,
-                "WAL is missing between " + to_string(coverage.until) + where + " and " +
-                    to_string(coverage.later_from) + ", where it goes on",
-                reachable + " Give --target-lsn within it, or use a later backup.");
+  if (coverage.later_from == 0) return {};
+  const std::string hole = "WAL is missing between " + to_string(coverage.until) + where + " and " +
+                           to_string(coverage.later_from) + ", where it goes on";
+  if (target.kind == RecoveryTarget::Kind::latest)
+    throw Error(ErrorKind::configuration, hole, reachable + " Give a target within it, or use a later backup.");
+  return hole + ". If the target lies behind that, the server ends recovery there with an error";
 }
 
 } // namespace dbops::core

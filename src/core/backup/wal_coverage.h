@@ -47,9 +47,11 @@ WalCoverage wal_coverage(const TimelineContents& contents, const BackupHead& hea
 void check_consistent(const WalCoverage& coverage, const BackupHead& head);
 
 // Throws Error(configuration) when WAL is missing between the backup's start and the target, as far as can be told
-// before recovery: to its stop, to a target LSN, and for the other targets to the end of what is there, over all
-// timelines on the way. The message says which range can be reached. Reads the lists of their WAL.
-void check_wal_coverage(const BackupRepository& repository, const BackupHead& head, const RecoveryTarget& target,
-                        const CallContext& context);
+// before recovery: to its stop, to a target LSN, and without a target to the end of what is there, over all timelines
+// on the way. Where a time, a transaction or a name lies is only known when recovery comes to it, which opens no server
+// before: then it returns what is to be said of a hole, if there is one. The message says which range can be reached.
+// Reads the lists of their WAL.
+std::string check_wal_coverage(const BackupRepository& repository, const BackupHead& head, const RecoveryTarget& target,
+                               const CallContext& context);
 
 } // namespace dbops::core

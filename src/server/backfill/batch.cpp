@@ -271,9 +271,10 @@ Statement locking(const Statement& batch) {
 }
 
 // Who inserts a row that refers to one of these has that locked FOR KEY SHARE, which the DELETE waits for, and then
-// goes on by what it saw before: the foreign key's ON DELETE CASCADE would take the new row along. Under the lock, the
-// DELETE sees it. Locking takes the privilege UPDATE; who has DELETE alone borrows it from the table's owner.
-void lock_unreferred(const Table& table, SPIPlanPtr plan, ParamListInfo parameters) {
+// goes on by what it saw before: the foreign key's ON DELETE CASCADE would take the new row along, though the rule says
+// that it is to be kept, or set to NULL. Under the lock, the DELETE sees it. Locking takes the privilege UPDATE; who
+// has DELETE alone borrows it from the table's owner.
+void lock_parents(const Table& table, SPIPlanPtr plan, ParamListInfo parameters) {
   const auto lock = [&] {
     execute(plan, parameters, nullptr);
     (void)take_result();
@@ -297,10 +298,13 @@ BatchResult BatchRunner::run(const Table& table, const Unit& unit) {
   KeptCounter counter = make_counter();
   const std::uint64_t wal_before = pgWalUsage.wal_bytes;
   ParamListInfo parameters = as_owner(range_settings_, [&] { return bind_values(statement, values_of(unit)); });
-  const bool unreferred =
-      spec_.erase && spec_.children == lifecycle::Children::forbid && !dependents_of(table.oid).empty();
+  const bool keeps_children =
+      spec_.children == lifecycle::Children::forbid || spec_.children == lifecycle::Children::set_null;
+  std::optional<Statement> lock;
+  if (spec_.erase && keeps_children && !dependents_of(table.oid).empty())
+    lock = locking(with_dependents ? batch_statement(table, spec_, shape_of(unit), kept_out(table)) : statement);
   as_owner(with_dependents ? dependent_settings_ : batch_settings_, [&] {
-    if (unreferred) lock_unreferred(table, kept_plan(locking(statement)), parameters);
+    if (lock) lock_parents(table, kept_plan(*lock), parameters);
     SPIPlanPtr plan = kept_plan(statement);
     if (spec_.skip_triggers) {
       // Asked again: the table may have another owner than when the job was made, a new partition as well.

@@ -122,11 +122,6 @@ void make_purge_schedule(const Rule& rule, const std::string& when) {
 // --- enable
 // ------------------------------------------------------------------------------------------------------------
 
-std::string interval_text(FunctionCallInfo fcinfo, int place) {
-  return call_pg(
-      [fcinfo, place] { return DatumGetCString(DirectFunctionCall1(interval_out, fcinfo->args[place].value)); });
-}
-
 // Must follow the declaration in src/schema/soft_delete.sql.
 Request read_request(FunctionCallInfo fcinfo) {
   Arguments in(fcinfo);
@@ -135,7 +130,7 @@ Request read_request(FunctionCallInfo fcinfo) {
   request.mode = in.string();
   const auto grace = in.seconds();
   if (grace && !(*grace >= 0 && *grace <= longest_grace)) bad_argument("grace must be between 0 and 36500 days");
-  if (grace) request.grace = interval_text(fcinfo, 2);
+  if (grace) request.grace = in.last_interval_text();
   request.unique_keys = in.string();
   request.purge_schedule = in.string();
   request.purge_schedule_given = request.purge_schedule != "";
@@ -147,7 +142,7 @@ Request read_request(FunctionCallInfo fcinfo) {
   const auto restore_grace = in.seconds();
   if (restore_grace && !(*restore_grace >= 0 && *restore_grace <= longest_grace))
     bad_argument("restore_grace must be between 0 and 36500 days");
-  if (restore_grace) request.restore_grace = interval_text(fcinfo, 8);
+  if (restore_grace) request.restore_grace = in.last_interval_text();
   request.max_rows = in.bigint();
   if (request.max_rows && *request.max_rows < 0)
     bad_argument("max_rows must not be negative", "0 takes the limit away.");

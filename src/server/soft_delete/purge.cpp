@@ -480,7 +480,7 @@ DBOPS_SQL_FUNCTION(dbops_purge) {
     request.scope.target = in.relation();
     if (const auto older_than = in.seconds()) {
       if (*older_than < 0) throw SqlError(ERRCODE_INVALID_PARAMETER_VALUE, "older_than must not be negative");
-      request.scope.older_than = std::to_string(*older_than) + " seconds";
+      request.scope.older_than = in.last_interval_text();
     }
     const auto nice_ratio = in.real();
     if (!nice_ratio || !(*nice_ratio >= 0 && *nice_ratio <= 100))
