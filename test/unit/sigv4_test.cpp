@@ -79,6 +79,17 @@ TEST_F(TestSuite, PostVanilla) {
   EXPECT_EQ(sign({"POST", "/", {}, {}, {}}), "5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b");
 }
 
+// post-sts-header-before
+TEST_F(TestSuite, PostWithTheTokenOfASession) {
+  const std::string token =
+      "AQoDYXdzEPT//////////wEXAMPLEtc764bNrC9SAPBSM22wDOk4x4HIZ8j4FZTwdQWLWsKWHGBuFqwAeMicRXmxfpSP"
+      "fIeoIYRqTflfKD8YUuwthAx7mSEI/qkPpKPi/kMcGdQrmGdeehM4IC1NtBmUpp2wUE8phUZampKsburEDy0KPkyQDYwT"
+      "7WZ0wq5VSXDvp75YU9HFvlRd8Tx6q6fE8YQcHNVXAkiY9q6d+xo0rKwT38xVqr7ZD0u0iPPkUL64lIZbqBAz+scqKmlz"
+      "m8FDrypNC9Yjc8fPOLn9FX9KSYvKTr4rvx3iSIlTJabIQwj2ICCR/oLxBA==";
+  EXPECT_EQ(sign({"POST", "/", {}, {{"X-Amz-Security-Token", token}}, {}}),
+            "85d96828115b5dc0cfc3bd16ad9e210dd772bbebba041836c64533a82be05ead");
+}
+
 TEST(IamExample, ListUsers) {
   const SignedRequest request{"GET",
                               "/",
