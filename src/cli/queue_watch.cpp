@@ -16,7 +16,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr milliseconds longest_answer{2'000}; // of the server to a look
 constexpr milliseconds after_failure{5'000};  // until the next one
-constexpr milliseconds longest_unseen{5'000}; // a statement that has been sent, or is just over
+constexpr milliseconds longest_unseen{2'500}; // a statement that has been sent, or is just over
 
 // $1: the mark, $2 and $3: process and server, NULL behind a pooler. Without them only the text tells which of the
 // pooler's sessions it is; parallel workers have it as well. Another server may have the same process number.

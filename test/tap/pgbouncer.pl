@@ -122,7 +122,7 @@ sub migrate
 	my ($project, $sql) = @_;
 	$seen = '';
 	return start [ $ENV{DBOPS_CLI}, '--dbname', "host=$place port=$port user=clerk dbname=postgres", 'migrate', '--dir', Dbops::directory("$migrations/$project", 'V1__x.sql' => $sql),
-		'--project', $project, '--no-lint', '--max-blocking', '0.5', '--lock-retries', '0' ], '<', \undef, '>&', \$seen, timeout($PostgreSQL::Test::Utils::timeout_default);
+		'--project', $project, '--no-lint', '--max-blocking', '0.5', '--lock-retries', '0', '--lock-timeout', '120' ], '<', \undef, '>&', \$seen, timeout($PostgreSQL::Test::Utils::timeout_default);
 }
 my $migration = migrate('seen', "LOCK TABLE public.t;\nSELECT pg_sleep(600);\n");
 ok(Dbops::wait_for($node, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'", 1), 'a migration sleeps with a lock');
