@@ -60,7 +60,7 @@ ok(Dbops::wait_for($node, $at_work =~ s/job_id = \d+/job_id = $job/r, 2), 'two s
 $node->safe_psql('postgres', "DO \$\$BEGIN LOOP
 	PERFORM pg_terminate_backend(pid) FROM dbops.job_run r JOIN dbops.job_slice s USING (job_id, slice)
 	WHERE job_id = $job AND outcome = 'running' AND work = '[]' LIMIT 1;
-	EXIT WHEN FOUND;
+	EXIT WHEN FOUND OR NOT EXISTS (SELECT FROM dbops.job WHERE job_id = $job AND state = 'running');
 	PERFORM pg_sleep(0.002);
 	END LOOP; END\$\$");
 $node->safe_psql('postgres', $hurry);

@@ -1,7 +1,8 @@
-// Credentials for tests of S3 that nobody checks.
+// Credentials that nobody checks and the URL of no store, for tests that answer the requests themselves.
 #pragma once
 
 #include "core/store/credentials.h"
+#include "core/store/s3_store.h"
 
 #include <memory>
 #include <string>
@@ -25,6 +26,15 @@ inline std::vector<std::unique_ptr<CredentialsSource>> one_key(const std::string
   std::vector<std::unique_ptr<CredentialsSource>> sources;
   sources.push_back(std::make_unique<OneKey>(session_token));
   return sources;
+}
+
+inline S3Url no_store() {
+  return {.bucket = "b",
+          .prefix = "p",
+          .endpoint = "http://127.0.0.1:1",
+          .region = "r",
+          .ca_file = {},
+          .probe_conditional_put = false};
 }
 
 } // namespace dbops::core

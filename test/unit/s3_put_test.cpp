@@ -47,12 +47,7 @@ class S3PutTest : public testing::Test {
   ForgetfulProxy http_;
   CredentialsChain credentials_{one_key(), clock_};
   S3Store store_{
-      S3Url{.bucket = "b",
-            .prefix = "p",
-            .endpoint = "http://127.0.0.1:1",
-            .region = "r",
-            .ca_file = {},
-            .probe_conditional_put = false},
+      no_store(),
       {.http = http_, .credentials = credentials_, .clock = clock_, .random = random_, .retry = {}, .log = {}}};
 };
 

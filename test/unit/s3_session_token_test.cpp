@@ -30,12 +30,7 @@ TEST(S3SessionToken, IsSentAndSigned) {
     SeededRandom random;
     Witness http;
     CredentialsChain credentials{one_key(token), clock};
-    S3Store store{S3Url{.bucket = "b",
-                        .prefix = "p",
-                        .endpoint = "http://127.0.0.1:1",
-                        .region = "r",
-                        .ca_file = {},
-                        .probe_conditional_put = false},
+    S3Store store{no_store(),
                   {.http = http, .credentials = credentials, .clock = clock, .random = random, .retry = {}, .log = {}}};
     EXPECT_TRUE(store.get("k", {}, {}));
     store.remove("k", {});
