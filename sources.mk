@@ -42,6 +42,7 @@ CORE_SOURCES = \
 	src/core/base/thread_pool.cpp \
 	src/core/codec/zstd.cpp \
 	src/core/codec/zstd_frame.cpp \
+	src/core/codec/zstd_parameters.cpp \
 	src/core/crypto/aead.cpp \
 	src/core/crypto/hash.cpp \
 	src/core/crypto/key_file.cpp \

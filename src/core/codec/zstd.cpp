@@ -23,15 +23,15 @@ void ZstdEncoder::Free::operator()(ZSTD_CCtx_s* context) const noexcept {
   ZSTD_freeCCtx(context);
 }
 
-ZstdEncoder::ZstdEncoder(int level) : context_(ZSTD_createCCtx()), out_(ZSTD_CStreamOutSize()) {
+ZstdEncoder::ZstdEncoder(int level) : context_(ZSTD_createCCtx()), level_(level), out_(ZSTD_CStreamOutSize()) {
   if (!context_) throw std::bad_alloc();
   if (level < min_level || level > max_level)
     throw Error(ErrorKind::configuration, "compression level " + std::to_string(level) + " is outside 1..19");
-  checked(ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_compressionLevel, level));
 }
 
-void ZstdEncoder::begin(std::uint64_t plaintext_size) {
+void ZstdEncoder::begin(std::uint64_t plaintext_size, ZstdContent content) {
   checked(ZSTD_CCtx_reset(context_.get(), ZSTD_reset_session_only));
+  set_zstd_parameters(context_.get(), level_, content);
   checked(ZSTD_CCtx_setPledgedSrcSize(context_.get(), plaintext_size));
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/base/bytes.h"
+#include "core/codec/zstd_parameters.h"
 
 #include <functional>
 #include <memory>
@@ -22,7 +23,7 @@ class ZstdEncoder {
   explicit ZstdEncoder(int level);
 
   // plaintext_size: what will be written in all, if known: it lets zstd choose a window that fits. Starts a new stream.
-  void begin(std::uint64_t plaintext_size);
+  void begin(std::uint64_t plaintext_size, ZstdContent content);
   void write(ByteView plaintext, const ByteSink& sink);
   // Ends the frame. The next stream starts with begin().
   void finish(const ByteSink& sink);
@@ -33,6 +34,7 @@ class ZstdEncoder {
   };
   void run(ByteView plaintext, int directive, const ByteSink& sink);
   std::unique_ptr<ZSTD_CCtx_s, Free> context_;
+  int level_;
   Bytes out_;
 };
 

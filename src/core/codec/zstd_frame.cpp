@@ -1,6 +1,7 @@
 #include "core/codec/zstd_frame.h"
 
 #include "core/base/error.h"
+#include "core/codec/zstd_parameters.h"
 
 #include <new>
 #include <zstd.h>
@@ -15,10 +16,7 @@ ZstdFrameEncoder::ZstdFrameEncoder(int level) : context_(ZSTD_createCCtx()) {
   if (!context_) throw std::bad_alloc();
   if (level < 1 || level > 19)
     throw Error(ErrorKind::configuration, "compression level " + std::to_string(level) + " is outside 1..19");
-  ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_compressionLevel, level);
-  // What zstd itself takes at this level for inputs above 256 KiB. For smaller ones it looks for matches of four bytes,
-  // which in pages of tables cost more than they give: docs/performance.md, "What was learned of backups".
-  if (level == 3) ZSTD_CCtx_setParameter(context_.get(), ZSTD_c_minMatch, 5);
+  set_zstd_parameters(context_.get(), level, ZstdContent::pages);
 }
 
 void ZstdFrameEncoder::encode(ByteView plaintext, Bytes& out) {

@@ -12,6 +12,17 @@ namespace {
 
 constexpr std::size_t max_origin = 512;
 
+ZstdContent content_of(ObjectKind kind) {
+  switch (kind) {
+  case ObjectKind::wal_segment:
+  case ObjectKind::wal_partial:
+  case ObjectKind::wal_chunk:
+    return ZstdContent::pages;
+  default:
+    return ZstdContent::general;
+  }
+}
+
 } // namespace
 
 struct ObjectEncoder::Object {
@@ -60,7 +71,7 @@ std::size_t ObjectEncoder::begin(ObjectIdentity identity, std::uint64_t plaintex
   }
   header.size = encoded_size(header);
   object_->digest.emplace(header, options_.keys);
-  if (header.codec == Codec::zstd) zstd_.begin(plaintext_size);
+  if (header.codec == Codec::zstd) zstd_.begin(plaintext_size, content_of(header.kind));
   return header.size;
 }
 
