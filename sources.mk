@@ -56,6 +56,7 @@ CORE_SOURCES = \
 	src/core/job/lag_estimator.cpp \
 	src/core/job/state.cpp \
 	src/core/job/throttle.cpp \
+	src/core/lifecycle/clock_record.cpp \
 	src/core/lifecycle/origin.cpp \
 	src/core/schedule/cron_expression.cpp \
 	src/core/schedule/planner.cpp \
@@ -170,6 +171,7 @@ SERVER_SOURCES = \
 	src/server/archive/streamer.cpp \
 	src/server/archive/threads.cpp \
 	src/server/engine/bookkeeping.cpp \
+	src/server/engine/clock_watch.cpp \
 	src/server/engine/control.cpp \
 	src/server/engine/dispatch.cpp \
 	src/server/engine/job_record.cpp \

@@ -1,8 +1,11 @@
 /* For LD_PRELOAD: the wall clock of the process is off by the seconds that are in the file CLOCK_OFFSET_FILE, so that a test can
- * set the clock of a running server. The monotonic clock stays. */
+ * set the clock of a running server. The monotonic clock stays. A second number there, when it is not 0, is how long the machine
+ * has been running less than it has, and BOOT_ID_FILE, when it is set, has the number of its boot: that is a restart of the machine. */
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/time.h>
 #include <time.h>
@@ -10,21 +13,53 @@
 
 static volatile const long *offset;
 
-static long seconds(void)
+static const long *numbers(void)
 {
+	static const long none[2];
+
 	if (offset == NULL)
 	{
 		const char *path = getenv("CLOCK_OFFSET_FILE");
 		int file = path == NULL ? -1 : open(path, O_RDONLY | O_CLOEXEC);
 
 		if (file < 0)
-			return 0;
-		offset = mmap(NULL, sizeof(long), PROT_READ, MAP_SHARED, file, 0);
+			return none;
+		offset = mmap(NULL, 2 * sizeof(long), PROT_READ, MAP_SHARED, file, 0);
 		close(file);
 		if (offset == MAP_FAILED)
 			abort();
 	}
-	return *offset;
+	return (const long *) offset;
+}
+
+static int open_as(const char *name, const char *path, int flags, unsigned mode)
+{
+	int			(*real) (const char *, int, ...) = (int (*) (const char *, int, ...)) dlsym(RTLD_NEXT, name);
+	const char *boot_id = getenv("BOOT_ID_FILE");
+
+	return real(boot_id != NULL && strcmp(path, "/proc/sys/kernel/random/boot_id") == 0 ? boot_id : path, flags, mode);
+}
+
+int open(const char *path, int flags, ...)
+{
+	va_list		arguments;
+	unsigned	mode;
+
+	va_start(arguments, flags);
+	mode = va_arg(arguments, unsigned);
+	va_end(arguments);
+	return open_as("open", path, flags, mode);
+}
+
+int open64(const char *path, int flags, ...)
+{
+	va_list		arguments;
+	unsigned	mode;
+
+	va_start(arguments, flags);
+	mode = va_arg(arguments, unsigned);
+	va_end(arguments);
+	return open_as("open64", path, flags, mode);
 }
 
 int clock_gettime(clockid_t clock, struct timespec *now)
@@ -36,7 +71,9 @@ int clock_gettime(clockid_t clock, struct timespec *now)
 		real = (int (*) (clockid_t, struct timespec *)) dlsym(RTLD_NEXT, "clock_gettime");
 	result = real(clock, now);
 	if (clock == CLOCK_REALTIME)
-		now->tv_sec += seconds();
+		now->tv_sec += numbers()[0];
+	if (clock == CLOCK_BOOTTIME)
+		now->tv_sec -= numbers()[1];
 	return result;
 }
 

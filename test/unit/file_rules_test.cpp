@@ -24,6 +24,7 @@ TEST(FileRules, FilesOfTheRunningServerAreLeftOut) {
                            "current_logfiles.tmp",
                            "dbops.restore",
                            "dbops.instance",
+                           "dbops.clock",
                            "global/pg_control",
                            "global/pg_internal.init",
                            "base/5/pg_internal.init",

@@ -1,10 +1,16 @@
 #include "core/lifecycle/origin.h"
 
+#include "core/lifecycle/clock_record.h"
+
+#include "temporary_directory.h"
+
 #include <gtest/gtest.h>
 
 namespace {
 
+using dbops::core::ClockRecord;
 using dbops::core::objection;
+using dbops::core::observe;
 using dbops::core::Origin;
 
 const Origin known{.system = 7, .timeline = 1, .instance = "a", .boot = "b", .clock = 1'000'000, .uptime = 500};
@@ -30,12 +36,60 @@ TEST(Origin, ClockSetBackIsNoObjection) {
   EXPECT_EQ(objection(known, after(-86'400, 10)), "");
 }
 
-TEST(Origin, AfterARebootTheClockCannotBeJudged) {
+TEST(Origin, AfterARebootWhatWasNotedOfTheClockCounts) {
   Origin now = after(86'400, -400);
   now.boot = "c";
   EXPECT_EQ(objection(known, now), "");
   now.boot = "";
   EXPECT_EQ(objection(known, now), "");
+  now.ahead = 40.0 * 86'400;
+  EXPECT_EQ(objection(known, now),
+            "the server was down for 960 hours when the machine was started again, or the clock was set forward");
+  now.ahead = -40.0 * 86'400;
+  EXPECT_EQ(objection(known, now), "");
+}
+
+const ClockRecord seen{.boot = "b", .clock = 1'000'000, .uptime = 500, .ahead = 7};
+
+ClockRecord seen_later(const char* boot, double clock, double uptime) {
+  return observe(seen, {.boot = boot, .clock = seen.clock + clock, .uptime = uptime});
+}
+
+TEST(ClockRecord, WithoutOneNothingIsKnown) {
+  EXPECT_EQ(observe(std::nullopt, seen).ahead, 0);
+  EXPECT_EQ(observe(std::nullopt, seen).clock, seen.clock);
+  EXPECT_EQ(seen_later("", 1e9, 1).ahead, 7);
+}
+
+TEST(ClockRecord, WithinABootEachLeapCounts) {
+  EXPECT_DOUBLE_EQ(seen_later("b", 3600, 4100).ahead, 7);
+  EXPECT_DOUBLE_EQ(seen_later("b", 3600 + 90, 4100).ahead, 97);
+  const ClockRecord ahead = seen_later("b", 3600 + 86'400, 4100);
+  EXPECT_DOUBLE_EQ(observe(ahead, {.boot = "b", .clock = seen.clock + 7200, .uptime = 7700}).ahead, 7);
+}
+
+TEST(ClockRecord, BetweenTwoBootsALongAbsenceCounts) {
+  EXPECT_DOUBLE_EQ(seen_later("c", 86'000, 100).ahead, 7);
+  EXPECT_DOUBLE_EQ(seen_later("c", -80'000, 100).ahead, 7);
+  EXPECT_DOUBLE_EQ(seen_later("c", 40 * 86'400 + 100, 100).ahead, 40 * 86'400 + 7);
+  // Wrong at one start and right at the next one.
+  const ClockRecord wrong = seen_later("c", 40 * 86'400 + 100, 100);
+  EXPECT_DOUBLE_EQ(observe(wrong, {.boot = "d", .clock = seen.clock + 200, .uptime = 100}).ahead, 7);
+}
+
+TEST(ClockRecord, IsReadAsWritten) {
+  dbops::core::TemporaryDirectory place;
+  EXPECT_FALSE(dbops::core::read_clock_record(place.path()));
+  for (const char* boot : {"0c6f-4711", ""}) {
+    dbops::core::write_clock_record(place.path(),
+                                    {.boot = boot, .clock = 1'795'000'000.25, .uptime = 3.5, .ahead = -86'400.5});
+    const auto read = dbops::core::read_clock_record(place.path());
+    ASSERT_TRUE(read);
+    EXPECT_EQ(read->boot, boot);
+    EXPECT_DOUBLE_EQ(read->clock, 1'795'000'000.25);
+    EXPECT_DOUBLE_EQ(read->uptime, 3.5);
+    EXPECT_DOUBLE_EQ(read->ahead, -86'400.5);
+  }
 }
 
 TEST(Origin, AnotherServer) {

@@ -12,10 +12,11 @@ constexpr std::array<std::string_view, 8> emptied{"pg_wal",    "pg_dynshmem",  "
                                                   "pg_serial", "pg_snapshots", "pg_stat_tmp", "pg_subtrans"};
 
 // In the data directory itself. pg_control is not here: it is copied last, by whoever walks.
-constexpr std::array<std::string_view, 15> skipped{
+constexpr std::array<std::string_view, 17> skipped{
     "postmaster.pid",       "postmaster.opts",          "backup_label",        "backup_label.old", "tablespace_map",
     "tablespace_map.old",   "backup_manifest",          "backup_manifest.tmp", "recovery.signal",  "standby.signal",
-    "current_logfiles.tmp", "postgresql.auto.conf.tmp", "current_logfiles",    "dbops.restore",    "dbops.instance"};
+    "current_logfiles.tmp", "postgresql.auto.conf.tmp", "current_logfiles",    "dbops.restore",    "dbops.instance",
+    "dbops.clock",          "dbops.clock.tmp"};
 
 bool is_number(std::string_view text) noexcept {
   return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;

@@ -14,13 +14,14 @@ struct Origin {
   std::string boot;           // of the machine; empty: not known
   double clock = 0;           // seconds since 1970
   double uptime = 0;          // seconds since that boot, by a clock that nobody sets
+  double ahead = 0;           // seconds by which the clock was set forward, see clock_record.h
 };
 
 // How far the clock may have been set forward between two runs, beyond the time that has passed.
 inline constexpr double allowed_leap = 300; // seconds
 
 // What speaks against going on without somebody's word; empty: nothing. A clock that was set back is no objection: less
-// is expired then. Without a common boot a leap cannot be told from time that has passed.
+// is expired then. Without a common boot it is what the server has noted of its clock meanwhile.
 std::string objection(const Origin& known, const Origin& now);
 
 } // namespace dbops::core

@@ -7,6 +7,7 @@
 #include <iterator>
 #include <utility>
 
+#include "server/engine/clock_watch.h"
 #include "server/engine/processes.h"
 #include "server/engine/shared.h"
 #include "server/engine/wait.h"
@@ -284,6 +285,7 @@ void work() {
     TimestampTz next = databases.visited_all + guc::housekeeping_interval * USECS_PER_SEC;
     sweep_dead(now, next);
     if (clock_went_back(now)) scan_all();
+    note_clock();
     if (shared()->overflow) next = std::min(next, databases.visited_all + overflow_pause_ms * INT64CONST(1000));
     bool refused = !start_wanted(now, next);
     const bool waits_for_dispatcher = refused && next < now + USECS_PER_SEC;

@@ -2,19 +2,14 @@
 
 #include <nlohmann/json.hpp>
 
-#include <ctime>
-
-#include "core/base/bytes.h"
-#include "core/base/file.h"
 #include "core/base/random.h"
 #include "core/wal/instance.h"
+#include "server/engine/clock_watch.h"
 
 extern "C" {
 #include "access/xlog.h"
 #include "miscadmin.h"
 }
-
-#include <fcntl.h>
 
 namespace dbops::server::lifecycle {
 
@@ -28,30 +23,18 @@ class WorkerRandom final : public core::Random {
   }
 };
 
-std::string boot_of_machine() {
-  const auto file = core::File::open_if_exists("/proc/sys/kernel/random/boot_id", O_RDONLY);
-  if (!file) return {};
-  core::Bytes id(64);
-  id.resize(file->read_at(0, id));
-  const std::string text(core::as_text(id));
-  return text.substr(0, text.find('\n'));
-}
-
-double seconds_of(clockid_t clock) {
-  timespec now{};
-  clock_gettime(clock, &now);
-  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) / 1e9;
-}
-
 core::Origin current_origin() {
   core::Origin origin;
   origin.system = GetSystemIdentifier();
   origin.timeline = GetWALInsertionTimeLine();
   WorkerRandom random;
   origin.instance = core::instance_identity(DataDir, random);
-  origin.boot = boot_of_machine();
-  origin.clock = seconds_of(CLOCK_REALTIME);
-  origin.uptime = seconds_of(CLOCK_BOOTTIME);
+  // As the launcher would note it now, whether it has done so already or not.
+  const core::ClockRecord clock = core::observe(core::read_clock_record(DataDir), clock_of_machine());
+  origin.boot = clock.boot;
+  origin.clock = clock.clock;
+  origin.uptime = clock.uptime;
+  origin.ahead = clock.ahead;
   return origin;
 }
 
@@ -63,6 +46,7 @@ core::Origin origin_from(const nlohmann::json& json) {
   origin.boot = json.at("boot");
   origin.clock = json.at("clock");
   origin.uptime = json.at("uptime");
+  origin.ahead = json.at("ahead");
   return origin;
 }
 
@@ -72,7 +56,8 @@ std::string as_json(const core::Origin& origin) {
                         {"instance", origin.instance},
                         {"boot", origin.boot},
                         {"clock", origin.clock},
-                        {"uptime", origin.uptime}}
+                        {"uptime", origin.uptime},
+                        {"ahead", origin.ahead}}
       .dump();
 }
 

@@ -1,0 +1,71 @@
+#include "core/lifecycle/clock_record.h"
+
+#include <cmath>
+#include <locale>
+#include <sstream>
+
+#include "core/base/bytes.h"
+#include "core/base/error.h"
+#include "core/base/file.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+namespace dbops::core {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::uint64_t max_file = 4096; // bytes
+constexpr const char* heading = "# dbops: the clock of the machine as it was last seen; see docs/lifecycle.md.\n";
+
+} // namespace
+
+ClockRecord observe(const std::optional<ClockRecord>& before, const ClockRecord& now) {
+  ClockRecord record = now;
+  record.ahead = before ? before->ahead : 0;
+  if (!before || before->boot.empty() || now.boot.empty()) return record;
+  if (before->boot == now.boot) {
+    record.ahead += (now.clock - before->clock) - (now.uptime - before->uptime);
+    return record;
+  }
+  const double absence = (now.clock - now.uptime) - before->clock;
+  if (std::abs(absence) > longest_absence) record.ahead += absence;
+  return record;
+}
+
+std::optional<ClockRecord> read_clock_record(const fs::path& data_directory) {
+  const auto file = File::open_if_exists(data_directory / "dbops.clock", O_RDONLY);
+  if (!file) return std::nullopt;
+  Bytes bytes(max_file);
+  bytes.resize(file->read_at(0, bytes));
+  std::istringstream text{std::string(as_text(bytes))};
+  text.imbue(std::locale::classic());
+  ClockRecord record;
+  std::string line;
+  std::getline(text, line);
+  text >> record.boot >> record.clock >> record.uptime >> record.ahead;
+  if (!text) return std::nullopt;
+  if (record.boot == "-") record.boot.clear();
+  return record;
+}
+
+void write_clock_record(const fs::path& data_directory, const ClockRecord& record) {
+  const fs::path path = data_directory / "dbops.clock";
+  const fs::path temporary = data_directory / "dbops.clock.tmp";
+  std::ostringstream text;
+  text.imbue(std::locale::classic());
+  text << heading << std::fixed << (record.boot.empty() ? "-" : record.boot) << ' ' << record.clock << ' '
+       << record.uptime << ' ' << record.ahead << '\n';
+  ::unlink(temporary.c_str());
+  File file = File::open(temporary, O_WRONLY | O_CREAT | O_EXCL);
+  file.write(as_bytes(text.str()));
+  file.sync();
+  file.close();
+  if (::rename(temporary.c_str(), path.c_str()) != 0)
+    throw system_error(errno, "could not rename file \"" + temporary.string() + "\"");
+  sync_directory(data_directory);
+}
+
+} // namespace dbops::core
