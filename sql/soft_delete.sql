@@ -47,6 +47,31 @@ SELECT order_id, n, deletion_id FROM lines ORDER BY 1, 2;
 SELECT refused(format('SELECT dbops.undelete(%s)', :deletion));
 SELECT dbops.undelete(:before);
 
+-- What something else has deleted of it for good is said, and the rest comes back where that is asked for
+SELECT dbops.soft_delete('users', 1) AS deletion \gset
+DELETE FROM lines WHERE order_id = 10 AND n = 1;
+SELECT refused(format('SELECT dbops.undelete(%s)', :deletion));
+SELECT id FROM orders_live ORDER BY id;
+SELECT dbops.undelete(:deletion, lossy => true);
+SELECT rows, tables FROM dbops.soft_deletions WHERE deletion_id = :deletion;
+INSERT INTO lines VALUES (10, 1);
+-- who deletes otherwise is warned
+SELECT warnings FROM dbops.batch_delete_preview('lines', 'n = 1');
+-- a row that its owner has made live by himself is there
+SELECT dbops.soft_delete('lines', 10, 1) AS deletion \gset
+UPDATE lines SET deleted_at = NULL WHERE deletion_id = :deletion;
+SELECT dbops.undelete(:deletion);
+UPDATE lines SET deletion_id = NULL, deleted_by = NULL WHERE deletion_id = :deletion;
+
+-- How long is not told by months and days of both signs
+SELECT refused('SELECT dbops.soft_delete_enable(''users'', grace => ''1 mon -29 days'')');
+SELECT refused('SELECT dbops.soft_delete_enable(''users'', grace => ''-1 day'')');
+SELECT refused('SELECT dbops.soft_delete_enable(''users'', restore_grace => ''1 day -1 hour'')');
+\set VERBOSITY terse
+CALL dbops.purge('users', older_than => '1 mon -29 days');
+CALL dbops.purge('users', older_than => '-1 day');
+\set VERBOSITY default
+
 -- A unique key is free after a deletion; ON CONFLICT names the predicate; an undelete that would collide says so
 SELECT dbops.soft_delete('users', 3) AS c \gset
 INSERT INTO users VALUES (4, 'c@x', NULL);

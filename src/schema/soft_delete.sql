@@ -62,9 +62,10 @@ CREATE TABLE dbops.purge_origin (
 );
 
 REVOKE ALL ON dbops.soft_delete_rule, dbops.soft_deletion, dbops.deleted_row, dbops.purge_origin FROM PUBLIC;
-SELECT pg_catalog.pg_extension_config_dump('dbops.soft_delete_rule', '');
-SELECT pg_catalog.pg_extension_config_dump('dbops.soft_deletion', '');
-SELECT pg_catalog.pg_extension_config_dump('dbops.deleted_row', '');
+-- Those of tables that were dropped would be written with a number, which in the copy may be another table's.
+SELECT pg_catalog.pg_extension_config_dump('dbops.soft_delete_rule', 'WHERE EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = target)');
+SELECT pg_catalog.pg_extension_config_dump('dbops.soft_deletion', 'WHERE EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = target)');
+SELECT pg_catalog.pg_extension_config_dump('dbops.deleted_row', 'WHERE EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = target) AND EXISTS (SELECT FROM dbops.soft_deletion d JOIN pg_catalog.pg_class c ON c.oid = d.target WHERE d.deletion_id = deleted_row.deletion_id)');
 SELECT pg_catalog.pg_extension_config_dump('dbops.soft_deletion_deletion_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('dbops.deleted_row_row_id_seq', '');
 

@@ -39,6 +39,11 @@ class Arguments {
     if (PG_ARGISNULL(i)) return std::nullopt;
     return PG_GETARG_INT32(i);
   }
+  std::optional<bool> truth() {
+    const int i = next_++;
+    if (PG_ARGISNULL(i)) return std::nullopt;
+    return PG_GETARG_BOOL(i);
+  }
   bool boolean() {
     const int i = next_++;
     return !PG_ARGISNULL(i) && PG_GETARG_BOOL(i);
@@ -54,6 +59,25 @@ class Arguments {
     if (PG_ARGISNULL(i)) return std::nullopt;
     const Interval* interval = PG_GETARG_INTERVAL_P(i);
     return (interval->day + interval->month * 30.0) * 86'400.0 + static_cast<double>(interval->time) / 1e6;
+  }
+  // How long something is kept: seconds(), of an interval that means as long whenever it is counted from. '1 mon -29
+  // days' from a day in March is a time to come, and what is not finite has no end.
+  std::optional<double> period(const char* name) {
+    const std::optional<double> length = seconds();
+    if (!length) return length;
+    const Interval* interval = PG_GETARG_INTERVAL_P(next_ - 1);
+    bool finite = true;
+#ifdef INTERVAL_NOT_FINITE // PostgreSQL 17
+    finite = !INTERVAL_NOT_FINITE(interval);
+#endif
+    if (!finite) throw SqlError(ERRCODE_INVALID_PARAMETER_VALUE, std::string(name) + " must not be infinite");
+    const bool positive = interval->month > 0 || interval->day > 0 || interval->time > 0;
+    const bool negative = interval->month < 0 || interval->day < 0 || interval->time < 0;
+    if (positive && negative)
+      throw SqlError(ERRCODE_INVALID_PARAMETER_VALUE,
+                     std::string(name) + " must not have parts of both signs: \"" + last_interval_text() + "\"",
+                     "How long a month, a day and an hour are together depends on when they are counted from.");
+    return length;
   }
   // An interval as its text, which keeps months and days; of the argument that was read last, not null.
   [[nodiscard]] std::string last_interval_text() const {

@@ -283,11 +283,21 @@ is(sql("SELECT count(*) FROM dbops.deleted_row WHERE target = 'stone'::regclass"
 my $kept = sql("SELECT dbops.soft_delete('shop.item', 7)");
 sql(q{INSERT INTO stone VALUES (1); DELETE FROM stone WHERE id = 1});
 my $stone = sql('SELECT max(deletion_id) FROM dbops.soft_deletion');
+# Tables that were dropped: their numbers may be other tables' in the copy, which would inherit rule and rows
+sql(q{CREATE TABLE lost_stone (id int PRIMARY KEY); CREATE TABLE lost_column (id int PRIMARY KEY); INSERT INTO lost_stone VALUES (1); INSERT INTO lost_column VALUES (1);
+	CREATE TABLE root_stone (id int PRIMARY KEY); CREATE TABLE leaf_stone (id int PRIMARY KEY REFERENCES root_stone ON DELETE CASCADE); INSERT INTO root_stone VALUES (1), (2); INSERT INTO leaf_stone VALUES (1), (2);
+	SELECT dbops.soft_delete_enable('lost_column', purge_schedule => NULL);
+	SELECT dbops.soft_delete_enable(t, mode => 'tombstone', purge_schedule => NULL) FROM unnest(ARRAY['lost_stone', 'leaf_stone', 'root_stone']::regclass[]) t});
+sql(q{SELECT dbops.soft_delete('lost_column', 1); DELETE FROM lost_stone; DELETE FROM root_stone WHERE id = 1; DROP TABLE lost_column, lost_stone CASCADE});
+sql(q{DELETE FROM leaf_stone WHERE id = 2; DROP TABLE leaf_stone});
 my $dump = $node->backup_dir . '/dump.sql';
 $node->command_ok([ 'pg_dump', '-d', $node->connstr('postgres'), '-f', $dump ], 'pg_dump');
 $node->safe_psql('postgres', 'CREATE DATABASE copy');
 $node->command_ok([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('copy'), '-f', $dump ], 'and psql');
 is(Dbops::value($node, "SELECT dbops.undelete($kept)", 'copy') . Dbops::value($node, "SELECT dbops.undelete($stone)", 'copy'), '21', 'the copy can restore what was deleted');
+is(Dbops::value($node, "SELECT (SELECT count(*) FROM dbops.soft_delete_rule WHERE target::text ~ '^\\d+\$'), (SELECT count(*) FROM dbops.soft_deletion WHERE target::text ~ '^\\d+\$'), (SELECT count(*) FROM dbops.deleted_row WHERE target::text ~ '^\\d+\$')", 'copy'),
+	'0|0|0', 'what was of dropped tables is not in the dump');
+is(Dbops::value($node, "SELECT count(*) FROM dbops.deleted_row WHERE target = 'root_stone'::regclass", 'copy'), 1, '... the rest is');
 cmp_ok(Dbops::value($node, "SELECT dbops.soft_delete('shop.item', 7)", 'copy'), '>', $stone, 'and goes on counting');
 Dbops::value($node, "UPDATE dbops.soft_deletion SET deleted_at = deleted_at - interval '99 days'; CALL dbops.purge('shop.item')", 'copy');
 is(Dbops::value($node, 'SELECT count(*) FROM shop.item WHERE id = 7', 'copy'), 1, 'which it does not purge ...');

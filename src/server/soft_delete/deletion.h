@@ -14,9 +14,14 @@ struct Deletion {
 // caller's privileges are done here. Raises P0002 when there is no such row.
 Deletion remove_row(const Rule& rule, const std::vector<Value>& key);
 
-// Restores exactly the rows of that deletion; returns how many. `lossy`: also where the table has changed so that it
-// cannot take all that they held; otherwise that raises 22000.
-std::int64_t restore(std::int64_t deletion, bool lossy = false);
+enum class Loss {
+  none,        // raises 22000
+  of_rows,     // that are gone for good: a WARNING says how many
+  of_anything, // ... and of what the table cannot take any more
+};
+
+// Restores exactly the rows of that deletion; returns how many.
+std::int64_t restore(std::int64_t deletion, Loss loss);
 
 // What the schedule of a table's purge runs: by its number, so that the table can be given another name.
 std::string purge_command(Oid table);

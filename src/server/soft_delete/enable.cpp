@@ -128,7 +128,7 @@ Request read_request(FunctionCallInfo fcinfo) {
   Request request;
   request.target = in.relation();
   request.mode = in.string();
-  const auto grace = in.seconds();
+  const auto grace = in.period("grace");
   if (grace && !(*grace >= 0 && *grace <= longest_grace)) bad_argument("grace must be between 0 and 36500 days");
   if (grace) request.grace = in.last_interval_text();
   request.unique_keys = in.string();
@@ -139,7 +139,7 @@ Request read_request(FunctionCallInfo fcinfo) {
   request.max_share = in.real();
   if (request.max_share && !(*request.max_share > 0 && *request.max_share <= 1))
     bad_argument("max_share must be above 0 and at most 1", "1 takes the limit away.");
-  const auto restore_grace = in.seconds();
+  const auto restore_grace = in.period("restore_grace");
   if (restore_grace && !(*restore_grace >= 0 && *restore_grace <= longest_grace))
     bad_argument("restore_grace must be between 0 and 36500 days");
   if (restore_grace) request.restore_grace = in.last_interval_text();
@@ -268,7 +268,7 @@ void restore_all(const Rule& rule) {
                " d.deletion_id AND r.target = $1::oid)) ORDER BY deletion_id DESC",
                {to_text(rule.table)});
   for (std::size_t i = 0; i < deletions.size(); ++i)
-    restore(deletions.integer(i, 0));
+    restore(deletions.integer(i, 0), Loss::of_rows);
   if (rule.mode == Mode::column)
     run_as_owner(rule,
                  "UPDATE " + rule.name + " SET deleted_at = NULL, deleted_by = NULL WHERE deleted_at IS NOT NULL");

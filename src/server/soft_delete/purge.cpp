@@ -478,7 +478,7 @@ DBOPS_SQL_FUNCTION(dbops_purge) {
     soft_delete::Request request;
     Arguments in(fcinfo);
     request.scope.target = in.relation();
-    if (const auto older_than = in.seconds()) {
+    if (const auto older_than = in.period("older_than")) {
       if (*older_than < 0) throw SqlError(ERRCODE_INVALID_PARAMETER_VALUE, "older_than must not be negative");
       request.scope.older_than = in.last_interval_text();
     }

@@ -1,8 +1,10 @@
 // dbops.undelete: exactly the rows of one deletion, or none.
 
 #include <algorithm>
+#include <map>
 
 #include "server/arguments.h"
+#include "server/soft_delete/change.h"
 #include "server/soft_delete/deletion.h"
 
 extern "C" {
@@ -31,6 +33,7 @@ struct Record {
   std::string state;
   Oid actor = InvalidOid;
   std::vector<Oid> tables;
+  std::map<Oid, std::int64_t> counts; // as it was made; of tombstones, those that were asked for
 };
 
 // Locked, so that a purge cannot begin with it.
@@ -39,12 +42,17 @@ Record lock_deletion(std::int64_t id) {
                               " FOR NO KEY UPDATE",
                               {to_text(id)});
   if (found.empty()) throw SqlError(ERRCODE_UNDEFINED_OBJECT, "deletion " + to_text(id) + " does not exist");
-  Record record{static_cast<Oid>(found.integer(0, 0)), found.text(0, 1), static_cast<Oid>(found.integer(0, 2)), {}};
+  Record record{static_cast<Oid>(found.integer(0, 0)), found.text(0, 1), static_cast<Oid>(found.integer(0, 2)), {}, {}};
   const Rows tables = bookkeep("SELECT k::oid FROM dbops.soft_deletion, unnest(tables) k WHERE deletion_id = $1::bigint"
                                " UNION SELECT target::oid FROM dbops.deleted_row WHERE deletion_id = $1::bigint",
                                {to_text(id)});
   for (std::size_t i = 0; i < tables.size(); ++i)
     record.tables.push_back(static_cast<Oid>(tables.integer(i, 0)));
+  const Rows counts = bookkeep("SELECT k::oid, n FROM dbops.soft_deletion, unnest(tables, counts) c(k, n)"
+                               " WHERE deletion_id = $1::bigint",
+                               {to_text(id)});
+  for (std::size_t i = 0; i < counts.size(); ++i)
+    record.counts.emplace(static_cast<Oid>(counts.integer(i, 0)), counts.integer(i, 1));
   return record;
 }
 
@@ -108,6 +116,32 @@ void require_live_parents(const Rule& rule, std::int64_t id) {
   throw SqlError(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION, "deletion " + to_text(id) +
                                                               " cannot be undone: a trigger or rule of " +
                                                               label(rule.table) + " kept rows from being restored");
+}
+
+// Rows that are there: deleted, made live by their owner, or kept as tombstones.
+std::int64_t rows_left(const Rule& rule, std::int64_t id) {
+  if (rule.mode == Mode::column)
+    return read_as(rule.owner, "SELECT count(*) FROM " + rule.name + " WHERE deletion_id = $1::bigint", {to_text(id)})
+        .integer(0, 0);
+  return bookkeep("SELECT count(*) FROM dbops.deleted_row WHERE deletion_id = $1::bigint AND target = $2::oid",
+                  {to_text(id), to_text(rule.table)})
+      .integer(0, 0);
+}
+
+// Something else has deleted rows of it meanwhile, for good: a DELETE, dbops.retain, dbops.batch_delete.
+void require_all_there(const Rule& rule, const Record& record, std::int64_t id, Loss loss) {
+  const auto made = record.counts.find(rule.table);
+  if (made == record.counts.end()) return;
+  const std::int64_t gone = made->second - rows_left(rule, id);
+  if (gone <= 0) return;
+  const std::string text =
+      to_text(gone) + " of its " + to_text(made->second) + " rows of " + label(rule.table) + " are not there any more";
+  if (loss == Loss::none)
+    throw SqlError(ERRCODE_DATA_EXCEPTION, "deletion " + to_text(id) + " cannot be undone as a whole: " + text,
+                   "SELECT dbops.undelete(" + to_text(id) + ", lossy => true) restores what is left.",
+                   "They were deleted otherwise since, by a DELETE, dbops.retain() or dbops.batch_delete(), or went "
+                   "with a partition.");
+  warn("deletion " + to_text(id) + " is not undone as a whole: " + text);
 }
 
 std::int64_t restore_column(const Rule& rule, std::int64_t id) {
@@ -235,7 +269,7 @@ bool restoring() noexcept {
   return under_way;
 }
 
-std::int64_t restore(std::int64_t id, bool lossy) {
+std::int64_t restore(std::int64_t id, Loss loss) {
   const Record record = lock_deletion(id);
   require_may_restore(record, id);
   if (record.state != "deleted")
@@ -251,8 +285,10 @@ std::int64_t restore(std::int64_t id, bool lossy) {
                      "dbops.soft_delete_enable() it again.");
     rules.push_back(*rule);
   }
-  for (const Rule& rule : rules)
+  for (const Rule& rule : rules) {
+    require_all_there(rule, record, id, loss);
     if (rule.mode == Mode::column) require_live_parents(rule, id);
+  }
   // Rows that are there refer to nothing that has left its table; but tombstones may refer to them, and those that come
   // back are asked for their parents by the guard.
   std::stable_partition(rules.begin(), rules.end(), [](const Rule& rule) { return rule.mode == Mode::column; });
@@ -261,8 +297,8 @@ std::int64_t restore(std::int64_t id, bool lossy) {
   std::string counts;
   for (const Rule& rule : rules) {
     try {
-      const std::int64_t restored =
-          rule.mode == Mode::column ? restore_column(rule, id) : restore_tombstones(rule, id, lossy);
+      const std::int64_t restored = rule.mode == Mode::column ? restore_column(rule, id)
+                                                              : restore_tombstones(rule, id, loss == Loss::of_anything);
       rows += restored;
       tables += (tables.empty() ? "{" : ",") + to_text(rule.table);
       counts += (counts.empty() ? "{" : ",") + to_text(restored);
@@ -288,7 +324,8 @@ DBOPS_SQL_FUNCTION(dbops_undelete) {
     Arguments in(fcinfo);
     const auto deletion = in.bigint();
     if (!deletion) throw SqlError(ERRCODE_NULL_VALUE_NOT_ALLOWED, "deletion must not be null");
-    const std::int64_t rows = soft_delete::restore(*deletion, in.boolean());
+    using soft_delete::Loss;
+    const std::int64_t rows = soft_delete::restore(*deletion, in.boolean() ? Loss::of_anything : Loss::none);
     spi.close();
     return Int64GetDatum(rows);
   });
