@@ -156,7 +156,63 @@ SELECT refused('WITH gone AS (DELETE FROM d RETURNING id) SELECT count(*) FROM g
 COMMIT;
 DELETE FROM d WHERE id = 4;
 
+-- What a trigger does in a soft delete, an undelete and a purge, whatever it does
+CREATE TABLE kept (id integer PRIMARY KEY);
+INSERT INTO kept SELECT i FROM generate_series(1, 3) i;
+SELECT dbops.hold('kept', 'id = 2', 'kept') AS kept \gset
+CREATE TABLE how (command text);
+CREATE FUNCTION more() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  EXECUTE (SELECT command FROM how);
+  IF TG_OP = 'DELETE' THEN RETURN OLD; END IF;
+  RETURN NEW;
+END $$;
+CREATE TABLE soft_column (id integer PRIMARY KEY);
+CREATE TABLE soft_stone (id integer PRIMARY KEY);
+SELECT dbops.soft_delete_enable('soft_column', purge_schedule => NULL), dbops.soft_delete_enable('soft_stone', mode => 'tombstone', purge_schedule => NULL);
+INSERT INTO soft_column SELECT generate_series(1, 3);
+INSERT INTO soft_stone SELECT generate_series(1, 3);
+SELECT dbops.soft_delete('soft_column', 3) AS in_column, dbops.soft_delete('soft_stone', 3) AS as_stone \gset
+CREATE TRIGGER more BEFORE UPDATE OR DELETE ON soft_column FOR EACH ROW EXECUTE FUNCTION more();
+CREATE TRIGGER more BEFORE INSERT OR DELETE ON soft_stone FOR EACH ROW EXECUTE FUNCTION more();
+CREATE FUNCTION try_all() RETURNS TABLE (how text, what text, refused text) LANGUAGE plpgsql AS $$
+BEGIN
+  FOREACH how IN ARRAY ARRAY['DELETE FROM kept', 'TRUNCATE kept', 'DROP TABLE kept'] LOOP
+    DELETE FROM how;
+    INSERT INTO how VALUES (try_all.how);
+    FOREACH what IN ARRAY ARRAY['dbops.soft_delete(''soft_column'', 1)', 'dbops.soft_delete(''soft_stone'', 1)',
+      format('dbops.undelete(%s)', current_setting('test.in_column')), format('dbops.undelete(%s)', current_setting('test.as_stone'))] LOOP
+      refused := (SELECT regexp_replace(string_agg(r, ' '), 'hold \d+', 'hold N') FROM refused('SELECT ' || what) r);
+      what := regexp_replace(what, '\d\d+', 'N');
+      RETURN NEXT;
+    END LOOP;
+  END LOOP;
+END $$;
+SET test.in_column = :'in_column';
+SET test.as_stone = :'as_stone';
+SELECT how, what, refused FROM try_all();
+SELECT array_agg(id ORDER BY id) FROM kept;
+DELETE FROM how;
+INSERT INTO how VALUES ('TRUNCATE kept');
+\set VERBOSITY terse
+CALL dbops.purge('soft_column', older_than => '0', nice_ratio => 0);
+\set VERBOSITY default
+SELECT array_agg(id ORDER BY id) FROM kept;
+-- ... and what the transaction does after dbops has deleted in it, by itself or by a trigger that was deferred
+TRUNCATE how;
+INSERT INTO how VALUES ('SELECT 1');
+BEGIN;
+SELECT dbops.soft_delete('soft_stone', 1) > 0;
+SELECT refused('TRUNCATE kept');
+SELECT refused('DROP TABLE kept');
+ROLLBACK;
+SELECT array_agg(id ORDER BY id) FROM kept;
+DROP TABLE soft_column, soft_stone CASCADE;
+DROP TABLE how;
+DROP FUNCTION more, try_all;
+
 SELECT dbops.release(hold_id, 'end of test') > 0 FROM dbops.holds WHERE active ORDER BY hold_id;
+DROP TABLE kept;
 DROP TABLE t, a, b, c, d, e, f;
 DROP FUNCTION also;
 DROP PROCEDURE do_delete;

@@ -51,6 +51,32 @@ CALL dbops.run(:job);
 SELECT state, rows_done <= 450, rows_done = (SELECT 600 - count(*) FROM t) FROM dbops.jobs WHERE job_id = :job;
 SELECT dbops.cancel(:job);
 
+-- a share is not taken from statistics, which may be of another time: of 100,000 rows 19,000 are left
+CREATE TABLE stale (id integer PRIMARY KEY, old boolean, at timestamptz, filler text DEFAULT repeat('x', 100)) WITH (autovacuum_enabled = false);
+INSERT INTO stale SELECT i, i % 10 < 3, now() - i * interval '1 minute' FROM generate_series(1, 100000) i;
+CREATE INDEX ON stale (at);
+ANALYZE stale;
+DELETE FROM stale WHERE id % 10 <> 0 AND id < 90000;
+SELECT relpages >= 1000, reltuples FROM pg_class WHERE oid = 'stale'::regclass;
+SELECT count(*), count(*) FILTER (WHERE id < 90000) FROM stale;
+SELECT dbops.batch_delete('stale', 'id < 90000', strategy => 'key', max_share => 0.4) AS job \gset
+CALL dbops.run(:job);
+SELECT state, last_error FROM dbops.jobs WHERE job_id = :job;
+SELECT count(*) >= 19000 * 0.6 FROM stale;
+SELECT dbops.cancel(:job);
+SELECT rule FROM dbops.retain('stale', 'at', '62 days', '@yearly', max_share => 0.4) \gset
+SELECT dbops.run_retention(:rule) AS job \gset
+CALL dbops.run(:job);
+SELECT state FROM dbops.jobs WHERE job_id = :job;
+SELECT dbops.unretain(:rule) = :rule;
+-- nor does it stop before its share, where a sample says less than there is
+TRUNCATE stale;
+INSERT INTO stale SELECT i, i % 100 < 39 FROM generate_series(1, 100000) i;
+SELECT dbops.batch_delete('stale', 'old', strategy => 'key', max_share => 0.39) AS job \gset
+CALL dbops.run(:job);
+SELECT state, rows_done, last_error FROM dbops.jobs WHERE job_id = :job;
+DROP TABLE stale;
+
 -- purge: rows of all tables together
 CREATE TABLE users (id integer PRIMARY KEY);
 CREATE TABLE orders (id integer PRIMARY KEY, u integer REFERENCES users ON DELETE CASCADE);

@@ -33,6 +33,11 @@ SELECT refused('SELECT dbops.retain(''events'', ''what'', ''1 day'', ''@daily'')
 SELECT refused('SELECT dbops.retain(''events'', ''ctid'', ''1 day'', ''@daily'')');
 SELECT refused('SELECT dbops.retain(''events'', ''at'', ''0'', ''@daily'')');
 SELECT refused('SELECT dbops.retain(''events'', ''at'', ''-1 day'', ''@daily'')');
+SELECT refused('SELECT dbops.retain(''events'', ''at'', ''1 mon -29 days'', ''@daily'')');
+SELECT refused('SELECT dbops.retain(''events'', ''at'', ''1 day -1 hour'', ''@daily'')');
+SELECT refused('SELECT dbops.retain(''events'', ''at'', ''1001 years'', ''@daily'')');
+SELECT refused('SELECT dbops.retain(''events'', ''at'', ''1 day'', ''@daily'', restore_grace => ''2 mon -50 days'')');
+SELECT refused('SELECT dbops.retain(''events'', ''at'', ''1 day'', ''@daily'', dry_run => NULL)');
 SELECT refused('SELECT dbops.retain(''events'', ''at'', ''1 day'', ''at noon'')');
 SELECT refused('SELECT dbops.retain(''events'', ''at'', ''1 day'', ''@daily'', children => ''eat'')');
 SELECT refused('SELECT dbops.retain(''events'', ''at'', ''1 day'', ''@daily'', partitions => ''burn'')');
@@ -166,6 +171,11 @@ SELECT rule AS r FROM dbops.retain('orders', 'at', '10 days', '@daily', max_shar
 CALL run_rule(:r);
 SELECT (SELECT count(*) FROM orders), (SELECT count(*) FROM lines), (SELECT count(*) FROM parcels);
 SELECT rule, action, relation, rows, regexp_replace(detail, '''.*''', '...') FROM dbops.retain('orders', 'at', '10 days', '@daily', children => 'delete', dry_run => true);
+-- ... with a hold below
+SELECT dbops.hold('parcels', 'id = 11', 'case') AS hold \gset
+SELECT rule, action, relation, rows, regexp_replace(detail, '''.*''', '...') FROM dbops.retain('orders', 'at', '10 days', '@daily', children => 'delete', dry_run => true);
+SELECT rule, action, relation, rows, regexp_replace(detail, '''.*''', '...') FROM dbops.retain('orders', 'at', '3 days', '@daily', dry_run => true);
+SELECT dbops.release(:hold, 'over') = :hold;
 SELECT rule = :r FROM dbops.retain('orders', 'at', '10 days', '@daily', children => 'delete', max_share => NULL);
 CALL run_rule(:r);
 SELECT (SELECT count(*) FROM orders), (SELECT count(*) FROM lines), (SELECT count(*) FROM parcels);
@@ -210,6 +220,7 @@ ANALYZE parts;
 SELECT rule, action, relation, rows FROM dbops.retain('parts', 'day', '25 days', '@daily', dry_run => true);
 SELECT rule AS r FROM dbops.retain('parts', 'day', '25 days', '@daily', max_share => NULL) \gset
 SELECT dbops.hold('parts', 'id = 45', 'case') AS hold \gset
+SELECT rule, action, relation, rows, CASE WHEN action ~ 'partition' THEN regexp_replace(detail, '\d+', 'N', 'g') END FROM dbops.retain('parts', 'day', '25 days', '@daily', dry_run => true);
 CALL run_rule(:r);
 SELECT tableoid::regclass, count(*) FROM parts GROUP BY 1 ORDER BY 1;
 SELECT partitions::text ~ 'hold', partition_rows, rows, cardinality(partitions) FROM dbops.deletions ORDER BY job_id DESC LIMIT 1;

@@ -45,6 +45,8 @@ CREATE TABLE dbops.job_slice (
   rows_dependent bigint NOT NULL DEFAULT 0,-- of other tables, that went or changed because they referred to deleted ones
   first_key text,                          -- where rows were deleted
   last_key text,
+  first_place bigint,                      -- of those among the ranges of the walk; NULL: of a later pass
+  last_place bigint,
   batches bigint NOT NULL DEFAULT 0,
   hindrances bigint NOT NULL DEFAULT 0,    -- lock time-outs, deadlocks: batches tried again
   lock_waits bigint NOT NULL DEFAULT 0,    -- batches that made somebody wait

@@ -120,6 +120,7 @@ CREATE TABLE dbops.retention_partition (
   job_id bigint NOT NULL,                  -- the run that has looked at it last
   relation text NOT NULL,
   upper_bound text NOT NULL,
+  bound text NOT NULL,                     -- FOR VALUES ...: by which it is attached again when a hold comes between
   rows bigint NOT NULL,                    -- estimate
   bytes bigint NOT NULL,
   state text NOT NULL CHECK (state IN ('detaching', 'detached', 'dropped', 'kept', 'gone')),
@@ -243,7 +244,8 @@ CREATE VIEW dbops.deletions WITH (security_barrier) AS
          j.last_error
   FROM dbops.job j LEFT JOIN pg_catalog.pg_class c ON c.oid = j.target_oid,
   LATERAL (SELECT pg_catalog.sum(l.rows_done)::bigint AS rows, pg_catalog.sum(l.rows_dependent)::bigint AS dependent_rows,
-             pg_catalog.min(l.first_key) AS first_key, pg_catalog.max(l.last_key) AS last_key FROM dbops.job_slice l WHERE l.job_id = j.job_id) s
+             (pg_catalog.array_agg(l.first_key ORDER BY l.first_place) FILTER (WHERE l.first_key IS NOT NULL))[1] AS first_key,
+             (pg_catalog.array_agg(l.last_key ORDER BY l.last_place DESC NULLS LAST) FILTER (WHERE l.last_key IS NOT NULL))[1] AS last_key FROM dbops.job_slice l WHERE l.job_id = j.job_id) s
   WHERE j.spec ->> 'erase' = 'true' AND dbops.may_see(j.owner_oid)
   UNION ALL
   SELECT NULL, 'purge', coalesce(c.oid::pg_catalog.regclass::text, r.target_name), NULL, r.condition,

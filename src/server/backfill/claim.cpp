@@ -147,6 +147,10 @@ std::optional<Unit> claim(BatchRunner& runner, const Job& job, Cursor& cursor, c
     if (finished) cursor.position.erase("upto");
     unit.relation = table->oid;
     unit.stripes = unit.end = stripes;
+    if (cursor.pass == 0) {
+      unit.place = cursor.position.value("claims", std::int64_t{0}) + 1;
+      cursor.position["claims"] = unit.place;
+    }
     return unit;
   }
   return std::nullopt;

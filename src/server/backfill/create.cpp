@@ -246,6 +246,14 @@ void warn_about(const CheckedInput& checked, const Request& request, Plan& plan)
                  {to_text(request.target)});
     for (std::size_t i = 0; i < holds.size(); ++i)
       plan.warnings.push_back(holds.text(i, 0));
+    const Rows kept =
+        bookkeep("SELECT target::text FROM dbops.soft_delete_rule WHERE mode = 'column' AND (target IN (SELECT"
+                 " dbops.family($1::oid)) OR $1::oid IN (SELECT dbops.family(target::oid)) OR target = $1::oid)"
+                 " ORDER BY 1",
+                 {to_text(request.target)});
+    for (std::size_t i = 0; i < kept.size(); ++i)
+      plan.warnings.push_back("table " + kept.text(i, 0) +
+                              " has soft delete: its rows go for good, also those of deletions that can be undone");
     for (std::size_t i = 0; i < unindexed.size(); ++i)
       plan.warnings.push_back("foreign key " + unindexed.text(i, 0) + " of " + unindexed.text(i, 1) +
                               " has no index: every deleted row scans that table");
@@ -400,7 +408,7 @@ Datum create(FunctionCallInfo fcinfo, bool erase) {
   request.spec.settings = session_settings();
   const Oid owner = choose_job_owner(request.target, request.run_as);
   const Plan plan = as_job_owner(owner, with_all_rows(request.spec.settings), [&] { return prepare(request); });
-  request.spec.max_rows = lifecycle::most_rows(request.maximum, plan.tables, owner);
+  lifecycle::set_maximum(request.spec, request.maximum, plan.tables, owner);
   const std::int64_t id = insert_job(request, owner, plan, erase ? "batch_delete" : "backfill");
   for (const std::string& warning : plan.warnings)
     warn(warning);
@@ -472,14 +480,15 @@ Datum preview(FunctionCallInfo fcinfo, bool erase) {
   request.spec.settings = session_settings();
   const Oid owner = choose_job_owner(request.target, request.run_as);
   Plan plan = as_job_owner(owner, with_all_rows(request.spec.settings), [&] { return prepare(request); });
+  lifecycle::set_maximum(request.spec, request.maximum, plan.tables, owner);
   const Spec& spec = request.spec;
   if (plan.cumulative && !spec.falsifiable)
     plan.warnings.emplace_back(
         "the assignments read what they assign, and no condition tells a changed row from another: a row whose "
         "key or partition the application changes meanwhile may be changed twice or not at all");
-  const std::optional<std::int64_t> most = lifecycle::most_rows(request.maximum, plan.tables, owner);
-  if (most && plan.matching > static_cast<double>(*most))
-    plan.warnings.push_back("more rows match than the " + to_text(*most) + " that it may delete: it would stop there");
+  if (spec.max_rows && plan.matching > static_cast<double>(*spec.max_rows))
+    plan.warnings.push_back("more rows match than the " + to_text(*spec.max_rows) +
+                            " that it may delete: it would stop there");
   const RowCost cost = row_cost(spec, plan);
   double visited = 0;
   for (const Table& table : plan.tables)

@@ -48,7 +48,8 @@ struct Progress {
 
 // Where a batch has deleted rows, for the record of the run.
 struct Range {
-  Value first, last;
+  Value first = std::nullopt, last = std::nullopt;
+  Value place = std::nullopt; // see Unit; NULL: of a later pass
 };
 
 class SliceWork {
@@ -86,7 +87,7 @@ class SliceWork {
   bool halve();
   bool halve_in_transaction();
   void walk_by_key_instead();
-  void ask_for_more(const TooMany& wanted);
+  bool ask_for_more(const TooMany& wanted); // false: the job is paused
   [[nodiscard]] bool rule_allows();
   bool overtaken_by_key_walk();
   void vacuum_if_due();
@@ -100,7 +101,7 @@ class SliceWork {
   Session& session_;
   const Job& job_;
   const int slice_;
-  const Spec spec_;
+  Spec spec_;
   const std::string job_text_ = to_text(job_.id);
   const std::string lock_timeout_ = to_text(spec_.lock_timeout_ms);
   BatchRunner runner_;

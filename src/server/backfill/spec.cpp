@@ -59,6 +59,8 @@ json to_json(const Spec& spec) {
   }
   if (spec.children != lifecycle::Children::as_declared) out["children"] = lifecycle::name_of(spec.children);
   if (spec.max_rows) out["max_rows"] = *spec.max_rows;
+  put(out, "max_share", spec.max_share);
+  if (spec.given_rows) out["given_rows"] = *spec.given_rows;
   if (spec.one_pass) out["one_pass"] = true;
   put(out, "max_rows_per_second", spec.max_rows_per_second);
   put(out, "max_bytes_per_second", spec.max_bytes_per_second);
@@ -105,6 +107,8 @@ Spec from_json(const json& in) {
     spec.children = lifecycle::children_policy(children->get<std::string>()).value();
   if (const auto max_rows = in.find("max_rows"); max_rows != in.end() && !max_rows->is_null())
     spec.max_rows = max_rows->get<std::int64_t>();
+  spec.max_share = limit(in, "max_share");
+  if (const auto given = in.find("given_rows"); given != in.end()) spec.given_rows = given->get<std::int64_t>();
   spec.one_pass = in.value("one_pass", false);
   spec.snapshot_blocks = in.value("snapshot_blocks", spec.snapshot_blocks);
   spec.max_rows_per_second = limit(in, "max_rows_per_second");

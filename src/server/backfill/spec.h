@@ -50,7 +50,9 @@ struct Spec {
   bool by_age = false;                                             // walks by it instead of a key alone
   lifecycle::Children children = lifecycle::Children::as_declared; // what becomes of rows that refer to deleted ones
   std::optional<std::int64_t> max_rows;                            // deleted; the run stops before it exceeds that
-  bool one_pass = false;                                           // rows that are missed are for the next run
+  std::optional<double> max_share; // max_rows comes from a sample of the table: this share of it, counted, counts
+  std::optional<std::int64_t> given_rows; // ... and no more than that, whatever the share
+  bool one_pass = false;                  // rows that are missed are for the next run
 };
 
 // A table as a statement of the job names it: "public.part AS target", or "public.target" for the target itself.

@@ -8,6 +8,7 @@ json to_json(const Unit& unit) {
   json out{{"relation", unit.relation},
            {"stripes", {unit.stripes, unit.next, unit.end}},
            {"rows", unit.rows},
+           {"place", unit.place},
            {"tries", unit.tries}};
   if (unit.order == Order::key) {
     out["key"] = unit.key;
@@ -25,6 +26,7 @@ Unit unit_from_json(const json& in) {
   unit.next = in.at("stripes").at(1);
   unit.end = in.at("stripes").at(2);
   unit.rows = in.at("rows");
+  unit.place = in.value("place", std::int64_t{0});
   unit.tries = in.at("tries");
   if (const auto tid = in.find("tid"); tid != in.end()) {
     unit.order = Order::block;

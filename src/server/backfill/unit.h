@@ -20,13 +20,14 @@ struct TidBound {
 struct Unit {
   Oid relation = InvalidOid;
   Order order = Order::key;
-  Key after, upto;       // order key: after < key <= upto
-  std::string key;       // whose identity is this
-  TidBound from, to;     // order block: from <= ctid < to
-  int stripes = 1;       // the range has this many, ...
-  int next = 0, end = 1; // ... of which [next, end) are to be done
-  std::int64_t rows = 0; // visited by all stripes together, estimated
-  int tries = 0;         // in a row that failed because of locks
+  Key after, upto;        // order key: after < key <= upto
+  std::string key;        // whose identity is this
+  TidBound from, to;      // order block: from <= ctid < to
+  int stripes = 1;        // the range has this many, ...
+  int next = 0, end = 1;  // ... of which [next, end) are to be done
+  std::int64_t rows = 0;  // visited by all stripes together, estimated
+  std::int64_t place = 0; // among those of the walk, from 1 on; of a later pass 0
+  int tries = 0;          // in a row that failed because of locks
 };
 
 nlohmann::json to_json(const Unit& unit);

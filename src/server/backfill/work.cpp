@@ -145,8 +145,11 @@ Step SliceWork::step() {
   batches_ = batches_before;
   deleted_ = deleted_before;
   if (too_many) {
-    ask_for_more(*too_many);
-    return Step::stopped;
+    try {
+      return ask_for_more(*too_many) ? Step::worked : Step::stopped;
+    } catch (const SqlError& caught) { // a pause while it counts, say
+      error = caught;
+    }
   }
   if (committing && committed_after_all()) return Step::worked;
   const std::vector<Unit> claimed = work_;
@@ -300,14 +303,15 @@ void SliceWork::run_unit() {
         "Rows would be met again under their new keys. Give the job a condition that its assignments make false, or "
         "skip_triggers => true.");
   const std::int64_t rows = result.rows + result.dependent_rows;
-  if (spec_.max_rows)
+  if (spec_.max_rows && rows > 0)
     if (const std::int64_t all = deleted_by_job() + rows; all > *spec_.max_rows) throw TooMany{all};
   if (current.next == 0) chunk_began_ = GetCurrentTransactionIdIfAny();
   const auto took = std::chrono::duration_cast<microseconds>(Clock::now() - start);
   const std::int64_t visited = visited_by_stripe(current);
   chunk_rows_ += result.rows;
   deleted_ += rows;
-  const Range range = spec_.erase && result.rows > 0 ? range_of(current) : Range{};
+  Range range = spec_.erase && result.rows > 0 ? range_of(current) : Range{};
+  if (current.place > 0) range.place = to_text(current.place);
   current.tries = 0;
   if (++current.next >= current.end) {
     sparse_ = chunk_rows_ * 10 < current.rows;
@@ -355,14 +359,19 @@ void SliceWork::checkpoint(const BatchResult& result, microseconds took, const R
       "$5::bigint,"
       " batches = batches + 1, lock_waits = lock_waits + $6::bigint, wal_bytes = wal_bytes + $7::bigint,"
       " busy_ms = busy_ms + $8::float8, batch_rows = $9::bigint, rate = $10::float8, rate_at = clock_timestamp(),"
-      " batch_times = $11::bigint[], rows_dependent = rows_dependent + $12::bigint, first_key = coalesce(first_key, "
-      "$13),"
-      " last_key = coalesce($14, last_key), waiting_for = NULL, waiting_since = NULL, updated_at = clock_timestamp()"
+      " batch_times = $11::bigint[], rows_dependent = rows_dependent + $12::bigint,"
+      " first_key = CASE WHEN $13 IS NULL OR (first_key IS NOT NULL AND coalesce(first_place <= $15::bigint, true))"
+      "   THEN first_key ELSE $13 END,"
+      " last_key = CASE WHEN $14 IS NULL OR (last_key IS NOT NULL AND coalesce(last_place > $15::bigint, true))"
+      "   THEN last_key ELSE $14 END,"
+      " first_place = CASE WHEN $13 IS NULL THEN first_place ELSE least(first_place, $15::bigint) END,"
+      " last_place = CASE WHEN $14 IS NULL THEN last_place ELSE greatest(last_place, $15::bigint) END,"
+      " waiting_for = NULL, waiting_since = NULL, updated_at = clock_timestamp()"
       " WHERE job_id = $1::bigint AND slice = $2::integer",
       {to_text(job_.id), to_text(slice_), core::json_text(work), to_text(result.rows), to_text(result.kept),
        to_text(result.waiters > 0 ? 1 : 0), to_text(static_cast<std::int64_t>(result.wal_bytes)),
        std::to_string(static_cast<double>(took.count()) / 1000.0), to_text(controller_.rows()),
-       std::to_string(progress_.rate), times, to_text(result.dependent_rows), range.first, range.last});
+       std::to_string(progress_.rate), times, to_text(result.dependent_rows), range.first, range.last, range.place});
   if (pass_ > 0 && result.rows > 0)
     bookkeep("UPDATE dbops.job_cursor SET pass_rows = pass_rows + $2::bigint WHERE job_id = $1::bigint",
              {to_text(job_.id), to_text(result.rows)});
@@ -398,8 +407,12 @@ bool SliceWork::rule_allows() {
   return false;
 }
 
-void SliceWork::ask_for_more(const TooMany& wanted) {
-  session_.transaction([&] { lifecycle::stop_and_ask(job_.id, spec_, wanted.rows); });
+bool SliceWork::ask_for_more(const TooMany& wanted) {
+  return session_.transaction([&] {
+    if (lifecycle::allowed_by_count(job_, spec_, wanted.rows)) return true;
+    lifecycle::stop_and_ask(job_.id, spec_, wanted.rows);
+    return false;
+  });
 }
 
 // Between two chunks, when all workers together have changed that share of the job's rows since the last one.

@@ -2,6 +2,7 @@
 
 #include <deque>
 
+#include "core/job/error_class.h"
 #include "server/backfill/table.h"
 #include "server/engine/job_record.h"
 #include "server/engine/run.h"
@@ -146,30 +147,17 @@ class Removal {
         .integer(0, 0);
   }
 
-  // Why the rows of a partition cannot go all at once; empty: they can.
-  std::string obstacle(Oid partition, Oid also) {
-    begin_deleting();
-    if (const std::string hold = hold_on_rows(partition, also); !hold.empty()) return "rows are under legal " + hold;
-    if (OidIsValid(also)) return {};
-    bool has_rows = false;
-    bool referred = false;
-    for (const Oid member : backfill::family(partition)) {
-      referred = referred || !dependents_of(member, Children::as_declared).empty();
-      if (referred) has_rows = has_rows || !query("SELECT 1 FROM ONLY " + qualified_name(member) + " LIMIT 1").empty();
-    }
-    return referred && has_rows ? "foreign keys refer to it" : "";
-  }
-
   void record(const Candidate& candidate, const std::string& state, const std::string& detail) {
     bookkeep(
         "INSERT INTO dbops.retention_partition (rule_id, relation_oid, job_id, relation, upper_bound, rows, bytes, "
-        "state, detail)"
-        " VALUES ($1::bigint, $2::oid, $3::bigint, $4, $5, $6::bigint, dbops.family_size($2::oid), $7, nullif($8, ''))"
-        " ON CONFLICT (rule_id, relation_oid) DO UPDATE SET job_id = excluded.job_id, relation = excluded.relation,"
-        " upper_bound = excluded.upper_bound, rows = excluded.rows, bytes = excluded.bytes, state = excluded.state,"
+        "state, detail, bound)"
+        " VALUES ($1::bigint, $2::oid, $3::bigint, $4, $5, $6::bigint, dbops.family_size($2::oid), $7, nullif($8, ''),"
+        " $9) ON CONFLICT (rule_id, relation_oid) DO UPDATE SET job_id = excluded.job_id, relation = excluded.relation,"
+        " upper_bound = excluded.upper_bound, bound = excluded.bound, rows = excluded.rows, bytes = excluded.bytes, "
+        "state = excluded.state,"
         " detail = excluded.detail, at = clock_timestamp()",
         {to_text(rule_.id), to_text(candidate.bounds.oid), to_text(job_.id), candidate.bounds.name,
-         candidate.bounds.upper.value_or(""), to_text(candidate.rows), state, detail});
+         candidate.bounds.upper.value_or(""), to_text(candidate.rows), state, detail, candidate.bounds.clause});
   }
 
   // --- one partition
@@ -278,13 +266,17 @@ class Removal {
     lock_relation(job_.target);
     lock_relation(oid);
     const std::string name = still_to_detach(oid).name;
+    // Again, under the lock: a hold may have been placed since it was chosen. What is detached leaves the hold as well.
+    if (const std::string why = obstacle(oid, job_.target); !why.empty()) {
+      note(oid, "kept", why);
+      return;
+    }
+    allow_to_drop(oid);
     query("ALTER TABLE " + qualified_name(job_.target) + " DETACH PARTITION " + name);
     if (rule_.partitions == Partitions::detach) {
       note(oid, "kept", "detached, as the rule says");
       return;
     }
-    if (const std::string why = obstacle(oid, job_.target); !why.empty())
-      throw SqlError(ERRCODE_RESTRICT_VIOLATION, why); // placed since it was chosen: attached again by the rollback
     query("DROP TABLE " + name);
     note(oid, "dropped", "");
   }
@@ -313,16 +305,33 @@ class Removal {
     attempt([&] { settle_now(oid, name); });
   }
 
+  // A hold was placed while the partition was being detached: it is part of its table again, so that the hold covers
+  // it for everybody, and queries of the table see its rows. It has the constraint that DETACH CONCURRENTLY leaves, so
+  // that it is not read. What cannot be attached stays a table, which the next run looks at again.
+  void put_back(Oid oid, const std::string& name, const std::string& why) {
+    const std::string bound =
+        bookkeep("SELECT bound FROM dbops.retention_partition WHERE rule_id = $1::bigint AND relation_oid = $2::oid",
+                 {to_text(rule_.id), to_text(oid)})
+            .text(0, 0);
+    try {
+      in_savepoint([&] {
+        const int nest_level = enter_settings(canonical_text());
+        query("ALTER TABLE " + qualified_name(job_.target) + " ATTACH PARTITION " + name + " " + bound);
+        leave_settings(nest_level);
+        return true;
+      });
+      note(oid, "kept", why);
+    } catch (const SqlError& error) {
+      using core::ErrorClass;
+      const ErrorClass of_error = core::classify(error.sqlstate());
+      if (of_error == ErrorClass::contention || of_error == ErrorClass::interrupted) throw;
+      note(oid, "detached", why + "; it could not be attached again: " + error.message);
+    }
+  }
+
   // What to do with a partition of the rule's that is detached.
   void settle_now(Oid oid, const std::string& name) {
-    if (const std::string why = objection_of_rule(spec_.rule, job_.owner, spec_.cutoff); !why.empty()) {
-      note(oid, "detached", why); // by the rule as it is by then, the next run looks at it again
-      return;
-    }
-    if (rule_.partitions != Partitions::drop) {
-      note(oid, "kept", "detached, as the rule says");
-      return;
-    }
+    const std::string objection = objection_of_rule(spec_.rule, job_.owner, spec_.cutoff);
     begin_deleting();
     lock_relation(oid);
     const std::string now = qualified_name(oid);
@@ -335,9 +344,18 @@ class Removal {
       return;
     }
     if (const std::string why = obstacle(oid, job_.target); !why.empty()) {
-      note(oid, "detached", why); // looked at again by the next run
+      put_back(oid, now, why);
       return;
     }
+    if (!objection.empty()) {
+      note(oid, "detached", objection); // by the rule as it is by then, the next run looks at it again
+      return;
+    }
+    if (rule_.partitions != Partitions::drop) {
+      note(oid, "kept", "detached, as the rule says");
+      return;
+    }
+    allow_to_drop(oid);
     query("DROP TABLE " + now);
     note(oid, "dropped", "");
   }
@@ -430,6 +448,19 @@ class Removal {
 };
 
 } // namespace
+
+std::string obstacle(Oid partition, Oid also) {
+  begin_deleting();
+  if (const std::string hold = hold_on_rows(partition, also); !hold.empty()) return "rows are under legal " + hold;
+  if (OidIsValid(also)) return {};
+  bool has_rows = false;
+  bool referred = false;
+  for (const Oid member : backfill::family(partition)) {
+    referred = referred || !dependents_of(member, Children::as_declared).empty();
+    if (referred) has_rows = has_rows || !query("SELECT 1 FROM ONLY " + qualified_name(member) + " LIMIT 1").empty();
+  }
+  return referred && has_rows ? "foreign keys refer to it" : "";
+}
 
 bool remove_expired_partitions(Session& session, const Job& job, const backfill::Spec& spec) {
   return Removal(session, job, spec).run();

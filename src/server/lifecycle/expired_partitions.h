@@ -12,4 +12,8 @@ namespace dbops::server::lifecycle {
 // of a transaction, as the owner of the rule. False: the job is not to go on.
 bool remove_expired_partitions(Session& session, const Job& job, const backfill::Spec& spec);
 
+// Why the rows of a partition cannot go all at once: a legal hold, a foreign key. Empty: they can. With `also`, of one
+// that is detached from that table by now, for whose holds alone is asked. Calls begin_deleting().
+std::string obstacle(Oid partition, Oid also = InvalidOid);
+
 } // namespace dbops::server::lifecycle

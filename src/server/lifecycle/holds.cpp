@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <memory>
+#include <set>
 
 #include "core/text/json_text.h"
 #include "server/backfill/table.h"
@@ -44,6 +45,7 @@ struct Deleting {
   std::vector<Hold> holds;
   std::map<Oid, std::vector<std::size_t>> concerning; // holds on a relation or above it
   Oid guard = InvalidOid;                             // dbops.hold_guard()
+  std::set<Oid> droppable;                            // has no held row, under a lock against writers
 };
 
 Deleting& deleting() {
@@ -56,6 +58,7 @@ void forget() noexcept {
   state.current = false;
   state.holds.clear();
   state.concerning.clear();
+  state.droppable.clear();
 }
 
 void at_end_of_transaction(XactEvent event, void*) {
@@ -328,8 +331,9 @@ std::string hold_on_dropped(Oid relation) {
 }
 
 // TRUNCATE and DROP of statements that dbops runs for users, whatever they are called by: a schema that goes with
-// CASCADE, a function, a foreign key that TRUNCATE follows.
+// CASCADE, a function, a trigger, a foreign key that TRUNCATE follows.
 void refuse_to_empty(Oid relation, bool dropped) {
+  if (dropped && deleting().droppable.contains(relation)) return;
   SpiConnection spi;
   ensure_current();
   const std::string hold = dropped ? hold_on_dropped(relation) : hold_on_rows(relation);
@@ -368,7 +372,8 @@ object_access_hook_type previous_access_hook = nullptr;
 
 void at_object_access(ObjectAccessType access, Oid class_id, Oid object, int part, void* argument) {
   if (previous_access_hook != nullptr) previous_access_hook(access, class_id, object, part, argument);
-  if (!deleting().always || part != 0) return;
+  if ((!deleting().begun && !deleting().always) || part != 0) return;
+  if (deleting().current && deleting().holds.empty()) return;
   // A child leaves its parent, and with it what the parent is held by (tablecmds.c, RemoveInheritance). The same is
   // reported of one that is new there (StoreCatalogInheritance1).
   if (access == OAT_POST_ALTER && class_id == InheritsRelationId) {
@@ -428,6 +433,13 @@ std::string hold_on_rows(Oid relation, Oid also) {
         return describe(deleting().holds[numbers.front()]);
     }
   return {};
+}
+
+void allow_to_drop(Oid relation) {
+  const Rows parts = ask_catalog("SELECT relid::oid FROM pg_partition_tree($1::oid::regclass)", {to_text(relation)});
+  deleting().droppable.insert(relation); // no partition, nor partitioned: it has no tree
+  for (std::size_t i = 0; i < parts.size(); ++i)
+    deleting().droppable.insert(static_cast<Oid>(parts.integer(i, 0)));
 }
 
 void require_detachable(Oid child, Oid parent) {

@@ -6,7 +6,8 @@
 //     covers is deleted: a hold is either seen here, or waits until this transaction has ended.
 //   - unheld() leaves out rows that are held, and rows whose deletion would take held ones with it.
 //   - a guard in the executor raises 23001 for a held row that is deleted all the same: by a cascade, a trigger or a
-//     function of the transaction, or after a change that the statement could not see.
+//     function of the transaction, or after a change that the statement could not see; and for TRUNCATE, DROP and
+//     DETACH that would take such a row along.
 // What removes tables (a partition that has expired) calls begin_deleting() and require_no_held_rows().
 #pragma once
 
@@ -44,6 +45,10 @@ std::string unheld(Oid relation, const std::string& alias, Children children = C
 // as "hold 7 (reason)"; empty: none. After begin_deleting(), and with a lock on the table against writers if it is to
 // last. `also`: a table that it was part of until now, whose holds count as well; InvalidOid: none.
 std::string hold_on_rows(Oid relation, Oid also = InvalidOid);
+
+// hold_on_rows() has found nothing under a lock that keeps writers away: to the end of this transaction the table, with
+// its partitions, may be dropped, though rows of a dropped table cannot be asked.
+void allow_to_drop(Oid relation);
 
 // For PostgreSQL's code: raises 23001 when the table has rows that a hold on it, or on the parent that it is to leave,
 // covers. In a transaction.

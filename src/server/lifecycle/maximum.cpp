@@ -11,8 +11,45 @@ namespace dbops::server::lifecycle {
 
 namespace {
 
-// Tables of fewer blocks than that are counted: they may never have been analyzed.
-constexpr std::uint32_t counted_blocks = 1'000;
+constexpr std::uint32_t counted_blocks = 1'000; // of fewer all rows are counted
+constexpr double sampled_blocks = 300;          // of all tables together
+constexpr double sure = 3;                      // standard errors of a sample: one in 700 says more than there is
+
+std::int64_t count_rows(const std::vector<backfill::Table>& tables, Oid owner) {
+  std::int64_t rows = 0;
+  for (const backfill::Table& table : tables)
+    rows += as_role(owner, SECURITY_RESTRICTED_OPERATION | SECURITY_LOCAL_USERID_CHANGE,
+                    [&table] { return query("SELECT pg_catalog.count(*) FROM ONLY " + table.name).integer(0, 0); });
+  return rows;
+}
+
+// Each block is taken with the same probability, whatever is in it: half of them may be empty. 0: the owner may not
+// read where rows are, but only some columns.
+double at_least_by_sample(const std::vector<backfill::Table>& tables, Oid owner, double blocks) {
+  const double probability = std::min(1.0, sampled_blocks / blocks);
+  double rows = 0;
+  double squares = 0;
+  for (const backfill::Table& table : tables) {
+    if (table.blocks == 0) continue;
+    const std::string sample_of =
+        "SELECT coalesce(pg_catalog.sum(n), 0), coalesce(pg_catalog.sum(n OPERATOR(pg_catalog.*) n), 0)"
+        " FROM (SELECT pg_catalog.count(*) AS n FROM ONLY " +
+        table.name + " TABLESAMPLE SYSTEM (" + std::to_string(100 * probability) +
+        ") GROUP BY (ctid::pg_catalog.text::pg_catalog.point)[0]) s";
+    try {
+      const Rows sample = in_savepoint([&] {
+        return as_role(owner, SECURITY_RESTRICTED_OPERATION | SECURITY_LOCAL_USERID_CHANGE,
+                       [&sample_of] { return query(sample_of); });
+      });
+      rows += sample.real(0, 0);
+      squares += sample.real(0, 1);
+    } catch (const SqlError& error) {
+      if (error.code != ERRCODE_INSUFFICIENT_PRIVILEGE) throw;
+      return 0;
+    }
+  }
+  return std::max(0.0, (rows - sure * std::sqrt((1 - probability) * squares)) / probability);
+}
 
 std::int64_t confirm(FunctionCallInfo fcinfo) {
   if (PG_ARGISNULL(0)) throw SqlError(ERRCODE_NULL_VALUE_NOT_ALLOWED, "job must not be null");
@@ -37,29 +74,66 @@ Maximum read_maximum(Arguments& in) {
   return maximum;
 }
 
-double rows_of(const std::vector<backfill::Table>& tables, Oid owner) {
-  std::uint64_t blocks = 0;
+namespace {
+
+double blocks_of(const std::vector<backfill::Table>& tables) {
+  double blocks = 0;
   for (const backfill::Table& table : tables)
     blocks += table.blocks;
-  double rows = 0;
-  for (const backfill::Table& table : tables) {
-    if (blocks >= counted_blocks) {
-      rows += table.rows;
-      continue;
-    }
-    rows += as_role(owner, SECURITY_RESTRICTED_OPERATION | SECURITY_LOCAL_USERID_CHANGE,
-                    [&table] { return query("SELECT pg_catalog.count(*) FROM ONLY " + table.name).real(0, 0); });
-  }
-  return rows;
+  return blocks;
 }
 
-std::optional<std::int64_t> most_rows(const Maximum& maximum, const std::vector<backfill::Table>& tables, Oid owner) {
-  std::optional<std::int64_t> most = maximum.rows;
-  if (maximum.share) {
-    const auto share = static_cast<std::int64_t>(std::floor(*maximum.share * rows_of(tables, owner)));
-    most = std::min(most.value_or(share), share);
-  }
-  return most;
+std::int64_t share_of(double share, double rows) {
+  return static_cast<std::int64_t>(std::floor(share * rows));
+}
+
+} // namespace
+
+double rows_of(const std::vector<backfill::Table>& tables, Oid owner, double enough) {
+  const double blocks = blocks_of(tables);
+  if (blocks >= counted_blocks)
+    if (const double rows = at_least_by_sample(tables, owner, blocks); rows >= enough) return rows;
+  return static_cast<double>(count_rows(tables, owner));
+}
+
+void set_maximum(backfill::Spec& spec, const Maximum& maximum, const std::vector<backfill::Table>& tables, Oid owner,
+                 bool by_estimate) {
+  spec.max_rows = maximum.rows;
+  if (!maximum.share) return;
+  double rows = 0;
+  if (by_estimate)
+    for (const backfill::Table& table : tables)
+      rows += table.rows;
+  else
+    rows = rows_of(tables, owner, 0);
+  const std::int64_t share = share_of(*maximum.share, rows);
+  if (maximum.rows && *maximum.rows <= share) return;
+  spec.max_rows = share;
+  if (by_estimate || blocks_of(tables) < counted_blocks) return;
+  spec.max_share = maximum.share;
+  spec.given_rows = maximum.rows;
+}
+
+bool allowed_by_count(const Job& job, backfill::Spec& spec, std::int64_t rows) {
+  (void)read_job(job.id, true); // its workers, one after the other
+  const Rows known =
+      bookkeep("SELECT (spec ->> 'max_rows')::bigint, spec ? 'max_share', (SELECT sum(rows_done) FROM"
+               " dbops.job_slice s WHERE s.job_id = j.job_id) FROM dbops.job j WHERE job_id = $1::bigint",
+               {to_text(job.id)});
+  spec.max_rows = known.is_null(0, 0) ? std::nullopt : std::optional(known.integer(0, 0));
+  if (!spec.max_rows || rows <= *spec.max_rows) return true; // another worker has counted it
+  if (!known.boolean(0, 1)) return false;
+  std::vector<backfill::Table> tables;
+  for (const Oid member : backfill::family(job.target))
+    if (const auto table = backfill::describe_table(member, {})) tables.push_back(*table);
+  // With those that the job has deleted so far.
+  const std::int64_t all = count_rows(tables, job.owner) + known.integer(0, 2);
+  const std::int64_t share = share_of(spec.max_share.value(), static_cast<double>(all));
+  spec.max_rows = std::min(spec.given_rows.value_or(share), share);
+  bookkeep("UPDATE dbops.job SET spec = spec - 'max_share' || jsonb_build_object('max_rows', $2::bigint) WHERE job_id ="
+           " $1::bigint",
+           {to_text(job.id), to_text(*spec.max_rows)});
+  return rows <= *spec.max_rows;
 }
 
 void stop_and_ask(std::int64_t job_id, const backfill::Spec& spec, std::int64_t rows) {
@@ -77,7 +151,8 @@ void stop_and_ask(std::int64_t job_id, const backfill::Spec& spec, std::int64_t 
 
 bool go_on_beyond_maximum(Job& job) {
   if (job.state != core::JobState::paused) return false;
-  if (bookkeep("UPDATE dbops.job SET spec = spec - 'max_rows' - 'asks', last_sqlstate = NULL, last_error = NULL,"
+  if (bookkeep("UPDATE dbops.job SET spec = spec - 'max_rows' - 'max_share' - 'asks', last_sqlstate = NULL, last_error "
+               "= NULL,"
                " last_hint = NULL WHERE job_id = $1::bigint AND spec ? 'asks'",
                {to_text(job.id)})
           .processed == 0)

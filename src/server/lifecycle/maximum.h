@@ -15,10 +15,15 @@ struct Maximum {
 // Reads max_rows and max_share, which follow one another in declarations; raises 22023 for what they cannot be.
 Maximum read_maximum(Arguments& in);
 
-// An estimate; small tables are counted, as their owner.
-double rows_of(const std::vector<backfill::Table>& tables, Oid owner);
-// Of both the smaller one; nothing: no limit.
-std::optional<std::int64_t> most_rows(const Maximum& maximum, const std::vector<backfill::Table>& tables, Oid owner);
+// At least so many rows are there, as their owner sees them: small tables are counted, of others a sample is taken, as
+// what the statistics say may be of another time. Below `enough` they are counted as well.
+double rows_of(const std::vector<backfill::Table>& tables, Oid owner, double enough);
+// The maximum of a run over these tables: of both the smaller one. `by_estimate`: without reading them.
+void set_maximum(backfill::Spec& spec, const Maximum& maximum, const std::vector<backfill::Table>& tables, Oid owner,
+                 bool by_estimate = false);
+// The job would delete that many rows, more than it may by a sample: the table is counted. False: it is more than its
+// share of that, too.
+bool allowed_by_count(const Job& job, backfill::Spec& spec, std::int64_t rows);
 
 // The job would delete that many rows, which is more than it may: it is paused, and says what to do.
 void stop_and_ask(std::int64_t job, const backfill::Spec& spec, std::int64_t rows);

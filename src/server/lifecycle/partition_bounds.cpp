@@ -58,9 +58,10 @@ RawBounds read_bounds(Oid partition) {
 std::vector<PartitionBounds> read_partitions(Oid table, const std::string& column, std::optional<Oid> partition) {
   std::vector<Value> parameters{to_text(table), column};
   if (partition) parameters.emplace_back(to_text(*partition));
+  const int nest_level = enter_settings(canonical_text());
   const Rows found = ask_catalog(
       "SELECT i.inhrelid, quote_ident(n.nspname) || '.' || quote_ident(c.relname), format_type(a.atttypid, NULL), "
-      "i.inhdetachpending"
+      "i.inhdetachpending, pg_get_expr(c.relpartbound, c.oid)"
       " FROM pg_partitioned_table p JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0]"
       " JOIN pg_inherits i ON i.inhparent = p.partrelid JOIN pg_class c ON c.oid = i.inhrelid"
       " JOIN pg_namespace n ON n.oid = c.relnamespace"
@@ -68,13 +69,13 @@ std::vector<PartitionBounds> read_partitions(Oid table, const std::string& colum
           std::string(partition ? " AND i.inhrelid = $3::oid" : ""),
       parameters);
   std::vector<PartitionBounds> all;
-  const int nest_level = enter_settings(canonical_text());
   for (std::size_t i = 0; i < found.size(); ++i) {
     PartitionBounds one;
     one.oid = static_cast<Oid>(found.integer(i, 0));
     one.name = found.text(i, 1);
     one.type = found.text(i, 2);
     one.detaching = found.boolean(i, 3);
+    one.clause = found.text(i, 4);
     const RawBounds bounds = call_pg([oid = one.oid] { return read_bounds(oid); });
     if (bounds.is_default) continue;
     if (bounds.lower != nullptr) one.lower = bounds.lower;

@@ -10,7 +10,8 @@ struct PartitionBounds {
   std::string name;                        // schema.table, quoted
   std::optional<std::string> lower, upper; // as text, see canonical_text(); nothing: no bound
   std::string type;                        // of the bounds
-  bool detaching = false;                  // a DETACH CONCURRENTLY was interrupted, or is under way
+  std::string clause;     // "FOR VALUES FROM (...) TO (...)", for ATTACH PARTITION under canonical_text()
+  bool detaching = false; // a DETACH CONCURRENTLY was interrupted, or is under way
 };
 
 // The direct partitions, with the lowest bound first, without the default one. None unless the table is partitioned by

@@ -10,6 +10,8 @@
 #include "server/engine/shared.h"
 #include "server/engine/submit.h"
 #include "server/engine/wake.h"
+#include "server/lifecycle/expired_partitions.h"
+#include "server/lifecycle/holds.h"
 #include "server/lifecycle/partition_bounds.h"
 #include "server/lifecycle/retention_run.h"
 #include "server/schedule/runs.h"
@@ -27,8 +29,9 @@ namespace {
 
 using nlohmann::json;
 
-constexpr double longest_grace = 3650 * 86'400.0; // seconds
-constexpr std::size_t named_tables = 3;           // in one warning
+constexpr double longest_grace = 3650 * 86'400.0;       // seconds
+constexpr double longest_keep = 12'000 * 30 * 86'400.0; // a month counts as 30 days
+constexpr std::size_t named_tables = 3;                 // in one warning
 
 [[noreturn]] void bad_argument(const std::string& message, const std::string& hint = {}) {
   throw SqlError(ERRCODE_INVALID_PARAMETER_VALUE, message, hint);
@@ -65,8 +68,9 @@ Request read_request(FunctionCallInfo fcinfo) {
   Rule& rule = request.rule;
   rule.target = in.relation();
   request.column = required(in.name(), "column_name");
-  const double keep = required(in.seconds(), "keep");
+  const double keep = required(in.period("keep"), "keep");
   if (!(keep >= 1)) bad_argument("keep must be at least a second");
+  if (!(keep <= longest_keep)) bad_argument("keep must be at most 1000 years");
   rule.keep = interval_text(fcinfo, 2);
   rule.schedule = required(in.string(), "schedule");
   const std::string children = required(in.string(), "children");
@@ -78,7 +82,7 @@ Request read_request(FunctionCallInfo fcinfo) {
   if (!way) bad_argument("partitions \"" + partitions + "\" is not known", "drop, detach or rows.");
   rule.partitions = *way;
   rule.maximum = read_maximum(in);
-  rule.restore_grace = required(in.seconds(), "restore_grace");
+  rule.restore_grace = required(in.period("restore_grace"), "restore_grace");
   if (!(rule.restore_grace >= 0 && rule.restore_grace <= longest_grace))
     bad_argument("restore_grace must be between 0 and 10 years");
   backfill::read_batch_options(in, request.spec);
@@ -86,7 +90,7 @@ Request read_request(FunctionCallInfo fcinfo) {
   request.run_as = in.name();
   rule.priority = required(in.integer(), "priority");
   if (rule.priority < -1000 || rule.priority > 1000) bad_argument("priority must be between -1000 and 1000");
-  request.dry_run = in.boolean();
+  request.dry_run = required(in.truth(), "dry_run");
   return request;
 }
 
@@ -129,11 +133,6 @@ auto as_owner(Oid owner, const Settings& settings, F&& fn) {
   });
 }
 
-bool drops_partitions(const Rule& rule) {
-  return rule.partitions != Partitions::rows &&
-         call_pg([target = rule.target] { return get_rel_relkind(target); }) == RELKIND_PARTITIONED_TABLE;
-}
-
 backfill::DeletePlan check(Request& request, backfill::DeleteRequest& run) {
   Rule& rule = request.rule;
   rule.options = core::json_text(backfill::to_json(request.spec));
@@ -174,6 +173,11 @@ struct Line {
   Value rule, action, relation, rows, detail;
 };
 
+std::string plain_name(const Dependent& dependent) {
+  return dependent.name.starts_with("ONLY ") ? dependent.name.substr(5) : dependent.name;
+}
+
+// What goes, or changes, with the rows `above`.
 void count_children(const std::vector<Dependent>& dependents, const std::string& above, int depth,
                     std::vector<Line>& lines) {
   for (const Dependent& one : dependents) {
@@ -181,16 +185,52 @@ void count_children(const std::vector<Dependent>& dependents, const std::string&
     const std::string refers =
         "EXISTS (SELECT FROM " + above + " AND " + join_of(one, "c" + std::to_string(depth - 1), alias) + ")";
     const std::string rows = one.name + " AS " + alias + " WHERE " + refers;
-    const char* action = one.effect == Dependent::Effect::erased    ? "delete rows"
-                         : one.effect == Dependent::Effect::changed ? "set null"
-                                                                    : "keep rows";
+    const char* action = one.effect == Dependent::Effect::erased ? "delete rows" : "set null";
     const Rows counted = query("SELECT pg_catalog.count(*) FROM " + rows);
-    const std::string plain = one.name.starts_with("ONLY ") ? one.name.substr(5) : one.name;
-    lines.push_back({std::nullopt, action, plain, counted.text(0, 0),
-                     (one.effect == Dependent::Effect::restricted ? "rows that it refers to stay, by foreign key "
-                                                                  : "by foreign key ") +
-                         one.constraint});
+    lines.push_back({std::nullopt, action, plain_name(one), counted.text(0, 0), "by foreign key " + one.constraint});
     count_children(one.below, rows, depth + 1, lines);
+  }
+}
+
+// What is asked of holds takes a lock, which goes with the savepoint: who only looks keeps nobody from placing a hold.
+template <typename F>
+std::string without_lock(F&& ask) {
+  struct Done {};
+  std::string answer;
+  try {
+    in_savepoint([&]() -> bool {
+      answer = ask();
+      throw Done{};
+    });
+  } catch (const Done&) { // rolled back
+  }
+  return answer;
+}
+
+// Of one table: what a batch would delete, and what it would leave out.
+void count_rows(Oid member, const backfill::Spec& spec, std::vector<Line>& lines) {
+  const std::string name = qualified_name(member);
+  const std::string matching = "ONLY " + name + " AS c0 WHERE (" + spec.condition + ")";
+  const std::vector<Dependent> dependents = dependents_of(member, spec.children);
+  const bool restricted = spec.children == Children::forbid;
+  const std::string free = without_lock([&] { return unheld(member, "c0", spec.children); });
+  const std::string gone = free + (restricted ? backfill::unreferred("c0", dependents) : "");
+  const Rows counted = query("SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE true" + free +
+                             "), pg_catalog.count(*) FILTER (WHERE true" + gone + ") FROM " + matching);
+  if (counted.integer(0, 0) == 0) return;
+  lines.push_back({std::nullopt, "delete rows", name, counted.text(0, 2), spec.condition});
+  if (const std::int64_t held = counted.integer(0, 0) - counted.integer(0, 1); held > 0)
+    lines.push_back({std::nullopt, "keep rows", name, to_text(held), "under legal hold"});
+  if (!restricted) {
+    count_children(dependents, matching + gone, 1, lines);
+    return;
+  }
+  for (const Dependent& one : dependents) {
+    const Rows referred = query("SELECT pg_catalog.count(*) FROM " + matching + free + " AND EXISTS (SELECT FROM " +
+                                one.name + " AS c1 WHERE " + join_of(one, "c0", "c1") + ")");
+    if (referred.integer(0, 0) > 0)
+      lines.push_back({std::nullopt, "keep rows", name, referred.text(0, 0),
+                       "rows of " + plain_name(one) + " refer to them, by foreign key " + one.constraint});
   }
 }
 
@@ -206,6 +246,10 @@ std::vector<Line> what_would_go(const Request& request, const backfill::DeleteRe
                                            {*partition.upper, spec.cutoff})
                                    .boolean(0, 0))
         continue;
+      if (const std::string why = without_lock([&partition] { return obstacle(partition.oid); }); !why.empty()) {
+        lines.push_back({std::nullopt, "sweep partition", partition.name, std::nullopt, why});
+        continue;
+      }
       double rows = 0;
       for (const Oid member : backfill::family(partition.oid)) {
         not_by_row.insert(member);
@@ -217,17 +261,7 @@ std::vector<Line> what_would_go(const Request& request, const backfill::DeleteRe
     }
   for (const Oid member : backfill::family(run.target)) {
     if (not_by_row.contains(member)) continue;
-    const std::string name = qualified_name(member);
-    const std::string matching = "ONLY " + name + " AS c0 WHERE (" + spec.condition + ")";
-    const Rows counted =
-        query("SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE dbops.is_held(c0.tableoid, c0.*)) FROM " +
-              matching);
-    if (counted.integer(0, 0) == 0) continue;
-    lines.push_back(
-        {std::nullopt, "delete rows", name, to_text(counted.integer(0, 0) - counted.integer(0, 1)), spec.condition});
-    if (counted.integer(0, 1) > 0)
-      lines.push_back({std::nullopt, "keep rows", name, counted.text(0, 1), "under legal hold"});
-    count_children(dependents_of(member, spec.children), matching, 1, lines);
+    count_rows(member, spec, lines);
   }
   return lines;
 }

@@ -9,6 +9,7 @@
 #include "server/lifecycle/partition_bounds.h"
 
 extern "C" {
+#include "catalog/pg_class.h"
 #include "utils/acl.h"
 #include "utils/lsyscache.h"
 }
@@ -112,6 +113,11 @@ std::string column_of(const Rule& rule) {
     throw SqlError(qualified_name(rule.target).empty() ? ERRCODE_UNDEFINED_TABLE : ERRCODE_UNDEFINED_COLUMN, end,
                    "SELECT dbops.unretain(" + to_text(rule.id) + ") removes its retention rule.");
   return column_if_there(rule);
+}
+
+bool drops_partitions(const Rule& rule) {
+  return rule.partitions != Partitions::rows &&
+         call_pg([target = rule.target] { return get_rel_relkind(target); }) == RELKIND_PARTITIONED_TABLE;
 }
 
 Cutoff cutoff_of(const Rule& rule, const Settings& settings) {

@@ -45,6 +45,9 @@ std::string end_of(const Rule& rule);
 // Quoted; raises 42P01, 42703 when the table or the column is gone.
 std::string column_of(const Rule& rule);
 
+// Of a partitioned table, whole ones that have expired.
+bool drops_partitions(const Rule& rule);
+
 // What is from before that is expired now.
 struct Cutoff {
   std::string at;       // timestamptz

@@ -38,7 +38,8 @@ Datum run_rule(FunctionCallInfo fcinfo) {
     settle_origin(rule);
     backfill::DeleteRequest request;
     const backfill::DeletePlan plan = plan_run(rule, request);
-    request.spec.max_rows = most_rows(rule.maximum, plan.tables, rule.owner);
+    // Partitions are dropped without having been read.
+    set_maximum(request.spec, rule.maximum, plan.tables, rule.owner, drops_partitions(rule));
     made = backfill::make_delete_job(request, plan);
     bookkeep("UPDATE dbops.retention_rule SET last_job = $2::bigint, run_revision = revision, column_name = (SELECT "
              "attname FROM pg_attribute"

@@ -41,12 +41,12 @@ std::vector<Due> due_rows(const PurgeScope& scope) {
   return due;
 }
 
-// Deleted ones included.
-double rows_of(Oid table) {
+// Deleted ones included; see maximum.h.
+double rows_of(Oid table, double enough) {
   std::vector<backfill::Table> members;
   for (const Oid member : backfill::family(table))
     if (const auto described = backfill::describe_table(member, {})) members.push_back(*described);
-  return lifecycle::rows_of(members, owner_of(table));
+  return lifecycle::rows_of(members, owner_of(table), enough);
 }
 
 // "it would delete 3000 of about 4000 rows of orders, more than max_share"; empty: no table would lose more than that.
@@ -54,7 +54,7 @@ std::string beyond_share(const std::vector<Due>& due_tables, double share) {
   if (share >= 1) return {};
   for (const Due& due : due_tables) {
     if (due.rows <= rows_without_asking || qualified_name(due.table).empty()) continue;
-    double all = rows_of(due.table);
+    double all = rows_of(due.table, static_cast<double>(due.rows) / share);
     if (static_cast<double>(due.rows) <= share * all) continue;
     if (due.tombstones)
       all += bookkeep("SELECT count(*) FROM dbops.deleted_row WHERE target = $1::oid", {to_text(due.table)}).real(0, 0);
