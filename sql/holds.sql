@@ -206,6 +206,14 @@ SELECT dbops.soft_delete('soft_stone', 1) > 0;
 SELECT refused('TRUNCATE kept');
 SELECT refused('DROP TABLE kept');
 ROLLBACK;
+CREATE CONSTRAINT TRIGGER later AFTER UPDATE ON soft_column INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION more();
+DROP TRIGGER more ON soft_column;
+UPDATE how SET command = 'TRUNCATE kept';
+\set VERBOSITY terse
+SELECT dbops.soft_delete('soft_column', 1) > 0;
+UPDATE how SET command = 'DELETE FROM kept';
+SELECT dbops.soft_delete('soft_column', 1) > 0;
+\set VERBOSITY default
 SELECT array_agg(id ORDER BY id) FROM kept;
 DROP TABLE soft_column, soft_stone CASCADE;
 DROP TABLE how;

@@ -40,7 +40,7 @@ constexpr std::uint16_t hold_lock_class = 0xDE;
 // What this process knows for the transaction under way.
 struct Deleting {
   bool always = false;  // a GuardedDeletions lives
-  bool begun = false;   // begin_deleting() was called
+  bool begun = false;   // keep_to_holds() was called, or begin_deleting()
   bool current = false; // the lock is held, and `holds` are all there are
   std::vector<Hold> holds;
   std::map<Oid, std::vector<std::size_t>> concerning; // holds on a relation or above it
@@ -392,8 +392,12 @@ void at_object_access(ObjectAccessType access, Oid class_id, Oid object, int par
 
 } // namespace
 
-void begin_deleting() {
+void keep_to_holds() noexcept {
   deleting().begun = true;
+}
+
+void begin_deleting() {
+  keep_to_holds();
   ensure_current();
 }
 

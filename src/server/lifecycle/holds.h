@@ -20,6 +20,9 @@ namespace dbops::server::lifecycle {
 // every statement at READ COMMITTED does by itself.
 void begin_deleting();
 
+// To the end of the transaction, every statement that deletes rows calls begin_deleting() by itself.
+void keep_to_holds() noexcept;
+
 // While it lives, every statement of this process that deletes rows calls begin_deleting() by itself: for statements of
 // users that dbops runs. A held row raises 23001 then.
 class GuardedDeletions {

@@ -118,7 +118,7 @@ Rows read_as(Oid owner, const std::string& sql, const std::vector<Value>& parame
 }
 
 Rows run_as_owner(const Rule& rule, const std::string& sql, const std::vector<Value>& parameters) {
-  const lifecycle::GuardedDeletions guarded; // what triggers of the table delete, truncate or drop elsewhere
+  lifecycle::keep_to_holds(); // what triggers of the table delete, truncate or drop elsewhere, the deferred ones too
   const bool self = rule.owner == GetUserId();
   const int flags = SECURITY_NOFORCE_RLS | (self ? 0 : SECURITY_LOCAL_USERID_CHANGE);
   return as_role(rule.owner, flags, [&] {
