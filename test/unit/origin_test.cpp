@@ -77,18 +77,44 @@ TEST(ClockRecord, BetweenTwoBootsALongAbsenceCounts) {
   EXPECT_DOUBLE_EQ(observe(wrong, {.boot = "d", .clock = seen.clock + 200, .uptime = 100}).ahead, 7);
 }
 
+TEST(ClockRecord, WhatWasWrongAtTheStartIsSetRightAfterwards) {
+  // Two hours behind without a clock of its own, and then right; the same at each start.
+  ClockRecord record = seen;
+  double clock = seen.clock;
+  for (const char* boot : {"c", "d", "e"}) {
+    clock += 60;
+    record = observe(record, {.boot = boot, .clock = clock - 7200, .uptime = 60});
+    clock += 60;
+    record = observe(record, {.boot = boot, .clock = clock, .uptime = 120});
+    EXPECT_DOUBLE_EQ(record.ahead, 7) << boot;
+  }
+  // Two hours ahead, and set back: nothing that a later leap could be set off against.
+  clock += 60;
+  record = observe(record, {.boot = "f", .clock = clock + 7200, .uptime = 60});
+  clock += 60;
+  record = observe(record, {.boot = "f", .clock = clock, .uptime = 120});
+  EXPECT_DOUBLE_EQ(record.ahead, 7);
+  clock += 60;
+  record = observe(record, {.boot = "f", .clock = clock + 7200, .uptime = 180});
+  EXPECT_DOUBLE_EQ(record.ahead, 7207);
+  // An absence explains no leap in the same direction.
+  const ClockRecord away = seen_later("c", 36'000, 100);
+  EXPECT_DOUBLE_EQ(observe(away, {.boot = "c", .clock = seen.clock + 36'100 + 7200, .uptime = 200}).ahead, 7207);
+}
+
 TEST(ClockRecord, IsReadAsWritten) {
   dbops::core::TemporaryDirectory place;
   EXPECT_FALSE(dbops::core::read_clock_record(place.path()));
   for (const char* boot : {"0c6f-4711", ""}) {
-    dbops::core::write_clock_record(place.path(),
-                                    {.boot = boot, .clock = 1'795'000'000.25, .uptime = 3.5, .ahead = -86'400.5});
+    dbops::core::write_clock_record(
+        place.path(), {.boot = boot, .clock = 1'795'000'000.25, .uptime = 3.5, .ahead = -86'400.5, .unsure = 9.5});
     const auto read = dbops::core::read_clock_record(place.path());
     ASSERT_TRUE(read);
     EXPECT_EQ(read->boot, boot);
     EXPECT_DOUBLE_EQ(read->clock, 1'795'000'000.25);
     EXPECT_DOUBLE_EQ(read->uptime, 3.5);
     EXPECT_DOUBLE_EQ(read->ahead, -86'400.5);
+    EXPECT_DOUBLE_EQ(read->unsure, 9.5);
   }
 }
 

@@ -1,5 +1,6 @@
 #include "core/lifecycle/clock_record.h"
 
+#include <algorithm>
 #include <cmath>
 #include <locale>
 #include <sstream>
@@ -25,13 +26,18 @@ constexpr const char* heading = "# dbops: the clock of the machine as it was las
 ClockRecord observe(const std::optional<ClockRecord>& before, const ClockRecord& now) {
   ClockRecord record = now;
   record.ahead = before ? before->ahead : 0;
+  record.unsure = 0;
   if (!before || before->boot.empty() || now.boot.empty()) return record;
-  if (before->boot == now.boot) {
-    record.ahead += (now.clock - before->clock) - (now.uptime - before->uptime);
+  if (before->boot != now.boot) {
+    const double absence = (now.clock - now.uptime) - before->clock;
+    (std::abs(absence) > longest_absence ? record.ahead : record.unsure) += absence;
     return record;
   }
-  const double absence = (now.clock - now.uptime) - before->clock;
-  if (std::abs(absence) > longest_absence) record.ahead += absence;
+  const double step = (now.clock - before->clock) - (now.uptime - before->uptime);
+  const bool corrects = std::signbit(step) != std::signbit(before->unsure);
+  const double correction = corrects ? std::copysign(std::min(std::abs(step), std::abs(before->unsure)), step) : 0;
+  record.ahead += step - correction;
+  record.unsure = before->unsure + correction;
   return record;
 }
 
@@ -47,6 +53,7 @@ std::optional<ClockRecord> read_clock_record(const fs::path& data_directory) {
   std::getline(text, line);
   text >> record.boot >> record.clock >> record.uptime >> record.ahead;
   if (!text) return std::nullopt;
+  if (!(text >> record.unsure)) record.unsure = 0; // as it was written before there was one
   if (record.boot == "-") record.boot.clear();
   return record;
 }
@@ -57,7 +64,7 @@ void write_clock_record(const fs::path& data_directory, const ClockRecord& recor
   std::ostringstream text;
   text.imbue(std::locale::classic());
   text << heading << std::fixed << (record.boot.empty() ? "-" : record.boot) << ' ' << record.clock << ' '
-       << record.uptime << ' ' << record.ahead << '\n';
+       << record.uptime << ' ' << record.ahead << ' ' << record.unsure << '\n';
   ::unlink(temporary.c_str());
   File file = File::open(temporary, O_WRONLY | O_CREAT | O_EXCL);
   file.write(as_bytes(text.str()));

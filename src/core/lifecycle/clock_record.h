@@ -13,6 +13,9 @@ struct ClockRecord {
   double clock = 0;  // seconds since 1970
   double uptime = 0; // seconds since that boot, by a clock that nobody sets
   double ahead = 0;  // seconds, those taken back subtracted, by which the clock was set forward so far
+  // Seconds of what was too short to count when the machine started, and not corrected since: a clock that was wrong
+  // then is set right a moment later.
+  double unsure = 0;
 };
 
 // From one start of the machine to the next one, time that has passed is not told from a clock that was set: so much

@@ -46,7 +46,7 @@ core::Origin origin_from(const nlohmann::json& json) {
   origin.boot = json.at("boot");
   origin.clock = json.at("clock");
   origin.uptime = json.at("uptime");
-  origin.ahead = json.at("ahead");
+  origin.ahead = json.value("ahead", 0.0);
   return origin;
 }
 

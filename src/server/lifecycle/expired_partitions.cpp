@@ -6,6 +6,7 @@
 #include "server/backfill/table.h"
 #include "server/engine/job_record.h"
 #include "server/engine/run.h"
+#include "server/engine/time_limit.h"
 #include "server/engine/toplevel.h"
 #include "server/engine/wait.h"
 #include "server/lifecycle/holds.h"
@@ -13,6 +14,7 @@
 
 extern "C" {
 #include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "storage/lmgr.h"
 #include "utils/lsyscache.h"
 }
@@ -25,7 +27,8 @@ using std::chrono::milliseconds;
 
 // DETACH CONCURRENTLY waits for the transactions that use the table, and keeps nobody waiting meanwhile.
 constexpr const char* detach_timeout = "60s";
-constexpr int most_tries = 5; // to lock the table or a partition, at lock_timeout each
+constexpr int most_tries = 5;              // to lock the table or a partition, at lock_timeout each
+constexpr milliseconds shortest_hold{100}; // of the lock on a whole table, however short lock_timeout is
 // Detached partitions that are dropped in one transaction: its COMMIT removes their files, and waits for the disk once.
 constexpr std::size_t dropped_at_once = 32;
 
@@ -255,6 +258,12 @@ class Removal {
     call_pg([oid] { LockRelationOid(oid, AccessExclusiveLock); });
   }
 
+  // With the partitions that it has itself: who writes into one of those by its name locks no other.
+  static void lock_family(Oid oid) {
+    lock_relation(oid);
+    call_pg([oid] { list_free(find_all_inheritors(oid, AccessExclusiveLock, nullptr)); });
+  }
+
   // With a default partition PostgreSQL detaches only under a lock on the whole table: for a moment, in one
   // transaction.
   void detach_and_drop(const Candidate& candidate) {
@@ -264,10 +273,10 @@ class Removal {
       return;
     }
     lock_relation(job_.target);
-    lock_relation(oid);
+    lock_family(oid);
     const std::string name = still_to_detach(oid).name;
     // Again, under the lock: a hold may have been placed since it was chosen. What is detached leaves the hold as well.
-    if (const std::string why = obstacle(oid, job_.target); !why.empty()) {
+    if (const std::string why = obstacle_soon(oid); !why.empty()) {
       note(oid, "kept", why);
       return;
     }
@@ -279,6 +288,19 @@ class Removal {
     }
     query("DROP TABLE " + name);
     note(oid, "dropped", "");
+  }
+
+  // The condition of a hold is asked of each row, and everybody waits for the table meanwhile.
+  std::string obstacle_soon(Oid oid) {
+    const TimeLimit limit(std::max(milliseconds(spec_.lock_timeout_ms), shortest_hold));
+    try {
+      return obstacle(oid, job_.target);
+    } catch (const SqlError& error) {
+      if (error.code != ERRCODE_QUERY_CANCELED || !limit.over()) throw;
+      throw SqlError(ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+                     "the table cannot be locked for as long as it takes to ask each row of "
+                     "the partition whether it is under a legal hold");
+    }
   }
 
   // All at once; one by one when one of them is in the way.
@@ -309,6 +331,11 @@ class Removal {
   // it for everybody, and queries of the table see its rows. It has the constraint that DETACH CONCURRENTLY leaves, so
   // that it is not read. What cannot be attached stays a table, which the next run looks at again.
   void put_back(Oid oid, const std::string& name, const std::string& why) {
+    // With one, ATTACH would lock it against everybody and read it.
+    if (has_default_partition(job_.target)) {
+      note(oid, "detached", why + "; it is not attached again, as its table has a default partition");
+      return;
+    }
     const std::string bound =
         bookkeep("SELECT bound FROM dbops.retention_partition WHERE rule_id = $1::bigint AND relation_oid = $2::oid",
                  {to_text(rule_.id), to_text(oid)})
@@ -333,7 +360,7 @@ class Removal {
   void settle_now(Oid oid, const std::string& name) {
     const std::string objection = objection_of_rule(spec_.rule, job_.owner, spec_.cutoff);
     begin_deleting();
-    lock_relation(oid);
+    lock_family(oid);
     const std::string now = qualified_name(oid);
     if (now.empty()) {
       note(oid, "gone", "dropped by somebody else");

@@ -101,7 +101,8 @@ void set_maximum(backfill::Spec& spec, const Maximum& maximum, const std::vector
   spec.max_rows = maximum.rows;
   if (!maximum.share) return;
   double rows = 0;
-  if (by_estimate)
+  const bool is_small = blocks_of(tables) < counted_blocks;
+  if (by_estimate && !is_small)
     for (const backfill::Table& table : tables)
       rows += table.rows;
   else
@@ -109,31 +110,52 @@ void set_maximum(backfill::Spec& spec, const Maximum& maximum, const std::vector
   const std::int64_t share = share_of(*maximum.share, rows);
   if (maximum.rows && *maximum.rows <= share) return;
   spec.max_rows = share;
-  if (by_estimate || blocks_of(tables) < counted_blocks) return;
+  if (by_estimate || is_small) return;
   spec.max_share = maximum.share;
   spec.given_rows = maximum.rows;
 }
 
+namespace {
+
+struct Known {
+  std::optional<std::int64_t> max_rows;
+  bool by_sample = false; // and not counted yet
+  std::int64_t deleted = 0;
+};
+
+Known known_of(std::int64_t job) {
+  const Rows known = bookkeep("SELECT (spec ->> 'max_rows')::bigint, spec ? 'max_share', (SELECT coalesce(sum("
+                              "rows_done), 0) FROM dbops.job_slice s WHERE s.job_id = j.job_id) FROM dbops.job j"
+                              " WHERE job_id = $1::bigint",
+                              {to_text(job)});
+  return {known.is_null(0, 0) ? std::nullopt : std::optional(known.integer(0, 0)), known.boolean(0, 1),
+          known.integer(0, 2)};
+}
+
+} // namespace
+
 bool allowed_by_count(const Job& job, backfill::Spec& spec, std::int64_t rows) {
-  (void)read_job(job.id, true); // its workers, one after the other
-  const Rows known =
-      bookkeep("SELECT (spec ->> 'max_rows')::bigint, spec ? 'max_share', (SELECT sum(rows_done) FROM"
-               " dbops.job_slice s WHERE s.job_id = j.job_id) FROM dbops.job j WHERE job_id = $1::bigint",
-               {to_text(job.id)});
-  spec.max_rows = known.is_null(0, 0) ? std::nullopt : std::optional(known.integer(0, 0));
-  if (!spec.max_rows || rows <= *spec.max_rows) return true; // another worker has counted it
-  if (!known.boolean(0, 1)) return false;
+  const auto is_enough = [&spec, rows] { return !spec.max_rows || rows <= *spec.max_rows; };
+  const Known before = known_of(job.id);
+  spec.max_rows = before.max_rows;
+  if (is_enough()) return true; // another worker has counted, or somebody has given his word
+  if (!before.by_sample) return false;
+  // It may take long: without a lock, so that the job can be paused and cancelled meanwhile. With those that the job
+  // has deleted before; what its other workers delete while this counts is missing, not counted twice.
   std::vector<backfill::Table> tables;
   for (const Oid member : backfill::family(job.target))
     if (const auto table = backfill::describe_table(member, {})) tables.push_back(*table);
-  // With those that the job has deleted so far.
-  const std::int64_t all = count_rows(tables, job.owner) + known.integer(0, 2);
+  const std::int64_t all = count_rows(tables, job.owner) + before.deleted;
+  (void)read_job(job.id, true); // its workers, one after the other
+  const Known now = known_of(job.id);
+  spec.max_rows = now.max_rows;
+  if (is_enough() || !now.by_sample) return is_enough();
   const std::int64_t share = share_of(spec.max_share.value(), static_cast<double>(all));
   spec.max_rows = std::min(spec.given_rows.value_or(share), share);
   bookkeep("UPDATE dbops.job SET spec = spec - 'max_share' || jsonb_build_object('max_rows', $2::bigint) WHERE job_id ="
            " $1::bigint",
            {to_text(job.id), to_text(*spec.max_rows)});
-  return rows <= *spec.max_rows;
+  return is_enough();
 }
 
 void stop_and_ask(std::int64_t job_id, const backfill::Spec& spec, std::int64_t rows) {

@@ -128,11 +128,12 @@ std::int64_t rows_left(const Rule& rule, std::int64_t id) {
       .integer(0, 0);
 }
 
-// Something else has deleted rows of it meanwhile, for good: a DELETE, dbops.retain, dbops.batch_delete.
-void require_all_there(const Rule& rule, const Record& record, std::int64_t id, Loss loss) {
+// Something else has deleted rows of it meanwhile, for good: a DELETE, dbops.retain, dbops.batch_delete. restored:
+// those that are live again by now.
+void require_all_there(const Rule& rule, const Record& record, std::int64_t id, std::int64_t restored, Loss loss) {
   const auto made = record.counts.find(rule.table);
   if (made == record.counts.end()) return;
-  const std::int64_t gone = made->second - rows_left(rule, id);
+  const std::int64_t gone = made->second - restored - rows_left(rule, id);
   if (gone <= 0) return;
   const std::string text =
       to_text(gone) + " of its " + to_text(made->second) + " rows of " + label(rule.table) + " are not there any more";
@@ -144,7 +145,7 @@ void require_all_there(const Rule& rule, const Record& record, std::int64_t id, 
   warn("deletion " + to_text(id) + " is not undone as a whole: " + text);
 }
 
-std::int64_t restore_column(const Rule& rule, std::int64_t id) {
+std::int64_t restore_column(const Rule& rule, const Record& record, std::int64_t id, Loss loss) {
   const Restoring flag;
   const Rows restored =
       run_as_owner(rule,
@@ -157,6 +158,8 @@ std::int64_t restore_column(const Rule& rule, std::int64_t id) {
                {to_text(id)})
            .empty())
     refuse_kept_back(rule, id);
+  // Only now: somebody may have deleted one while the update waited for him.
+  require_all_there(rule, record, id, static_cast<std::int64_t>(restored.processed), loss);
   return static_cast<std::int64_t>(restored.processed);
 }
 
@@ -286,8 +289,10 @@ std::int64_t restore(std::int64_t id, Loss loss) {
     rules.push_back(*rule);
   }
   for (const Rule& rule : rules) {
-    require_all_there(rule, record, id, loss);
-    if (rule.mode == Mode::column) require_live_parents(rule, id);
+    if (rule.mode == Mode::column)
+      require_live_parents(rule, id);
+    else
+      require_all_there(rule, record, id, 0, loss);
   }
   // Rows that are there refer to nothing that has left its table; but tombstones may refer to them, and those that come
   // back are asked for their parents by the guard.
@@ -297,7 +302,7 @@ std::int64_t restore(std::int64_t id, Loss loss) {
   std::string counts;
   for (const Rule& rule : rules) {
     try {
-      const std::int64_t restored = rule.mode == Mode::column ? restore_column(rule, id)
+      const std::int64_t restored = rule.mode == Mode::column ? restore_column(rule, record, id, loss)
                                                               : restore_tombstones(rule, id, loss == Loss::of_anything);
       rows += restored;
       tables += (tables.empty() ? "{" : ",") + to_text(rule.table);
