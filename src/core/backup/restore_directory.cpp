@@ -1,5 +1,6 @@
 #include "core/backup/restore_directory.h"
 
+#include "core/backup/control_file.h"
 #include "core/base/error.h"
 #include "core/base/file.h"
 
@@ -120,7 +121,7 @@ std::string RestoreDirectory::location(std::uint32_t oid, const std::string& ori
 bool RestoreDirectory::was_interrupted() const {
   const fs::path control = options_.data_directory / "global" / "pg_control";
   if (!fs::exists(options_.data_directory / restore_marker)) return false;
-  return !fs::exists(control) || read_file(control, largest_control_file) == head_.control_file;
+  return !fs::exists(control) || read_file(control, largest_control_file) == without_checkpoint(head_.control_file);
 }
 
 // Whether a place is that of this tablespace already, in the directory that is restored into: elsewhere it is another
@@ -348,7 +349,8 @@ void RestoreDirectory::finish() {
   for (const TablespaceInfo& space : head_.tablespaces)
     sync_file_system(location(space.oid, space.location));
   claim_.require_held();
-  write_durably("global/pg_control", head_.control_file);
+  // Should backup_label be removed, the server must not take the last checkpoint before the backup's end for its start.
+  write_durably("global/pg_control", without_checkpoint(head_.control_file));
   fs::remove(data / restore_marker);
   sync_directory(data);
   claim_.require_held();
