@@ -128,10 +128,12 @@ CORE_TOOL_SOURCES = \
 	src/core/backup/restore_claim.cpp \
 	src/core/backup/restore_directory.cpp \
 	src/core/backup/restore_run.cpp \
+	src/core/backup/restore_space.cpp \
 	src/core/backup/restore_worker.cpp \
 	src/core/backup/retention.cpp \
 	src/core/backup/store_clock.cpp \
 	src/core/backup/stored_file.cpp \
+	src/core/backup/target_time.cpp \
 	src/core/backup/verify.cpp \
 	src/core/backup/verify_checkpoint.cpp \
 	src/core/backup/verify_wal.cpp \
@@ -306,6 +308,7 @@ CLI_SOURCES = \
 	src/cli/commands/wal_prefetch.cpp \
 	src/cli/commands/watch.cpp \
 	src/cli/connection.cpp \
+	src/cli/drill_scratch.cpp \
 	src/cli/json.cpp \
 	src/cli/local_time.cpp \
 	src/cli/main.cpp \
@@ -316,9 +319,11 @@ CLI_SOURCES = \
 	src/cli/recovery_process.cpp \
 	src/cli/report.cpp \
 	src/cli/repository.cpp \
+	src/cli/server_programs.cpp \
 	src/cli/signals.cpp \
 	src/cli/stores.cpp \
 	src/cli/terminal.cpp \
+	src/cli/visibility_check.cpp \
 	src/cli/watch_display.cpp \
 	src/cli/commands/migrate.cpp \
 	src/cli/migration_files.cpp \

@@ -319,6 +319,14 @@ CLI::App* add_backup(CLI::App& app, BackupCommand& command) {
   return backup;
 }
 
+void add_gap_time(CLI::App& command, double& value) {
+  command
+      .add_option("--gap-time", value,
+                  "how long to wait for WAL that the target needs and that may be on its way; default 30")
+      ->type_name("SECONDS")
+      ->check(check_duration);
+}
+
 CLI::App* add_restore(CLI::App& app, RestoreCommand& command) {
   CLI::App* restore = app.add_subcommand("restore", "Restore a backup, and prepare recovery to a point in time");
   restore->add_option("-D,--pgdata", command.data_directory, "empty or new directory")
@@ -344,8 +352,12 @@ CLI::App* add_restore(CLI::App& app, RestoreCommand& command) {
   restore->add_option("--tablespace", command.tablespaces, "another place for a tablespace; may be given several times")
       ->type_name("OID=PATH")
       ->allow_extra_args(false);
-  restore->add_option("--bindir", command.programs, "of the server; refused unless it is of the same major version")
+  restore
+      ->add_option("--bindir", command.programs,
+                   "of the server; default: by PATH, or where packages put the backup's major version")
       ->type_name("DIRECTORY");
+  restore->add_flag("--accept-major", command.accept_major, "also when that server is of another major version");
+  add_gap_time(*restore, command.gap_time);
   restore->add_flag("--keep-archiving", command.keep_archiving, "leave archive_mode as it was in the source");
   restore->add_option("-j,--jobs", command.jobs, "threads; default 2")->type_name("NUMBER")->check(check_threads);
   add_store_options(*restore, command.stores);
@@ -450,12 +462,13 @@ CLI::App* add_drill(CLI::App& app, DrillCommand& command) {
       ->type_name("FILE");
   drill->add_option("--scratch", command.scratch, "where the server is made, and removed at the end; default /tmp")
       ->type_name("DIRECTORY");
-  drill->add_option("--bindir", command.programs, "of pg_ctl, pg_amcheck and psql; default: by PATH")
+  drill->add_option("--bindir", command.programs, "of pg_ctl, pg_amcheck and psql; default: as of restore")
       ->type_name("DIRECTORY");
   drill->add_option("--role", command.role, "a superuser of the restored server; default postgres")->type_name("ROLE");
   drill->add_option("--recovery-timeout", command.recovery_timeout, "default 86400")
       ->type_name("SECONDS")
       ->check(check_duration);
+  add_gap_time(*drill, command.gap_time);
   drill->add_flag("--keep", command.keep, "leave the directory where it is");
   drill->add_option("-j,--jobs", command.jobs, "threads; default 2")->type_name("NUMBER")->check(check_threads);
   drill->add_flag("--json", command.json, "the result as a JSON object");

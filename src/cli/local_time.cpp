@@ -28,6 +28,13 @@ std::string local_time_now() {
   return local_text(std::time(nullptr));
 }
 
+core::TimeZone::Period LocalZone::period_at(core::sys_seconds instant) const {
+  const std::time_t time = instant.time_since_epoch().count();
+  std::tm parts{};
+  if (localtime_r(&time, &parts) == nullptr) return {};
+  return {std::chrono::seconds(parts.tm_gmtoff), {}};
+}
+
 std::string sql_utc(const std::string& expression) {
   return "pg_catalog.to_char(pg_catalog.timezone('UTC', " + expression + R"(), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))";
 }

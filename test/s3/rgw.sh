@@ -7,7 +7,8 @@
 # test/setup/packages-s3.txt.
 #
 # Buckets: dbops-test; dbops-versioned, with versions; dbops-small, which takes 12 objects and then says QuotaExceeded;
-# dbops-nolist, where the user nolist (same secret key) may get and put but not list.
+# dbops-nolist, where the user nolist (same secret key) may get and put but not list; dbops-keep, where the user writer (same
+# secret key) may do all but delete.
 set -euo pipefail
 HERE=$(cd "$(dirname "$0")" && pwd)
 STATE=${S3_STATE:-${TMPDIR:-/tmp}/dbops-rgw-$(id -u)}
@@ -24,7 +25,7 @@ if [ "${1:-}" = stop ]; then
   [ ! -e "$STATE/ceph.conf" ] || rm -rf "$STATE"
   exit 0
 fi
-[ "${1:-}" = start ] || { sed -n '2,11s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ "${1:-}" = start ] || { sed -n '2,12s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
 mkdir -p "$STATE"
 chmod 700 "$STATE"
@@ -129,6 +130,8 @@ radosgw-admin -c ceph.conf -n client.rgw user create --uid=test --display-name=t
   --access-key="$ACCESS_KEY" --secret="$SECRET_KEY" >log/user.out 2>&1
 radosgw-admin -c ceph.conf -n client.rgw user create --uid=nolist --display-name=nolist \
   --access-key=nolist --secret="$SECRET_KEY" >>log/user.out 2>&1
+radosgw-admin -c ceph.conf -n client.rgw user create --uid=writer --display-name=writer \
+  --access-key=writer --secret="$SECRET_KEY" >>log/user.out 2>&1
 spawn rgw radosgw -c "$STATE/ceph.conf" -f -n client.rgw
 wait_for rgw 180 s3 PUT dbops-test
 make() { wait_for rgw 120 s3 PUT "$@"; }
@@ -142,4 +145,11 @@ make dbops-nolist
 make dbops-nolist?policy= -H 'Content-Type: application/json' -d '{"Version": "2012-10-17", "Statement": [
   {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam:::user/nolist"}, "Action": ["s3:GetObject", "s3:PutObject"],
    "Resource": "arn:aws:s3:::dbops-nolist/*"}]}'
+make dbops-keep # what the writer puts there is the writer's, but for the first statement
+make dbops-keep?policy= -H 'Content-Type: application/json' -d '{"Version": "2012-10-17", "Statement": [
+  {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam:::user/test"}, "Action": "s3:*",
+   "Resource": ["arn:aws:s3:::dbops-keep", "arn:aws:s3:::dbops-keep/*"]},
+  {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam:::user/writer"},
+   "Action": ["s3:GetObject", "s3:PutObject", "s3:ListBucket", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"],
+   "Resource": ["arn:aws:s3:::dbops-keep", "arn:aws:s3:::dbops-keep/*"]}]}'
 echo "$STATE"

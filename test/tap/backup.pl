@@ -64,7 +64,7 @@ sub read_otherwise
 	IPC::Run::run([ 'diff', '-rq', $other, $mine ], '>', \$out);
 	my @names = map { /^Only in .*: (.*)$/ ? $1 : m{^Files .*/([^/]+) differ$} ? $1 : $_ } split /\n/, $out;
 	is(join(' ', sort @names),
-		'postgresql.auto.conf recovery.signal tablespace_map', "$name: they write the same, but for what leads to recovery");
+		'pg_control postgresql.auto.conf recovery.signal tablespace_map', "$name: they write the same, but for what leads to recovery");
 	return;
 }
 

@@ -102,6 +102,7 @@ ok(!-e "$letters/new", 'and nothing is made');
 }
 
 # --- for another major version ------------------------------------------------------------------------------------------
+my $major = $node->pg_version->major;
 mkdir "$letters/bin" or die;
 append_to_file("$letters/bin/postgres", qq{#!/bin/sh\necho "postgres (PostgreSQL) 99.1"\n});
 chmod 0755, "$letters/bin/postgres";
@@ -109,12 +110,48 @@ $run = Backup::dbops('restore', '-D', "$letters/new", '--bindir', "$letters/bin"
 is($run->{status}, 2, 'a server of another major version is refused');
 like($run->{err}, qr/is of PostgreSQL \d+, and .* is 99/, 'it says so');
 ok(!-e "$letters/new", 'and nothing is made');
+my $packaged = -d "/usr/lib/postgresql/$major/bin";
+SKIP:
 {
+	skip "no /usr/lib/postgresql/$major", 3 unless $packaged;
 	local $ENV{PATH} = "$letters/bin:$ENV{PATH}";
 	$run = Backup::dbops('restore', '-D', "$letters/new", Backup::store_options($store));
-	is($run->{status}, 0, 'one that is in PATH');
-	like($run->{err}, qr/WARNING: .*99/, 'is a warning');
+	is($run->{status}, 0, 'the one that is in PATH is not the one of the packages') or diag $run->{err};
+	like($run->{err}, qr{start the server, PostgreSQL $major \(/usr/lib/postgresql/$major/bin/pg_ctl\)}, 'which is named');
+	unlike($run->{err}, qr/WARNING: .*99/, 'and the other one is of no account');
 	File::Path::remove_tree("$letters/new");
+}
+# Where there is no other one than that in PATH, and where there is none.
+SKIP:
+{
+	skip 'no mount namespaces here', 1 if $packaged && system('unshare -Urm true 2>/dev/null') != 0;
+	my @alone = $packaged ? ('unshare', '-Urm', 'sh', '-c', 'mount -t tmpfs tmpfs /usr/lib/postgresql && exec "$@"', 'sh') : ();
+	my $alone = sub {
+		my (@arguments) = @_;
+		my ($out, $err) = ('', '');
+		IPC::Run::run([ @alone, $ENV{DBOPS_CLI}, @arguments ], '<', \undef, '>', \$out, '2>', \$err);
+		return { status => $? >> 8, out => $out, err => $err };
+	};
+	local $ENV{PATH} = "$letters/bin:/usr/bin:/bin";
+	$run = $alone->('restore', '-D', "$letters/new", Backup::store_options($store));
+	is($run->{status}, 2, 'the only server that is here is of another major version: refused');
+	like($run->{err}, qr/is of PostgreSQL $major, and "postgres" is 99.*HINT: .*--accept-major/s, 'it says so');
+	ok(!-e "$letters/new", 'and nothing is made');
+	$run = $alone->('drill', '--scratch', $letters, Backup::store_options($store));
+	is($run->{status}, 2, 'a drill is refused as well');
+	like($run->{err}, qr/"postgres" is 99/, 'it says why');
+	$run = $alone->('restore', '-D', "$letters/new", '--accept-major', Backup::store_options($store));
+	is($run->{status}, 0, 'with --accept-major it is a warning') or diag $run->{err};
+	like($run->{err}, qr/WARNING: .*99.*start the server, PostgreSQL $major \(there is none/s, 'which is said');
+	File::Path::remove_tree("$letters/new");
+	unlink "$letters/bin/postgres";
+	$run = $alone->('restore', '-D', "$letters/new", Backup::store_options($store));
+	is($run->{status}, 0, 'where there is no server at all') or diag $run->{err};
+	like($run->{err}, qr/start the server, PostgreSQL $major \(there is none of that version here\)/, 'it says which is needed');
+	File::Path::remove_tree("$letters/new");
+	$run = $alone->('drill', '--scratch', $letters, Backup::store_options($store));
+	is($run->{status}, 2, 'a drill needs one');
+	like($run->{err}, qr/"postgres" cannot be run.*HINT: .*PostgreSQL $major/s, 'and says so before it fetches anything');
 }
 
 # --- a corrupt page in the server -----------------------------------------------------------------------------------------
@@ -192,13 +229,14 @@ $last->clean_node;
 Backup::take($node, $store, status => 1, what => 'a backup for the drill');
 append_to_file("$letters/check.sql", 'SELECT 1 / count(*) FROM step');
 my @drill = ('drill', '--json', '--role', Dbops::value($node, 'SELECT current_user'), '--scratch', $letters, Backup::store_options($store));
+my $evidence = () = Backup::objects($store, 'drill');
 my $drill = Backup::dbops(@drill, '--target-time', Dbops::value($node, 'SELECT clock_timestamp()'), '-b', $first->{label});
 is($drill->{status}, 2, 'a drill of a backup that is not there fails');
 $drill = Backup::dbops(@drill, '--check-sql', "$letters/check.sql");
 is($drill->{status}, 2, 'a drill finds the corrupt page');
 like($drill->{err}, qr/amcheck/, 'by pg_amcheck');
 is(join(' ', glob "$letters/dbops-drill-*"), '', 'and leaves nothing behind');
-is(scalar(my @evidence = Backup::objects($store, 'drill')), 2, 'but evidence');
+is(scalar(my @evidence = Backup::objects($store, 'drill')) - $evidence, 2, 'but evidence');
 my $sane_store = Archive::store('file');
 my $sane = Archive::primary('sane', $sane_store);
 $sane->safe_psql('postgres', 'CREATE TABLE step (n int); INSERT INTO step VALUES (1)');
@@ -208,7 +246,7 @@ $drill = Backup::dbops(@drill, '--check-sql', "$letters/check.sql");
 is($drill->{status}, 0, 'a drill of a server that is well') or diag $drill->{err};
 my $result = JSON::PP::decode_json($drill->{out});
 ok($result->{succeeded} && $result->{rto_seconds} > 0, 'says how long it took');
-is(join(' ', sort keys %{ $result->{phases} }), 'amcheck checks fetch open replay', 'in each phase');
+is(join(' ', sort keys %{ $result->{phases} }), 'amcheck checks fetch open replay visibility', 'in each phase');
 $sane->safe_psql('postgres', 'DELETE FROM step');
 Archive::wait_durable($sane);
 is(Backup::dbops(@drill, '--check-sql', "$letters/check.sql")->{status}, 2, 'a check that fails is a drill that fails');

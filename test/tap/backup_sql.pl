@@ -146,7 +146,7 @@ append_to_file("$scratch/check.sql", 'SELECT 1 / (count(*) - count(*)) FROM acco
 is(Backup::dbops(@drill)->{status}, 0, 'a drill');
 is(Backup::dbops(@drill, '--check-sql', "$scratch/check.sql")->{status}, 2, 'and one that fails');
 is(Dbops::value_as($node, 'watcher', q{SELECT string_agg(succeeded || ' ' || (rto_seconds > 0) || ' ' || (recovered_to IS NOT NULL) || ' ' || (SELECT string_agg(k, '+' ORDER BY k) FROM jsonb_object_keys(phases) k)
-	|| ' ' || coalesce(substr(failure, 1, 9), '-'), ', ' ORDER BY at, succeeded DESC) FROM dbops.drills}), 'true true true amcheck+fetch+open+replay -, false true true amcheck+fetch+open+replay the check', 'dbops.drills has both');
+	|| ' ' || coalesce(substr(failure, 1, 9), '-'), ', ' ORDER BY at, succeeded DESC) FROM dbops.drills}), 'true true true amcheck+fetch+open+replay+visibility -, false true true amcheck+fetch+open+replay+visibility the check', 'dbops.drills has both');
 is(Dbops::value($node, q{SELECT string_agg(backup, ' ') FROM dbops.backups WHERE drilled_at IS NOT NULL}), $first->{label}, 'the good one counts');
 
 is(Dbops::value_as($node, 'watcher', q{SELECT string_agg(check_name || ' ' || ok, ', ') FROM dbops.check_backups()}),

@@ -194,6 +194,19 @@ sub damaged
 }
 damaged($_) for (Backup::objects($store, 'pack'))[0], grep { m{/files/|/packs/} } Backup::objects($store, 'backup');
 
+# --- a backup_label that somebody removes ------------------------------------------------------------------------------------
+# Without it the server would begin at the last checkpoint that pg_control names, behind what must be replayed.
+mkdir $where or die;
+is(restore()->{status}, 0, 'a restore');
+unlink "$where/data/backup_label" or die;
+ok(!start_server(), 'no server starts without backup_label');
+like(slurp_file("$directory/log"), qr/could not locate a valid checkpoint record/, 'it finds no checkpoint');
+unlink "$where/data/recovery.signal" or die;
+ok(!start_server(), 'nor without the signal file');
+is(restore()->{status}, 2, 'it is a data directory, which is not restored into');
+unlink "$where/data/postmaster.pid";
+File::Path::remove_tree($where);
+
 # --- and it is what it should be ----------------------------------------------------------------------------------------
 $node->start;
 my $dump = Archive::dump_of($node);

@@ -72,7 +72,7 @@ reaches('numbered', 22, '--timeline', 2);
 sub refused
 {
 	my ($what, $why, @arguments) = @_;
-	my $run = Backup::dbops('restore', '-D', "$directory/new", @arguments, Backup::store_options($store));
+	my $run = Backup::dbops('restore', '-D', "$directory/new", '--gap-time', 0, @arguments, Backup::store_options($store));
 	is($run->{status}, 2, "$what is refused");
 	like($run->{err}, $why, "$what: it says why");
 	ok(!-e "$directory/new", "$what: and makes nothing");
@@ -106,8 +106,18 @@ $second->stop;
 my @of_second = stored('00000002');
 my %names = map { m{/([0-9A-F]{24})} ? ($1 => 1) : () } @of_second;
 my ($at_switch, $behind) = sort keys %names;
+# What lies behind a hole was stored over an hour: no crash explains it.
+sub long_ago
+{
+	my ($what, $why, @arguments) = @_;
+	my ($seen, $modified) = (stat $of_second[-1])[8, 9];
+	utime $seen, $modified + 3600, $of_second[-1] or die;
+	refused($what, $why, @arguments);
+	utime $seen, $modified, $of_second[-1] or die;
+	return;
+}
 without(sub {
-	refused('the end of a timeline of which the beginning is missing', qr/WAL is missing between .* of timeline 2/);
+	long_ago('the end of a timeline of which the beginning is missing', qr/WAL is missing between .* of timeline 2/);
 	refused('an LSN behind a hole at the switch', qr/WAL is missing between .* of timeline 2.*reaches from/s, '--target-lsn', $end);
 	my $verify = Backup::dbops('verify', '--gap-time', 0, Backup::store_options($store));
 	is($verify->{status}, 1, 'the hole at the switch is damage');
@@ -120,7 +130,6 @@ without(sub {
 # Where a time or a name lies, recovery finds out: what is missing behind it is no obstacle.
 my $much_later = (sort keys %names)[-2];
 without(sub {
-	refused('the end, behind a hole', qr/WAL is missing between .* of timeline 2 and .*reaches from/s);
 	for my $target ([ 'a_name', '--target-name', 'on the second' ], [ 'a_time', '--target-time', $at{later} ])
 	{
 		my ($name, @arguments) = @$target;
@@ -128,7 +137,19 @@ without(sub {
 		like($messages, qr/WARNING: WAL is missing between .* of timeline 2 and .*If the target lies behind that/, "$name: it is warned of the hole");
 	}
 	like($messages, qr/to be recovered until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}\+00/, 'a time is said with its zone');
+	# At the tail it is what a crash leaves, or what comes any moment: recovery ends there.
+	reaches('to_the_hole', 24);
+	like($messages, qr/WARNING: WAL is missing between .* of timeline 2 and .*: it is on its way, or .*Recovery ends at/, 'the end: it says where that is');
 }, grep { /$much_later/ } @of_second);
+my ($lost) = (sort keys %names)[-3];
+without(sub {
+	long_ago('the end, behind a hole of long ago', qr/WAL is missing between .* of timeline 2 and .*reaches from/s);
+	refused('a time behind a hole', qr/WAL is missing between .*, and the target lies behind that.*reaches from/s, '--target-time', '2100-01-01 00:00:00Z');
+}, grep { /$lost/ } @of_second);
+# PostgreSQL needs a transaction behind the target, and says at the end of recovery only that there is none.
+refused('a time behind the end', qr/the WAL in the store was written until \d{4}-.*and the target lies behind that.*reaches from.*Without a target/s,
+	'--target-time', '2100-01-01 00:00:00Z');
+refused('an LSN behind the end', qr/WAL is missing between .* and the target F\/0.*reaches from.*Without a target/s, '--target-lsn', 'F/0');
 is(Backup::dbops('verify', '--gap-time', 0, Backup::store_options($store))->{status}, 0, 'nothing is missing');
 reaches('over_the_switch', 26);
 unlike($messages, qr/WARNING: backup/, 'no backup is left out');

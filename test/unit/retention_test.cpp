@@ -90,6 +90,81 @@ TEST(Retention, EmptyAndWithoutRules) {
   EXPECT_THROW(plan_retention(days(1), {}, start), std::logic_error);
 }
 
+// Whether a rule keeps it, as docs/backup.md says: by looking at each backup by itself.
+bool is_kept_by_a_rule(const std::vector<RetentionBackup>& backups, std::size_t at, const RetentionRules& rules,
+                       WallTime now) {
+  const RetentionBackup& backup = backups[at];
+  if (backup.pinned || at + 1 == backups.size() || backups.size() - at <= rules.last) return true;
+  const auto of_period = [&](unsigned count, const auto& period) {
+    std::set<decltype(period(backup))> newer;
+    for (std::size_t i = at + 1; i < backups.size(); ++i)
+      newer.insert(period(backups[i]));
+    return !newer.contains(period(backup)) && newer.size() < count;
+  };
+  const auto day = [](const RetentionBackup& each) { return std::chrono::floor<std::chrono::days>(each.finished); };
+  const auto month = [&](const RetentionBackup& each) {
+    const std::chrono::year_month_day date(day(each));
+    return std::pair(int(date.year()), unsigned(date.month()));
+  };
+  // From Monday to Sunday: the first day of 1970 was a Thursday.
+  const auto week = [&](const RetentionBackup& each) { return (day(each).time_since_epoch().count() + 3) / 7; };
+  const auto year = [&](const RetentionBackup& each) { return month(each).first; };
+  if (of_period(rules.daily, day) || of_period(rules.weekly, week) || of_period(rules.monthly, month) ||
+      of_period(rules.yearly, year))
+    return true;
+  if (!rules.pitr_window) return false;
+  const WallTime from =
+      std::min(std::ranges::max(backups, {}, &RetentionBackup::finished).finished, now) - *rules.pitr_window;
+  if (backup.finished > from) return true;
+  // The last one before the window begins: of all, or of those that lead to the newest.
+  const auto is_last = [&](bool of_all) {
+    return std::ranges::none_of(backups, [&](const RetentionBackup& other) {
+      return other.finished > backup.finished && other.finished <= from && (of_all || other.leads_to_newest);
+    });
+  };
+  return is_last(true) || (backup.leads_to_newest && is_last(false));
+}
+
+// Exactly what the rules say is kept, and nothing else; of what is damaged as if it was not, and as if it was not
+// there.
+TEST(Retention, KeepsWhatTheRulesSayAndNothingElse) {
+  std::mt19937 engine(17);
+  std::size_t kept_ones = 0, others = 0;
+  for (int round = 0; round < 1000; ++round) {
+    std::vector<RetentionBackup> backups;
+    WallTime time = start;
+    for (unsigned i = 0, count = 1 + unsigned(engine() % 60); i < count; ++i) {
+      time += std::chrono::minutes(1 + engine() % 20000);
+      RetentionBackup backup{iso8601_basic(time), time, Lsn(i) * 100, Lsn(i) * 100 + 50, engine() % 20 == 0};
+      backup.leads_to_newest = engine() % 5 != 0;
+      backup.damaged = engine() % 10 == 0;
+      backups.push_back(std::move(backup));
+    }
+    const RetentionRules rules{.last = unsigned(engine() % 4),
+                               .daily = unsigned(engine() % 5),
+                               .weekly = unsigned(engine() % 4),
+                               .monthly = unsigned(engine() % 4),
+                               .yearly = unsigned(engine() % 3),
+                               .pitr_window = engine() % 2 == 0
+                                                  ? std::optional<std::chrono::seconds>(24h * int(engine() % 100))
+                                                  : std::nullopt};
+    if (!rules.any()) continue;
+    const WallTime now = time + std::chrono::hours(int(engine() % 2000) - 1000);
+    std::vector<RetentionBackup> sound;
+    std::ranges::copy_if(backups, std::back_inserter(sound), [](const auto& backup) { return !backup.damaged; });
+    const RetentionPlan plan = plan_retention(backups, rules, now);
+    for (std::size_t i = 0, place = 0; i < backups.size(); ++i) {
+      const bool among_sound = !backups[i].damaged && is_kept_by_a_rule(sound, place, rules, now);
+      if (!backups[i].damaged) ++place;
+      ASSERT_EQ(plan.decisions[i].keep(), is_kept_by_a_rule(backups, i, rules, now) || among_sound)
+          << "round " << round << ", backup " << i << " of " << backups.size();
+      ++(plan.decisions[i].keep() ? kept_ones : others);
+    }
+  }
+  EXPECT_GT(kept_ones, 5000U);
+  EXPECT_GT(others, 5000U);
+}
+
 // Of any history and any rules.
 TEST(Retention, Properties) {
   std::mt19937 engine(11);

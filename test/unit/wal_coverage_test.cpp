@@ -4,6 +4,7 @@
 #include "core/backup/verify_wal.h"
 #include "core/base/error.h"
 #include "core/store/memory_store.h"
+#include "core/wal/repository.h"
 #include "fake_time_and_random.h"
 #include "wal_fixture.h"
 
@@ -16,10 +17,13 @@ namespace {
 class WalCoverageTest : public testing::Test {
  protected:
   WalCoverageTest() : store_(clock_) {
+    open_repository(store_, test_system_identifier, {"i", "host=a"}, clock_.wall, {});
     for (SegmentNumber number = 1; number <= 4; ++number)
       put(1, number);
-    for (SegmentNumber number = 5; number <= 8; ++number)
+    for (SegmentNumber number = 5; number <= 8; ++number) {
+      clock_.advance(std::chrono::minutes(2));
       put(2, number);
+    }
     history(2, "1\t" + to_string(switch_) + "\twhy\n");
     head_.label = "20261121T100000Z";
     head_.system_identifier = test_system_identifier;
@@ -41,13 +45,17 @@ class WalCoverageTest : public testing::Test {
     return cluster_prefix(test_system_identifier) +
            wal_file_key(*parse_wal_file_name(segment_name({timeline, number}, size_) + suffix));
   }
+  [[nodiscard]] WalFileName file(TimelineId timeline, SegmentNumber number, const std::string& suffix = "") const {
+    return *parse_wal_file_name(segment_name({timeline, number}, size_) + suffix);
+  }
   void put(TimelineId timeline, SegmentNumber number, const std::string& suffix = "") {
-    store_.put_if_absent(key(timeline, number, suffix), as_bytes("WAL"), {});
+    const WalFileName name = file(timeline, number, suffix);
+    repository().put(wal_file_key(name), object_kind(name.kind), as_bytes("WAL"), {});
   }
   void put_chunk(TimelineId timeline, SegmentNumber number, ChunkRange range) {
-    store_.put_if_absent(cluster_prefix(test_system_identifier) +
-                             chunk_key(*parse_wal_file_name(segment_name({timeline, number}, size_)), range),
-                         as_bytes("WAL"), {});
+    const Bytes content = make_segment({timeline, number}, size_);
+    repository().put(chunk_key(file(timeline, number), range), ObjectKind::wal_chunk,
+                     ByteView(content).subspan(range.from, range.to - range.from), {});
   }
   void remove(TimelineId timeline, SegmentNumber number) { store_.remove(key(timeline, number), {}); }
   void history(TimelineId timeline, const std::string& text) {
@@ -60,12 +68,23 @@ class WalCoverageTest : public testing::Test {
     target.timeline = timeline;
     target.lsn = lsn;
     if (lsn) target.kind = RecoveryTarget::Kind::lsn;
+    return refusal(target);
+  }
+  std::string refusal(const RecoveryTarget& target) {
+    warning_.clear();
     try {
-      check_wal_coverage(repository(), head_, target, {});
+      warning_ = check_wal_coverage(repository(), head_, target, {}, {});
       return {};
     } catch (const Error& error) {
+      hint_ = error.hint();
       return error.what();
     }
+  }
+  std::string refusal(WallTime time) {
+    RecoveryTarget target;
+    target.kind = RecoveryTarget::Kind::time;
+    target.time = time;
+    return refusal(target);
   }
   std::string gaps() {
     std::string text;
@@ -74,6 +93,7 @@ class WalCoverageTest : public testing::Test {
     return text;
   }
 
+  std::string warning_, hint_; // of the last refusal()
   const SegmentSize size_{1 << 20};
   const Lsn switch_ = size_.start_of(5) + 0x4000;
   FakeClock clock_;
@@ -83,20 +103,89 @@ class WalCoverageTest : public testing::Test {
 };
 
 // Where they lie is not known before recovery, which opens no server when it does not come to them.
-TEST_F(WalCoverageTest, OfAHoleThatATimeMayNotLieBehindIsWarned) {
+TEST_F(WalCoverageTest, OfAHoleThatATargetMayNotLieBehindIsWarned) {
   const auto warning = [&](RecoveryTarget::Kind kind) {
     RecoveryTarget target;
     target.kind = kind;
-    return check_wal_coverage(repository(), head_, target, {});
+    EXPECT_EQ(refusal(target), "");
+    return warning_;
   };
   using Kind = RecoveryTarget::Kind;
   EXPECT_EQ(warning(Kind::time), "");
-  remove(2, 7);
+  remove(2, 6);
   for (const Kind kind : {Kind::time, Kind::xid, Kind::name})
     EXPECT_EQ(warning(kind),
-              "WAL is missing between 0/700000 of timeline 2 and 0/800000, where it goes on. If the target "
+              "WAL is missing between 0/600000 of timeline 2 and 0/700000, where it goes on. If the target "
               "lies behind that, the server ends recovery there with an error");
+  put(2, 9);
+  clock_.advance(std::chrono::minutes(2));
+  put(2, 10);
   EXPECT_NE(refusal(), "");
+}
+
+// As for "dbops wal-get": what a crash leaves, or uploads that have not come yet.
+TEST_F(WalCoverageTest, RecoveryEndsAtAHoleThatUploadsExplain) {
+  remove(2, 7);
+  EXPECT_EQ(refusal(), "");
+  EXPECT_EQ(warning_,
+            "WAL is missing between 0/700000 of timeline 2 and 0/800000, where it goes on: it is on its way, "
+            "or the server that wrote it died before it was stored. Recovery ends at 0/700000, unless it comes");
+  EXPECT_EQ(refusal(size_.start_of(7)), "");
+  EXPECT_NE(refusal(size_.start_of(8)), "") << "a target that lies in the hole";
+  put_chunk(2, 7, {0, 0x3000});
+  EXPECT_EQ(refusal(), "");
+  EXPECT_NE(warning_.find("Recovery ends at 0/703000"), std::string::npos) << warning_;
+  clock_.advance(std::chrono::minutes(20));
+  put(2, 9);
+  EXPECT_EQ(refusal(), "WAL is missing between 0/703000 of timeline 2 and 0/800000, where it goes on")
+      << "it had time enough to come";
+}
+
+// PostgreSQL needs a transaction that ended after the target, and says only at the end of all WAL that there is none.
+TEST_F(WalCoverageTest, ATimeBehindTheEndIsRefused) {
+  using std::chrono::seconds;
+  const WallTime written = clock_.wall;
+  clock_.advance(std::chrono::hours(5)); // nothing happened since
+  EXPECT_EQ(refusal(written - seconds(1)), "");
+  EXPECT_EQ(warning_, "");
+  EXPECT_EQ(refusal(written + seconds(1)), "") << "clocks differ";
+  EXPECT_EQ(warning_,
+            "the last WAL in the store was written at 2026-11-21 10:08:00.000000+00. If no transaction in it ended "
+            "after the target, the server ends recovery there with an error");
+  EXPECT_EQ(refusal(written + seconds(61)),
+            "the WAL in the store was written until 2026-11-21 10:08:00.000000+00, and the target lies behind that");
+  EXPECT_EQ(hint_, "With backup 20261121T100000Z, recovery reaches from LSN " + to_string(head_.stop_lsn) +
+                       " to 0/900000, written at 2026-11-21 10:08:00.000000+00. Without a target, it ends there.");
+  put_chunk(2, 9, {0, 0x2000});
+  EXPECT_EQ(refusal(clock_.wall - seconds(1)), "") << "what was streamed counts";
+  put_chunk(2, 9, {0x4000, 0x6000});
+  clock_.advance(std::chrono::minutes(10));
+  EXPECT_NE(refusal(clock_.wall), "") << "but not what lies behind a hole";
+}
+
+TEST_F(WalCoverageTest, ATimeBehindAHoleIsRefused) {
+  const WallTime begin = clock_.wall - std::chrono::minutes(8);
+  remove(2, 6);
+  EXPECT_EQ(refusal(begin + std::chrono::minutes(3)), "");
+  EXPECT_NE(warning_, "") << "it may lie behind it";
+  EXPECT_EQ(refusal(begin + std::chrono::minutes(4)),
+            "WAL is missing between 0/600000 of timeline 2 and 0/700000, where "
+            "it goes on, and the target lies behind that");
+}
+
+// What is on its way is waited for before anything is refused.
+TEST_F(WalCoverageTest, WhatComesInTimeIsNotMissing) {
+  RecoveryTarget target;
+  target.kind = RecoveryTarget::Kind::lsn;
+  target.lsn = size_.start_of(10);
+  std::vector<std::string> said;
+  const WalPatience patience{.time = std::chrono::hours(1), .log = [&](const LogMessage& message) {
+                               said.push_back(message.text);
+                               put(2, 9);
+                             }};
+  EXPECT_EQ(check_wal_coverage(repository(), head_, target, patience, {}), "");
+  EXPECT_EQ(said, std::vector<std::string>{"WAL is missing between 0/900000 of timeline 2 and the target 0/A00000: "
+                                           "waiting, as it may be on its way"});
 }
 
 TEST_F(WalCoverageTest, OverASwitchToTheEnd) {
@@ -170,6 +259,8 @@ TEST_F(WalCoverageTest, AnotherBranchIsNotOnTheWay) {
   history(3, "1\t" + to_string(size_.start_of(3)) + "\twhy\n");
   put(3, 3);
   put(3, 7);
+  clock_.advance(std::chrono::minutes(10));
+  put(3, 8);
   EXPECT_EQ(refusal(size_.start_of(9), "2"), "");
   EXPECT_NE(refusal(), "") << "the newest is the other one";
   head_.start_lsn = size_.start_of(4);

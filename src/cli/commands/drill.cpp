@@ -2,14 +2,19 @@
 
 #include "cli/background.h"
 #include "cli/commands/restore.h"
+#include "cli/drill_scratch.h"
 #include "cli/exit_status.h"
+#include "cli/local_time.h"
 #include "cli/program.h"
 #include "cli/progress_line.h"
 #include "cli/repository.h"
+#include "cli/server_programs.h"
 #include "cli/signals.h"
 #include "cli/terminal.h"
+#include "cli/visibility_check.h"
 #include "core/backup/catalogue.h"
 #include "core/backup/evidence.h"
+#include "core/backup/target_time.h"
 #include "core/base/error.h"
 #include "core/base/file.h"
 
@@ -17,10 +22,8 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cerrno>
 #include <charconv>
 #include <cstdio>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -36,17 +39,20 @@ using core::ErrorKind;
 class Drill {
  public:
   explicit Drill(const DrillCommand& command) : command_(command), repository_(command.stores, {}) {
-    std::string name = (fs::absolute(command.scratch) / "dbops-drill-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) throw core::system_error(errno, "could not make \"" + name + "\"");
-    place_ = name;
+    remove_dead_drills(
+        command.scratch, [this](const fs::path& data) { return stop_left_server(data); },
+        [](const std::string& text) { tell("dbops drill", text); });
+    scratch_.emplace(command.scratch);
   }
   ~Drill() {
     try {
       if (running_) run_program({program("pg_ctl"), "-D", data(), "-m", "immediate", "-w", "stop"}, log());
     } catch (const std::exception&) { // it was said already what went wrong
     }
-    std::error_code ignored;
-    if (!command_.keep) fs::remove_all(place_, ignored);
+    if (command_.keep)
+      scratch_->keep();
+    else
+      scratch_->remove();
   }
   Drill(const Drill&) = delete;
   Drill& operator=(const Drill&) = delete;
@@ -57,6 +63,7 @@ class Drill {
       phase("fetch", [&] { fetch(); });
       recover();
       phase("amcheck", [&] { amcheck(); });
+      phase("visibility", [&] { visibility(); });
       if (!command_.check_sql.empty()) phase("checks", [&] { checks(); });
       finish_server();
       record_.succeeded = true;
@@ -78,10 +85,26 @@ class Drill {
   }
 
  private:
-  [[nodiscard]] std::string data() const { return (place_ / "data").string(); }
-  [[nodiscard]] fs::path log() const { return place_ / "log"; }
-  [[nodiscard]] std::string program(const char* name) const {
-    return command_.programs.empty() ? name : (fs::path(command_.programs) / name).string();
+  [[nodiscard]] const fs::path& place() const { return scratch_->path(); }
+  [[nodiscard]] std::string data() const { return DrillScratch::data_of(place()).string(); }
+  [[nodiscard]] fs::path log() const { return place() / "log"; }
+  [[nodiscard]] std::string program(const char* name) const { return programs_.path(name); }
+
+  // That of a drill that was killed.
+  [[nodiscard]] bool stop_left_server(const fs::path& data) const {
+    std::error_code error;
+    if (!fs::exists(data / "postmaster.pid", error)) return !error;
+    unsigned major = 0;
+    std::ifstream(data / "PG_VERSION") >> major;
+    const std::string control = find_server_programs(command_.programs, major).path("pg_ctl");
+    const fs::path messages = data.parent_path() / "log";
+    constexpr int not_running = 3; // exit status of "pg_ctl status"
+    try {
+      return run_program({control, "-D", data.string(), "status"}, messages) == not_running ||
+             run_program({control, "-D", data.string(), "-m", "immediate", "-w", "stop"}, messages) == 0;
+    } catch (const Error&) { // there is no pg_ctl
+      return false;
+    }
   }
 
   core::SteadyTime begin_phase(const char* name) {
@@ -118,20 +141,26 @@ class Drill {
 
   void fetch() {
     record_.at = repository_.clock().wall_now();
+    if (command_.target_time)
+      record_.target_time = core::target_time_text(core::parse_target_time(*command_.target_time, LocalZone()));
     RestoreCommand restore;
     restore.stores = command_.stores;
     restore.data_directory = data();
     restore.backup = command_.backup;
     restore.target_time = command_.target_time;
     restore.jobs = command_.jobs;
+    restore.gap_time = command_.gap_time;
     restore.programs = command_.programs;
-    record_.backup = restore_files(restore, place_ / "tablespaces", fetched_, stop_).label;
+    restore.starts_server = true;
+    const core::BackupHead head = restore_files(restore, place() / "tablespaces", fetched_, stop_);
+    record_.backup = head.label;
+    programs_ = find_server_programs(command_.programs, head.server_version / 10000);
   }
 
   // When the last record of WAL was replayed, by the server's log: seconds since 1970. Absent: there was none to
   // replay.
   [[nodiscard]] std::optional<double> replay_ended() const {
-    std::istringstream log(words_of(place_ / "server.log", std::uint64_t(1) << 20));
+    std::istringstream log(words_of(place() / "server.log", std::uint64_t(1) << 20));
     std::optional<double> at;
     for (std::string line; std::getline(log, line);) {
       double seconds = 0;
@@ -157,10 +186,10 @@ class Drill {
 
   // Settings on the command line go before all files; nobody else can reach the server.
   void start_server() {
-    std::ofstream(place_ / "hba") << "local all all trust\n";
-    std::ofstream(place_ / "ident") << "";
+    std::ofstream(place() / "hba") << "local all all trust\n";
+    std::ofstream(place() / "ident") << "";
     if (!fs::exists(fs::path(data()) / "postgresql.conf")) std::ofstream(fs::path(data()) / "postgresql.conf") << "";
-    const std::string socket = place_.string();
+    const std::string socket = place().string();
     const std::string options = fmt::format(
         "-c listen_addresses='' -c port=5432 -c unix_socket_directories='{0}' -c hba_file='{0}/hba' "
         "-c ident_file='{0}/ident' -c archive_mode=off -c hot_standby=off -c logging_collector=off -c ssl=off "
@@ -172,7 +201,7 @@ class Drill {
         socket);
     running_ = true; // also when pg_ctl gives up waiting
     must({program("pg_ctl"), "-D", data(), "-w", "-t", fmt::format("{:.0f}", command_.recovery_timeout), "-l",
-          (place_ / "server.log").string(), "-o", options, "start"},
+          (place() / "server.log").string(), "-o", options, "start"},
          "starting the restored server");
     Connection connection = connect();
     record_.rto_seconds = std::chrono::duration<double>(repository_.clock().wall_now() - record_.at).count();
@@ -182,21 +211,25 @@ class Drill {
     record_.recovered_to = result.text(0, 1);
   }
 
-  // Without hot standby, the first moment that it answers is the end of recovery.
-  Connection connect() {
+  [[nodiscard]] Connector connector(const std::string& database) const {
     ConnectionSettings settings;
-    settings.dbname = "postgres";
-    settings.host = place_.string();
+    settings.dbname = database;
+    settings.host = place().string();
     settings.port = "5432";
     settings.user = command_.role;
+    return Connector(settings);
+  }
+
+  // Without hot standby, the first moment that it answers is the end of recovery.
+  Connection connect() {
     const core::SteadyTime deadline =
         repository_.clock().steady_now() + core::milliseconds(std::int64_t(command_.recovery_timeout * 1000));
     for (;;) {
       try {
-        return Connector(settings).connect();
+        return connector("postgres").connect();
       } catch (const ConnectionError& error) {
         if (run_program({program("pg_ctl"), "-D", data(), "status"}, log()) != 0)
-          throw Error(ErrorKind::io, "the restored server has stopped: " + words_of(place_ / "server.log"));
+          throw Error(ErrorKind::io, "the restored server has stopped: " + words_of(place() / "server.log"));
         if (repository_.clock().steady_now() > deadline)
           throw Error(ErrorKind::io, fmt::format("the restored server does not answer in time: {}", error.what()));
       }
@@ -206,13 +239,19 @@ class Drill {
   }
 
   void amcheck() {
-    must({program("pg_amcheck"), "--all", "--install-missing", "--heapallindexed", "-h", place_.string(), "-p", "5432",
+    must({program("pg_amcheck"), "--all", "--install-missing", "--heapallindexed", "-h", place().string(), "-p", "5432",
           "-U", command_.role},
          "pg_amcheck");
   }
 
+  void visibility() {
+    const std::string left_out =
+        check_visibility_maps([this](const std::string& database) { return connector(database).connect(); });
+    if (!left_out.empty()) tell("dbops drill", "WARNING: not checked: " + left_out);
+  }
+
   void checks() {
-    must({program("psql"), "-X", "-v", "ON_ERROR_STOP=1", "-h", place_.string(), "-p", "5432", "-U", command_.role,
+    must({program("psql"), "-X", "-v", "ON_ERROR_STOP=1", "-h", place().string(), "-p", "5432", "-U", command_.role,
           "-d", "postgres", "-f", command_.check_sql},
          "the check");
   }
@@ -226,8 +265,9 @@ class Drill {
 
   const DrillCommand& command_;
   Repository repository_;
-  fs::path place_;
+  std::optional<DrillScratch> scratch_;
   std::stop_token stop_;
+  ServerPrograms programs_;
   bool running_ = false;
   core::RestoreProgress fetched_;
   std::atomic<const char*> phase_{"begin"};
@@ -238,7 +278,7 @@ void print(const core::DrillRecord& record) {
   std::string text =
       fmt::format("backup {}: recovered to {} in {:.1f} s\n", record.backup, record.recovered_to, record.rto_seconds);
   for (const auto& [name, seconds] : record.phases)
-    text += fmt::format("  {:<10}{:.1f} s\n", name, seconds);
+    text += fmt::format("  {:<12}{:.1f} s\n", name, seconds);
   write_to_standard_output(text);
 }
 

@@ -18,6 +18,7 @@ struct DrillCommand {
   std::string programs;            // directory of pg_ctl, psql and pg_amcheck; empty: by PATH
   std::string role = "postgres";   // a superuser of the restored server
   double recovery_timeout = 86400; // seconds
+  double gap_time = 30;            // seconds, as of RestoreCommand
   unsigned jobs = 2;
   bool keep = false, json = false;
 };

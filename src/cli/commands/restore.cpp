@@ -2,12 +2,14 @@
 
 #include "cli/background.h"
 #include "cli/exit_status.h"
-#include "cli/program.h"
+#include "cli/local_time.h"
 #include "cli/progress_line.h"
 #include "cli/repository.h"
+#include "cli/server_programs.h"
 #include "cli/signals.h"
 #include "cli/terminal.h"
 #include "core/backup/known_damage.h"
+#include "core/backup/target_time.h"
 #include "core/backup/wal_coverage.h"
 #include "core/base/error.h"
 
@@ -16,7 +18,6 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
-#include <ctime>
 #include <filesystem>
 
 namespace dbops::cli {
@@ -30,47 +31,6 @@ using core::RecoveryTarget;
 
 void say(const std::string& text) {
   tell("dbops restore", text);
-}
-
-// "2026-11-21 14:32:01[.5][+01[:30]|Z]", without a zone in the one of this process.
-core::WallTime parse_time(const std::string& text) {
-  std::tm parts{};
-  const char* rest = ::strptime(text.c_str(), "%Y-%m-%d", &parts);
-  if (rest != nullptr && (*rest == ' ' || *rest == 'T')) rest = ::strptime(rest + 1, "%H:%M:%S", &parts);
-  if (rest == nullptr)
-    throw Error(ErrorKind::configuration, "\"" + text + "\" is not a time like 2026-11-21 14:32:01+01");
-  std::int64_t micros = 0;
-  if (*rest == '.')
-    for (std::int64_t unit = 100000; *++rest >= '0' && *rest <= '9'; unit /= 10)
-      micros += (*rest - '0') * unit;
-  while (*rest == ' ')
-    ++rest;
-  std::int64_t seconds = 0;
-  if (*rest == '\0') {
-    parts.tm_isdst = -1;
-    seconds = ::mktime(&parts);
-  } else {
-    seconds = ::timegm(&parts);
-    std::tm zone{};
-    if (const std::string_view name = rest; name != "Z" && name != "UTC") {
-      const int sign = *rest == '-' ? -1 : 1;
-      const char* end = (*rest == '+' || *rest == '-') ? ::strptime(rest + 1, "%H", &zone) : nullptr;
-      if (end != nullptr && *end == ':') end = ::strptime(end + 1, "%M", &zone);
-      if (end == nullptr || *end != '\0')
-        throw Error(ErrorKind::configuration, "\"" + text + "\" has a time zone that is not understood",
-                    "Use an offset, as in 2026-11-21 14:32:01+01, or Z.");
-      seconds -= sign * (std::int64_t(zone.tm_hour) * 3600 + std::int64_t(zone.tm_min) * 60);
-    }
-  }
-  return core::WallTime(std::chrono::seconds(seconds) + std::chrono::microseconds(micros));
-}
-
-// As PostgreSQL's setting takes it, whatever its time zone is.
-std::string with_zone(core::WallTime time) {
-  const std::string basic = core::iso8601_basic(time);
-  const auto micros = (time.time_since_epoch() % std::chrono::seconds(1)).count();
-  return fmt::format("{}-{}-{} {}:{}:{}.{:06}+00", basic.substr(0, 4), basic.substr(4, 2), basic.substr(6, 2),
-                     basic.substr(9, 2), basic.substr(11, 2), basic.substr(13, 2), micros);
 }
 
 RecoveryTarget target_of(const RestoreCommand& command) {
@@ -91,8 +51,8 @@ RecoveryTarget target_of(const RestoreCommand& command) {
   if (given > 0 && command.standby)
     throw Error(ErrorKind::configuration, "a standby has no recovery target: it follows the archive");
   if (command.target_time) {
-    target.time = parse_time(*command.target_time);
-    target.value = with_zone(*target.time);
+    target.time = core::parse_target_time(*command.target_time, LocalZone());
+    target.value = core::target_time_text(*target.time);
   }
   if (command.target_lsn) {
     target.lsn = core::parse_lsn(*command.target_lsn);
@@ -238,19 +198,36 @@ class Choice {
   std::vector<core::CatalogueEntry> catalogue_;
 };
 
-// A server of another major version does not start from it. One that is only found by PATH may be another one than the
-// one that is to be started.
+// A server of another major version does not start from it.
 void check_major(const RestoreCommand& command, const core::BackupHead& head) {
-  const std::string name = command.programs.empty() ? "postgres" : (fs::path(command.programs) / "postgres").string();
-  const auto line = version_line(name);
-  if (!line && !command.programs.empty()) throw Error(ErrorKind::configuration, "\"" + name + "\" cannot be run");
-  const auto major = line ? major_version(*line) : std::nullopt;
-  if (!major || *major == head.server_version / 10000) return;
-  const std::string message = fmt::format("backup {} is of PostgreSQL {}, and \"{}\" is {}", head.label,
-                                          head.server_version / 10000, name, *major);
-  if (!command.programs.empty())
-    throw Error(ErrorKind::configuration, message, "Use the programs of the same major version.");
+  const unsigned wanted = head.server_version / 10000;
+  const ServerPrograms programs = find_server_programs(command.programs, wanted);
+  const std::string server = programs.path("postgres");
+  if (!programs.major && (!command.programs.empty() || command.starts_server))
+    throw Error(ErrorKind::configuration, "\"" + server + "\" cannot be run",
+                fmt::format("Give the directory of PostgreSQL {}'s programs with --bindir.", wanted));
+  if (!programs.major || *programs.major == wanted) return;
+  const std::string message =
+      fmt::format("backup {} is of PostgreSQL {}, and \"{}\" is {}", head.label, wanted, server, *programs.major);
+  if (!command.accept_major)
+    throw Error(ErrorKind::configuration, message,
+                fmt::format("Install PostgreSQL {}, or name its programs with --bindir.{}", wanted,
+                            command.starts_server ? "" : " If the server is to run elsewhere, use --accept-major."));
   say("WARNING: " + message + ", which cannot start from it");
+}
+
+// What is to be done next.
+void say_how_to_start(const RestoreCommand& command, const core::BackupHead& head) {
+  const unsigned wanted = head.server_version / 10000;
+  const ServerPrograms programs = find_server_programs(command.programs, wanted);
+  const std::string which = programs.major != wanted     ? " (there is none of that version here)"
+                            : programs.directory.empty() ? ""
+                                                         : " (" + programs.path("pg_ctl") + ")";
+  say(fmt::format("start the server, PostgreSQL {}{}{}{}", wanted, which,
+                  command.standby ? "" : ": it recovers to the target by itself",
+                  command.standby || command.keep_archiving
+                      ? ""
+                      : ". archive_mode is off in postgresql.auto.conf until you remove it"));
 }
 
 } // namespace
@@ -262,8 +239,11 @@ core::BackupHead restore_files(const RestoreCommand& command, const fs::path& al
   const core::CallContext context{.stop = stop, .deadline = {}};
   const core::BackupHead head = Choice(command, repository.get(), target, context).backup();
   check_major(command, head);
-  if (const std::string hole = core::check_wal_coverage(repository.get(), head, target, context); !hole.empty())
-    say("WARNING: " + hole);
+  const core::WalPatience patience{.time = core::milliseconds(std::int64_t(command.gap_time * 1000)),
+                                   .log = [](const core::LogMessage& message) { say(message.text); }};
+  if (const std::string warning = core::check_wal_coverage(repository.get(), head, target, patience, context);
+      !warning.empty())
+    say("WARNING: " + warning);
   core::RestoreOptions options{.data_directory = fs::absolute(command.data_directory).lexically_normal(),
                                .delta = command.delta,
                                .discard_wal = command.discard_wal,
@@ -317,9 +297,7 @@ int run(const RestoreCommand& command) {
                                        size_text(head->bytes), progress.files.load(), size_text(progress.bytes_read),
                                        size_text(progress.bytes_kept)));
   warn_before_start(command);
-  if (!command.standby)
-    say("start the server: it recovers to the target by itself" +
-        std::string(command.keep_archiving ? "" : ". archive_mode is off in postgresql.auto.conf until you remove it"));
+  say_how_to_start(command, *head);
   return exit_success;
 }
 

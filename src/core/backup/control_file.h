@@ -12,6 +12,10 @@ namespace dbops::core {
 // Whether its checksum is right. The place of the checksum differs between majors, so it is looked for.
 bool is_whole_control_file(ByteView control_file) noexcept;
 
+// The same, but with a checkpoint that there is none of: a server starts from it with the help of a backup_label alone.
+// Throws Error(corrupt) unless it is whole. control_file: of PostgreSQL 13 to 18.
+Bytes without_checkpoint(ByteView control_file);
+
 // Reads until it gets a whole one: the server may be writing it. Throws Error(corrupt) when it does not become whole.
 Bytes read_control_file(const std::filesystem::path& data_directory);
 

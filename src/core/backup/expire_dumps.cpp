@@ -127,7 +127,6 @@ class Expiry {
   // The manifest first, so that no half of a dump looks like one; "begun" last, so that the rest is found again.
   std::uint64_t remove(const std::string& label) {
     std::uint64_t bytes = 0;
-    remove_object(repository_.key(dump_head_key(label)));
     std::vector<std::string> keys;
     ListRequest request;
     request.prefix = repository_.key(dump_prefix(label));
@@ -139,8 +138,10 @@ class Expiry {
       }
       request.continuation = std::move(page.continuation);
     } while (!request.continuation.empty());
-    const std::string begun = repository_.key(dump_begun_key(label));
+    const std::string head = repository_.key(dump_head_key(label)), begun = repository_.key(dump_begun_key(label));
+    std::erase(keys, head);
     std::erase(keys, begun);
+    remove_object(head);
     for (const std::string& key : keys)
       remove_object(key);
     if (!dry_run_) forget_removed(repository_, Pinnable::dump, label, context_);

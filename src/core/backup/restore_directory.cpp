@@ -1,5 +1,6 @@
 #include "core/backup/restore_directory.h"
 
+#include "core/backup/control_file.h"
 #include "core/base/error.h"
 #include "core/base/file.h"
 
@@ -9,7 +10,6 @@
 #include <charconv>
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 namespace dbops::core {
@@ -35,14 +35,6 @@ std::optional<std::uint32_t> tablespace_of(std::string_view path) {
 // "pg_tblspc/16400"
 bool is_tablespace_root(std::string_view path) {
   return tablespace_of(path) && path.find('/', tablespaces.size()) == std::string_view::npos;
-}
-
-std::uint64_t free_space(fs::path path) {
-  while (!fs::exists(path) && path.has_relative_path())
-    path = path.parent_path();
-  struct statvfs status {};
-  if (::statvfs(path.c_str(), &status) != 0) throw system_error(errno, "could not look at \"" + path.string() + "\"");
-  return std::uint64_t(status.f_bavail) * status.f_frsize;
 }
 
 void sync_file_system(const fs::path& directory) {
@@ -129,7 +121,7 @@ std::string RestoreDirectory::location(std::uint32_t oid, const std::string& ori
 bool RestoreDirectory::was_interrupted() const {
   const fs::path control = options_.data_directory / "global" / "pg_control";
   if (!fs::exists(options_.data_directory / restore_marker)) return false;
-  return !fs::exists(control) || read_file(control, largest_control_file) == head_.control_file;
+  return !fs::exists(control) || read_file(control, largest_control_file) == without_checkpoint(head_.control_file);
 }
 
 // Whether a place is that of this tablespace already, in the directory that is restored into: elsewhere it is another
@@ -190,9 +182,9 @@ void RestoreDirectory::check() {
   const fs::path& data = options_.data_directory;
   if (fs::is_directory(data)) claim_.lock(data);
   claim_.require_no_server(data);
-  const bool interrupted = was_interrupted();
-  reuses_files_ = options_.delta || interrupted;
-  if (options_.delta && !interrupted && fs::exists(data) && !is_unused(data) && !fs::exists(data / "PG_VERSION"))
+  interrupted_ = was_interrupted();
+  reuses_files_ = options_.delta || interrupted_;
+  if (options_.delta && !interrupted_ && fs::exists(data) && !is_unused(data) && !fs::exists(data / "PG_VERSION"))
     throw Error(ErrorKind::configuration,
                 "directory \"" + data.string() + "\" is not empty, and is no data directory of PostgreSQL",
                 "--delta replaces what is in a data directory.");
@@ -201,28 +193,47 @@ void RestoreDirectory::check() {
     if (std::ranges::find(head_.tablespaces, oid, &TablespaceInfo::oid) == head_.tablespaces.end())
       throw Error(ErrorKind::configuration, "the backup has no tablespace " + std::to_string(oid));
   check_places();
-  if (!interrupted) check_archived();
+  if (!interrupted_) check_archived();
+}
+
+// Where a path of the backup goes: a link that is there may still lead elsewhere.
+fs::path RestoreDirectory::place_of(const std::string& path) const {
+  const auto oid = tablespace_of(path);
+  const auto space = oid ? std::ranges::find(head_.tablespaces, *oid, &TablespaceInfo::oid) : head_.tablespaces.end();
+  if (space == head_.tablespaces.end()) return options_.data_directory / path;
+  const std::size_t below = path.find('/', tablespaces.size());
+  const fs::path place = location(*oid, space->location);
+  return below == std::string::npos ? place : place / path.substr(below + 1);
 }
 
 void RestoreDirectory::count(const FileEntry& entry) {
-  if (const auto oid = tablespace_of(entry.path))
-    tablespace_bytes_[*oid] += entry.size;
-  else
-    data_bytes_ += entry.size;
+  const std::uint32_t oid = tablespace_of(entry.path).value_or(0);
+  Volume& bytes = bytes_[oid];
+  bytes.needed += entry.size;
+  if (!reuses_files_) return;
+  // In a tablespace's directory others may have theirs.
+  if (entry.type == EntryType::directory && oid != 0 && is_tablespace_root(fs::path(entry.path).parent_path().string()))
+    bytes.replaced += allocated_below(place_of(entry.path));
+  if (entry.type != EntryType::file) return;
+  // Of a restore that was interrupted, files have their size before they have their content.
+  const FileSpace there = space_of_file(place_of(entry.path));
+  const std::uint64_t kept = interrupted_ ? there.allocated : std::min(there.size, entry.size);
+  if (kept > there.allocated) bytes.replaced += kept - there.allocated;
 }
 
-void RestoreDirectory::check_space() const {
-  if (reuses_files_) return;
-  const auto require = [](const fs::path& place, std::uint64_t bytes) {
-    const std::uint64_t there = free_space(place);
-    if (there < bytes)
-      throw Error(ErrorKind::no_space, "\"" + place.string() + "\" has " + std::to_string(there) +
-                                           " bytes free, and the backup needs " + std::to_string(bytes));
-  };
-  require(options_.data_directory, data_bytes_);
-  for (const TablespaceInfo& space : head_.tablespaces)
-    if (const auto bytes = tablespace_bytes_.find(space.oid); bytes != tablespace_bytes_.end())
-      require(location(space.oid, space.location), bytes->second);
+void RestoreDirectory::check_space(const RestoreSpace::Look& look) {
+  // Recovery keeps all WAL until the backup is consistent; and the segments that it reads and writes.
+  constexpr std::uint64_t segments_at_work = 3;
+  const SegmentSize size(head_.wal_segment_size);
+  Volume& data = bytes_[0];
+  data.needed += (size.segment_of(head_.stop_lsn) - size.segment_of(head_.start_lsn) + segments_at_work) * size.bytes();
+  if (reuses_files_) data.replaced += allocated_below(options_.data_directory);
+  RestoreSpace space(look);
+  space.add(options_.data_directory, data.needed, data.replaced);
+  for (const TablespaceInfo& each : head_.tablespaces)
+    if (const auto bytes = bytes_.find(each.oid); bytes != bytes_.end())
+      space.add(location(each.oid, each.location), bytes->second.needed, bytes->second.replaced);
+  space.check();
 }
 
 void RestoreDirectory::write_durably(const fs::path& name, ByteView content) const {
@@ -338,7 +349,8 @@ void RestoreDirectory::finish() {
   for (const TablespaceInfo& space : head_.tablespaces)
     sync_file_system(location(space.oid, space.location));
   claim_.require_held();
-  write_durably("global/pg_control", head_.control_file);
+  // Should backup_label be removed, the server must not take the last checkpoint before the backup's end for its start.
+  write_durably("global/pg_control", without_checkpoint(head_.control_file));
   fs::remove(data / restore_marker);
   sync_directory(data);
   claim_.require_held();

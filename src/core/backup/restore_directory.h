@@ -4,6 +4,7 @@
 
 #include "core/backup/restore_claim.h"
 #include "core/backup/restore_run.h"
+#include "core/backup/restore_space.h"
 
 #include <functional>
 #include <optional>
@@ -19,10 +20,10 @@ class RestoreDirectory {
   // overwritten (delta); when a server runs there, or pg_wal has what was not archived; Error(conflict) when another
   // restore has them. Of tablespaces, only those that the data directory has links to may hold anything.
   void check();
-  // For check_space(): told of each entry of the backup.
+  // For check_space(): told of each entry of the backup. Looks at what is there in its place.
   void count(const FileEntry& entry);
-  // Throws Error(no_space). Blocks that are there already are not known yet, so with them it does not refuse.
-  void check_space() const;
+  // Once, after check() and count(). Throws Error(no_space).
+  void check_space(const RestoreSpace::Look& look = RestoreSpace::file_system_of);
   // True: there may be files that can be kept.
   [[nodiscard]] bool reuses_files() const noexcept { return reuses_files_; }
 
@@ -52,12 +53,16 @@ class RestoreDirectory {
   void write_durably(const std::filesystem::path& name, ByteView content) const;
   [[nodiscard]] std::string tablespace_map() const;
 
+  [[nodiscard]] std::filesystem::path place_of(const std::string& path) const;
+
+  struct Volume {
+    std::uint64_t needed = 0, replaced = 0; // bytes, as RestoreSpace has them
+  };
   const BackupHead& head_;
   const RestoreOptions& options_;
   RestoreClaim claim_;
-  bool reuses_files_ = false;
-  std::uint64_t data_bytes_ = 0;
-  std::map<std::uint32_t, std::uint64_t> tablespace_bytes_;
+  bool reuses_files_ = false, interrupted_ = false;
+  std::map<std::uint32_t, Volume> bytes_; // by the OID of the tablespace; 0: the data directory
 };
 
 } // namespace dbops::core

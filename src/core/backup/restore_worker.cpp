@@ -65,22 +65,38 @@ void RestoreWorker::open_region(Region& region, const RestoreTask& task, const C
   }
 }
 
+// What is there of a block; shorter than the block where the file ends. Blocks are asked for in order.
+ByteView RestoreWorker::block_there(const Region& region, std::uint32_t number) {
+  constexpr std::uint32_t blocks_read = 32; // at a time
+  const std::uint32_t first = number - number % blocks_read;
+  if (number == first) {
+    const std::uint64_t begin = std::uint64_t(first) * block_size;
+    buffer_.resize(
+        std::size_t(std::min<std::uint64_t>(std::uint64_t(blocks_read) * block_size, region.task->length - begin)));
+    buffer_.resize(region.file->read_at(region.block_offset(first), buffer_));
+  }
+  const std::size_t at = std::min(std::size_t(number - first) * block_size, buffer_.size());
+  return ByteView(buffer_).subspan(at, std::min(buffer_.size() - at, region.block_length(number)));
+}
+
 // Zero blocks are put in place at once; for the others it is noted what to fetch.
 void RestoreWorker::find_wanted(const std::vector<Region>& regions, std::size_t number, std::vector<Wanted>& wanted) {
   const Region& region = regions[number];
+  if (region.task->compare)
+    ::posix_fadvise(region.file->descriptor(), off_t(region.task->offset), off_t(region.task->length),
+                    POSIX_FADV_SEQUENTIAL);
   for (std::uint32_t i = 0; i < region.map.blocks.size(); ++i) {
     const BlockEntry& block = region.map.blocks[i];
     const std::size_t length = region.block_length(i);
     const bool zero = block.frame == BlockEntry::zero;
     bool right = zero && !region.task->compare; // a new file is a hole
     if (region.task->compare) {
-      buffer_.resize(length);
-      const bool whole = region.file->read_at(region.block_offset(i), buffer_) == length;
-      right = whole && (zero ? is_all_zero(buffer_) : hasher_.hash(buffer_) == block.hash);
+      const ByteView there = block_there(region, i);
+      right = there.size() == length && (zero ? is_all_zero(there) : hasher_.hash(there) == block.hash);
       if (right) progress_.bytes_kept += length;
       if (zero && !right) {
-        std::ranges::fill(buffer_, std::byte(0));
-        write_at(*region.file, region.task->file, region.block_offset(i), buffer_);
+        static const Bytes zeros(block_size);
+        write_at(*region.file, region.task->file, region.block_offset(i), ByteView(zeros).first(length));
       }
     }
     if (zero || right)

@@ -34,6 +34,7 @@ class RestoreWorker {
   struct Region;
   struct Wanted; // a block and the frame that it is in
   void open_region(Region& region, const RestoreTask& task, const CallContext& context);
+  ByteView block_there(const Region& region, std::uint32_t number);
   void find_wanted(const std::vector<Region>& regions, std::size_t number, std::vector<Wanted>& wanted);
   void write_frame(const std::vector<Region>& regions, std::span<const Wanted> blocks, ByteView frame);
 

@@ -1,7 +1,9 @@
 #include "core/backup/wal_coverage.h"
 
+#include "core/backup/target_time.h"
 #include "core/base/error.h"
 #include "core/wal/layout.h"
+#include "core/wal/wal_reader.h"
 
 #include <algorithm>
 #include <charconv>
@@ -139,37 +141,160 @@ void check_consistent(const WalCoverage& coverage, const BackupHead& head) {
                 "Use another backup: see \"dbops list\".");
 }
 
-std::string check_wal_coverage(const BackupRepository& repository, const BackupHead& head, const RecoveryTarget& target,
-                               const CallContext& context) {
-  const auto path = recovery_path(repository, head, target, context);
-  if (!path)
-    throw Error(ErrorKind::configuration, "timeline " + std::to_string(head.timeline) + " was left before backup " +
-                                              head.label + " was complete");
-  std::map<TimelineId, TimelineContents> timelines;
-  for (const TimelineLeg& leg : *path)
-    timelines.emplace(leg.timeline, read_timeline(repository.store, repository.system_identifier, leg.timeline,
-                                                  SegmentSize(head.wal_segment_size), {}, context));
-  const WalCoverage coverage =
-      wal_coverage(head, *path, [&](TimelineId timeline) -> const TimelineContents& { return timelines.at(timeline); });
-  const std::string reachable = "With backup " + head.label + ", recovery reaches from LSN " +
-                                to_string(head.stop_lsn) + " to " + to_string(coverage.until) + ".";
-  check_consistent(coverage, head);
-  if (target.kind == RecoveryTarget::Kind::immediate) return {};
-  const std::string where = " of timeline " + std::to_string(coverage.timeline);
-  if (target.lsn) {
-    if (*target.lsn > coverage.until)
-      throw Error(ErrorKind::configuration,
-                  "WAL is missing between " + to_string(coverage.until) + where + " and the target " +
-                      to_string(*target.lsn),
-                  reachable);
+namespace {
+
+// By how much the clocks of servers may differ, and one of them from itself.
+constexpr auto clock_tolerance = std::chrono::minutes(1);
+constexpr milliseconds look_again(1000);
+
+// What the store says of the way to a target at one moment.
+class TargetCheck {
+ public:
+  TargetCheck(const BackupRepository& repository, const BackupHead& head, const RecoveryTarget& target,
+              const RecoveryPath& path, const CallContext& context)
+      : repository_(repository), head_(head), target_(target), context_(context), size_(head.wal_segment_size),
+        last_(path.back().timeline) {
+    for (const TimelineLeg& leg : path)
+      timelines_.emplace(leg.timeline, read_timeline(repository.store, repository.system_identifier, leg.timeline,
+                                                     size_, {}, context));
+    coverage_ = wal_coverage(head, path,
+                             [&](TimelineId timeline) -> const TimelineContents& { return timelines_.at(timeline); });
+  }
+
+  // Why the target cannot be reached; absent: as far as is known, it can.
+  std::optional<Error> refusal() {
+    check_consistent(coverage_, head_);
+    switch (target_.kind) {
+    case RecoveryTarget::Kind::immediate:
+      return {};
+    case RecoveryTarget::Kind::lsn:
+      return of_lsn();
+    case RecoveryTarget::Kind::time:
+      return of_time();
+    case RecoveryTarget::Kind::latest:
+      return of_latest();
+    case RecoveryTarget::Kind::xid:
+    case RecoveryTarget::Kind::name:
+      break;
+    }
     return {};
   }
-  if (coverage.later_from == 0) return {};
-  const std::string hole = "WAL is missing between " + to_string(coverage.until) + where + " and " +
-                           to_string(coverage.later_from) + ", where it goes on";
-  if (target.kind == RecoveryTarget::Kind::latest)
-    throw Error(ErrorKind::configuration, hole, reachable + " Give a target within it, or use a later backup.");
-  return hole + ". If the target lies behind that, the server ends recovery there with an error";
+
+  // When nothing is refused.
+  [[nodiscard]] std::string warning() const {
+    if (target_.kind == RecoveryTarget::Kind::immediate || target_.kind == RecoveryTarget::Kind::lsn) return {};
+    if (coverage_.later_from == 0) {
+      if (!written_ || !target_.time || *target_.time < *written_) return {};
+      return "the last WAL in the store was written at " + target_time_text(*written_) +
+             ". If no transaction in it ended after the target, the server ends recovery there with an error";
+    }
+    if (target_.kind != RecoveryTarget::Kind::latest)
+      return hole() + ". If the target lies behind that, the server ends recovery there with an error";
+    return hole() + ": it is on its way, or the server that wrote it died before it was stored. Recovery ends at " +
+           to_string(coverage_.until) + ", unless it comes";
+  }
+
+ private:
+  [[nodiscard]] std::string where() const { return " of timeline " + std::to_string(coverage_.timeline); }
+  [[nodiscard]] std::string hole() const {
+    return "WAL is missing between " + to_string(coverage_.until) + where() + " and " +
+           to_string(coverage_.later_from) + ", where it goes on";
+  }
+  [[nodiscard]] std::string reachable() const {
+    return "With backup " + head_.label + ", recovery reaches from LSN " + to_string(head_.stop_lsn) + " to " +
+           to_string(coverage_.until) + (written_ ? ", written at " + target_time_text(*written_) : "") + ".";
+  }
+
+  std::optional<Error> of_lsn() {
+    if (*target_.lsn <= coverage_.until) return {};
+    return Error(ErrorKind::configuration,
+                 "WAL is missing between " + to_string(coverage_.until) + where() + " and the target " +
+                     to_string(*target_.lsn),
+                 reachable() + " Without a target, it ends there.");
+  }
+
+  // A transaction that ended after the target must be in WAL that was written before it ended: there is none.
+  std::optional<Error> of_time() {
+    written_ = written_until();
+    if (!target_.time || !written_ || *target_.time <= *written_ + clock_tolerance) return {};
+    if (coverage_.later_from != 0)
+      return Error(ErrorKind::configuration, hole() + ", and the target lies behind that", reachable());
+    return Error(ErrorKind::configuration,
+                 "the WAL in the store was written until " + target_time_text(*written_) +
+                     ", and the target lies behind that",
+                 reachable() + " Without a target, it ends there.");
+  }
+
+  std::optional<Error> of_latest() {
+    if (coverage_.later_from == 0 || is_end()) return {};
+    return Error(ErrorKind::configuration, hole(), reachable() + " Give a target within it, or use a later backup.");
+  }
+
+  // Whether "dbops wal-get" lets recovery end at the hole.
+  bool is_end() {
+    if (coverage_.timeline != last_) return false;
+    WalReader reader(repository_.store, repository_.system_identifier, repository_.keys, size_);
+    return reader
+               .fetch(
+                   segment_at(coverage_.until), [](ByteView) {}, context_, AtHole::end)
+               .result != WalFetchResult::gap;
+  }
+
+  [[nodiscard]] WalFileName segment_at(Lsn at) const {
+    return *parse_wal_file_name(segment_name({coverage_.timeline, size_.segment_of(at)}, size_));
+  }
+
+  // When the last WAL before the end or the hole was stored, by the clock of the server that wrote it: all that is in
+  // it had happened. Absent: that is not known.
+  [[nodiscard]] std::optional<WallTime> written_until() const {
+    const WalFileName segment = segment_at(coverage_.until - 1);
+    if (auto written = created_at(wal_file_key(segment))) return written;
+    const Lsn start = size_.start_of(size_.segment_of(coverage_.until - 1));
+    WalReader reader(repository_.store, repository_.system_identifier, repository_.keys, size_);
+    for (const ChunkRange& chunk : reader.list_chunks(segment, context_))
+      if (start + chunk.from < coverage_.until && start + chunk.to >= coverage_.until)
+        return created_at(chunk_key(segment, chunk));
+    return {};
+  }
+
+  [[nodiscard]] std::optional<WallTime> created_at(const std::string& name) const {
+    const auto begin =
+        repository_.store.get(repository_.key(name), {.offset = 0, .length = max_object_header_size}, context_);
+    if (!begin) return {};
+    return parse_object_header(*begin).created;
+  }
+
+  const BackupRepository& repository_;
+  const BackupHead& head_;
+  const RecoveryTarget& target_;
+  const CallContext& context_;
+  SegmentSize size_;
+  TimelineId last_;
+  std::map<TimelineId, TimelineContents> timelines_;
+  WalCoverage coverage_;
+  std::optional<WallTime> written_;
+};
+
+} // namespace
+
+std::string check_wal_coverage(const BackupRepository& repository, const BackupHead& head, const RecoveryTarget& target,
+                               const WalPatience& patience, const CallContext& context) {
+  SystemClock clock;
+  const SteadyTime give_up = clock.steady_now() + patience.time;
+  for (bool told = false;; told = true) {
+    const auto path = recovery_path(repository, head, target, context);
+    if (!path)
+      throw Error(ErrorKind::configuration, "timeline " + std::to_string(head.timeline) + " was left before backup " +
+                                                head.label + " was complete");
+    TargetCheck check(repository, head, target, *path, context);
+    const auto refusal = check.refusal();
+    if (!refusal) return check.warning();
+    if (clock.steady_now() >= give_up) throw Error(*refusal);
+    if (!told && patience.log)
+      patience.log({LogLevel::info, std::string(refusal->what()) + ": waiting, as it may be on its way"});
+    if (context.stop.stop_requested()) throw Error(ErrorKind::cancelled, "the restore was cancelled");
+    clock.sleep_for(look_again, context.stop);
+  }
 }
 
 } // namespace dbops::core

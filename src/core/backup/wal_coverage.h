@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/backup/catalogue.h"
+#include "core/base/log.h"
 #include "core/wal/catalogue.h"
 #include "core/wal/timeline_history.h"
 
@@ -46,12 +47,20 @@ WalCoverage wal_coverage(const TimelineContents& contents, const BackupHead& hea
 // Throws Error(configuration) when WAL is missing between the backup's start and its stop.
 void check_consistent(const WalCoverage& coverage, const BackupHead& head);
 
-// Throws Error(configuration) when WAL is missing between the backup's start and the target, as far as can be told
-// before recovery: to its stop, to a target LSN, and without a target to the end of what is there, over all timelines
-// on the way. Where a time, a transaction or a name lies is only known when recovery comes to it, which opens no server
-// before: then it returns what is to be said of a hole, if there is one. The message says which range can be reached.
+// How long the store may take to get the WAL that a target needs, and what is told while it is waited for.
+struct WalPatience {
+  std::chrono::steady_clock::duration time = {};
+  LogSink log = {};
+};
+
+// Throws Error(configuration) when the WAL in the store does not lead from the backup to the target, as far as can be
+// told before recovery, over all timelines on the way, and still does not after `patience`: to the backup's stop, to a
+// target LSN, past a target time (PostgreSQL needs a transaction behind it), and without a target to the end of what is
+// there. A hole that a crash or uploads on their way explain is such an end, as it is for "dbops wal-get"
+// (AtHole::end). The message says which range can be reached. Where a transaction or a name lies is only known when
+// recovery comes to it, which opens no server before: then it returns what is to be said of a hole, if there is one.
 // Reads the lists of their WAL.
 std::string check_wal_coverage(const BackupRepository& repository, const BackupHead& head, const RecoveryTarget& target,
-                               const CallContext& context);
+                               const WalPatience& patience, const CallContext& context);
 
 } // namespace dbops::core

@@ -1,0 +1,126 @@
+// What a restore needs on each file system, beside what it replaces there.
+#include "core/backup/restore_space.h"
+
+#include "backup_round_trip.h"
+#include "core/backup/restore_directory.h"
+
+#include <unistd.h>
+
+namespace dbops::core {
+namespace {
+
+constexpr std::uint64_t mega = 1 << 20;
+
+// What it says; empty: there is room.
+std::string refusal(const RestoreSpace& space) {
+  try {
+    space.check();
+    return {};
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::no_space);
+    return error.what();
+  }
+}
+
+// Two file systems: 100 MiB free on the one, 10 MiB on the other.
+RestoreSpace::FileSystem two(const fs::path& place) {
+  return place.string().starts_with("/small") ? RestoreSpace::FileSystem{2, 10 * mega}
+                                              : RestoreSpace::FileSystem{1, 100 * mega};
+}
+
+TEST(RestoreSpace, IsCountedByFileSystem) {
+  RestoreSpace space(two);
+  space.add("/data", 60 * mega, 0);
+  space.add("/small/space", 10 * mega, 0);
+  EXPECT_EQ(refusal(space), "");
+  space.add("/elsewhere", 40 * mega, 0);
+  EXPECT_EQ(refusal(space), "") << "exactly what there is";
+  space.add("/third", 1, 0);
+  EXPECT_EQ(refusal(space), "\"/data\" has 104857600 bytes free, and the backup needs 104857601");
+}
+
+TEST(RestoreSpace, WhatIsReplacedMakesRoom) {
+  RestoreSpace space(two);
+  space.add("/data", 1000 * mega, 900 * mega);
+  EXPECT_EQ(refusal(space), "");
+  space.add("/small/space", 12 * mega, mega);
+  EXPECT_EQ(refusal(space), "\"/small/space\" has 10485760 bytes free, and the backup needs 12582912, of which it "
+                            "replaces 1048576 that are there");
+}
+
+class SpaceForARestore : public BackupRoundTrip {
+ protected:
+  // With so many bytes free in the place that a backup is restored to.
+  std::string with(std::uint64_t free, const BackupHead& head, bool delta) {
+    RestoreOptions options;
+    options.data_directory = root_.path() / "to";
+    options.delta = delta;
+    RestoreDirectory directory(head, options);
+    directory.check();
+    FileListReader files(repository(), head.label, head.file_parts);
+    while (const auto entry = files.next({}))
+      directory.count(*entry);
+    try {
+      directory.check_space([&](const fs::path&) { return RestoreSpace::FileSystem{1, free}; });
+      return {};
+    } catch (const Error& error) {
+      return error.what();
+    }
+  }
+  // The least that is enough.
+  std::uint64_t least(const BackupHead& head, bool delta) {
+    std::uint64_t low = 0, high = std::uint64_t(1) << 40;
+    while (low < high) {
+      const std::uint64_t middle = low + (high - low) / 2;
+      if (with(middle, head, delta).empty())
+        high = middle;
+      else
+        low = middle + 1;
+    }
+    return low;
+  }
+};
+
+TEST_P(SpaceForARestore, CountsFilesAndWal) {
+  const BackupHead head = backup();
+  EXPECT_EQ(least(head, false), head.bytes + 3 * head.wal_segment_size);
+}
+
+TEST_P(SpaceForARestore, OfADeltaIsWhatItAddsAndNotWhatIsThere) {
+  const BackupHead head = backup();
+  const fs::path to = root_.path() / "to";
+  restore(head, to);
+  const std::uint64_t wal = 3 * head.wal_segment_size;
+  EXPECT_LE(least(head, true), wal) << "all is there";
+  write_file(to / "base/stray", Bytes(64 * mega, std::byte(1)));
+  EXPECT_EQ(least(head, true), 0U) << "what is removed makes room";
+  fs::remove(to / "base/stray");
+  fs::path largest;
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(to))
+    if (entry.is_regular_file() && (largest.empty() || entry.file_size() > fs::file_size(largest)))
+      largest = entry.path();
+  const std::uint64_t before = least(head, true), size = fs::file_size(largest);
+  fs::remove(largest);
+  EXPECT_GE(least(head, true), before + size);
+}
+
+// Its files had their size before they had their content.
+TEST_P(SpaceForARestore, OfOneThatWasInterruptedIsWhatIsNotWritten) {
+  const BackupHead head = backup();
+  const fs::path to = root_.path() / "to";
+  fs::create_directories(to / "base/5");
+  write_file(to / "dbops.restore", {});
+  FileListReader files(repository(), head.label, head.file_parts);
+  while (const auto entry = files.next({}))
+    if (entry->type == EntryType::file) {
+      fs::create_directories((to / entry->path).parent_path());
+      write_file(to / entry->path, {});
+      ASSERT_EQ(::truncate((to / entry->path).c_str(), off_t(entry->size)), 0);
+    }
+  EXPECT_EQ(least(head, false), head.bytes + 3 * head.wal_segment_size);
+}
+
+INSTANTIATE_TEST_SUITE_P(Keys, SpaceForARestore, testing::Bool());
+
+} // namespace
+} // namespace dbops::core
