@@ -121,8 +121,11 @@ WalFetchResult ArchiveReader::fetch_patiently(const WalFileName& file, RestoreFi
     try {
       const WalFetchResult result = fetch(file, out, context);
       if (result != WalFetchResult::gap) return result;
+    } catch (const RestoreFileError&) {
+      throw;
     } catch (const Error& error) {
-      if (error.kind() != ErrorKind::unavailable) throw;
+      // A file system of the network says EIO, too, when its server does not answer in time.
+      if (error.kind() != ErrorKind::unavailable && error.kind() != ErrorKind::io) throw;
       outage = error;
     }
     // Between half the bound and all of it: standbys that lost their store together do not come back together.
