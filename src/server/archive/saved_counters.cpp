@@ -24,9 +24,8 @@ constexpr std::uint32_t format = 0x0dbab501; // changes with what follows
 
 struct SavedRepository {
   std::int64_t files, file_bytes, chunks, merges, chunk_bytes, stored_bytes, retries, failures;
-  TimestampTz last_file_at, last_chunk_at, last_error_at;
+  TimestampTz last_file_at, last_chunk_at;
   char last_file[sizeof RepositoryStatus::last_file];
-  char last_error[sizeof RepositoryStatus::last_error], last_hint[sizeof RepositoryStatus::last_hint];
 };
 
 struct SavedCounters {
@@ -48,10 +47,7 @@ void copy_counters(const From& from, To& to) {
   to.failures = from.failures;
   to.last_file_at = from.last_file_at;
   to.last_chunk_at = from.last_chunk_at;
-  to.last_error_at = from.last_error_at;
   strlcpy(to.last_file, from.last_file, sizeof to.last_file);
-  strlcpy(to.last_error, from.last_error, sizeof to.last_error);
-  strlcpy(to.last_hint, from.last_hint, sizeof to.last_hint);
 }
 
 pg_crc32c checksum(const SavedCounters& saved) {
