@@ -167,6 +167,7 @@ SERVER_SOURCES = \
 	src/server/archive/functions.cpp \
 	src/server/archive/lineage_watch.cpp \
 	src/server/archive/opening.cpp \
+	src/server/archive/saved_counters.cpp \
 	src/server/archive/settings.cpp \
 	src/server/archive/shared.cpp \
 	src/server/archive/status.cpp \

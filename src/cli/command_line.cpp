@@ -11,6 +11,7 @@
 #include <charconv>
 #include <cstdio>
 #include <iostream>
+#include <map>
 
 namespace dbops::cli {
 
@@ -213,6 +214,13 @@ CLI::App* add_wal_get(CLI::App& app, WalGetCommand& command) {
                   "how long to wait for a segment that only later WAL is there of; default 30")
       ->type_name("SECONDS")
       ->check(check_duration);
+  static const std::map<std::string, HolePolicy> policies{
+      {"crash", HolePolicy::crash}, {"stop", HolePolicy::stop}, {"end", HolePolicy::end}};
+  get->add_option("--at-hole", command.at_hole,
+                  "when it does not come: end WAL there if a crash explains the hole (crash, the default), never "
+                  "(stop), or always (end)")
+      ->type_name("crash|stop|end")
+      ->transform(CLI::Transformer(policies));
   add_spool_options(*get, command.spool);
   get->footer(wal_get_manual);
   return get;

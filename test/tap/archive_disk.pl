@@ -92,6 +92,13 @@ sub touch { my ($file) = @_; PostgreSQL::Test::Utils::append_to_file($file, '');
 	sleep 0.5;
 	answers($node, 'the key file hangs, settings change');
 	says($node, 'does not answer', 'the key file hangs: the view says it');
+	like(Dbops::value($node, q{SELECT detail FROM dbops.check('3 s') WHERE check_name = 'encryption' AND NOT ok}), qr/does not answer/,
+		'the key file hangs: dbops.check() keeps its time and says it');
+	for my $call ('count(*) FROM dbops.check()', 'dbops.take_over_archive()')
+	{
+		my (undef, undef, $said) = $node->psql('postgres', "SET statement_timeout = '1s'; SELECT $call");
+		like($said, qr/canceling statement due to statement timeout/, "the key file hangs: $call can be cancelled");
+	}
 	my $begin = time();
 	$node->stop('fast');
 	cmp_ok(time() - $begin, '<', 60, 'the key file hangs: a shutdown waits no longer than it may');

@@ -78,6 +78,25 @@ is($json->{system_identifier}, $identifier, 'JSON names the cluster');
 is($json->{wal_segment_size}, 1 << 20, 'and the size of its segments');
 is($json->{timelines}[0]{parts}[-1]{last_segment}, $last, 'and its last segment');
 
+# Pieces of segments that are there as a whole: none of a segment that is not, and what is left can be restored.
+my $pieces = $node->safe_psql('postgres', 'SELECT chunks > 0 FROM dbops.archive_status');
+is($pieces, 't', 'pieces were stored');
+File::Path::make_path("$cluster/wal/00000001/00000000/$segments[4]");
+my ($own_piece) = glob object($last) =~ s{\.zst$}{/*}r;
+my $redundant = "$cluster/wal/00000001/00000000/$segments[4]/" . (split m{/}, $own_piece)[-1];
+File::Copy::copy($own_piece, $redundant) or die;
+($status, $out, $err) = dbops('wal-list', '--store', $store->{url}, '--garbage');
+is($status, 0, 'wal-list --garbage: exit status') or diag $err;
+my %garbage = map { my ($key, $bytes) = split /\t/; ($key => $bytes) } split /\n/, $out;
+my $redundant_key = $redundant =~ s{^\Q$store->{directory}\E/}{}r;
+is($garbage{$redundant_key}, -s $redundant, 'wal-list --garbage: a piece of a segment that is there as a whole, and its bytes');
+is(join(' ', grep { !m{/(\w{24})/[^/]+$} || !-e object($1) || -s "$store->{directory}/$_" != $garbage{$_} } sort keys %garbage), '', 'wal-list --garbage: nothing else');
+is(join(' ', grep { m{/$last/} } sort keys %garbage), '', 'nor what is needed of the last one');
+($status, $out) = dbops('wal-list', '--store', $store->{url}, '--garbage', '--json');
+is(join(' ', sort map { "$_->{key}=$_->{bytes}" } @{ JSON::PP::decode_json($out)->[0]{garbage} }), join(' ', map { "$_=$garbage{$_}" } sort keys %garbage),
+	'wal-list --garbage --json: the same');
+unlink map { "$store->{directory}/$_" } keys %garbage;
+
 # --- exit statuses -----------------------------------------------------------------------------------------------------
 
 is_status(0, 'a segment', get($segments[3], '--spool-size', 0));
@@ -179,6 +198,28 @@ like($out, qr/missing +\Q$segments[5]\E +\Q$segments[5]\E|incomplete +\Q$segment
 	is($? & 127 ? 128 + ($? & 127) : $run->result(0), 143, 'SIGTERM: the exit status that PostgreSQL expects');
 	cmp_ok(time() - $begin, '<', 120, 'and it does not go on until the time for retries is over');
 	is(join(' ', glob "$place/got*"), '', 'and nothing is left');
+}
+
+{
+	# A file system of the network: what it says while its server is away is neither "not there" nor the end of it.
+	my $library = Dbops::fault_library('failing_reads');
+	my %errno = (EIO => 5, ESTALE => 116, ETIMEDOUT => 110, ENOTCONN => 107);
+	for my $name (sort keys %errno)
+	{
+		local %ENV = (%ENV, LD_PRELOAD => $library, FAIL_BELOW => $store->{directory}, FAIL_ERRNO => $errno{$name}, FAIL_FROM => 0, FAIL_CALLS => 1 << 30);
+		for my $file ($segments[3], $next, '00000007.history')
+		{
+			like(is_status(201, "$name that stays, $file", get($file, '--spool-size', 0, '--retry-time', 1)), qr/could not|is not there/, 'is said');
+		}
+		$ENV{FAIL_CALLS} = 2;
+		for my $from (0 .. 9)
+		{
+			$ENV{FAIL_FROM} = $from;
+			is_status(0, "$name that passes, call $from, a segment", get($segments[3], '--spool-size', 0));
+			is_status(0, "$name that passes, call $from, pieces", get($last, '--spool-size', 0));
+			is_status(1, "$name that passes, call $from, nothing", get($next, '--spool-size', 0));
+		}
+	}
 }
 
 # --- segments fetched ahead --------------------------------------------------------------------------------------------

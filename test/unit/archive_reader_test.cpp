@@ -11,6 +11,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cerrno>
+
 namespace dbops::core {
 namespace {
 
@@ -184,6 +186,21 @@ TEST_F(Patience, AnOutageIsWaitedForAndThenNamed) {
   }
   EXPECT_LE(clock_.steady - start, patience_.outage);
   EXPECT_GE(clock_.steady - start, patience_.outage - patience_.max_pause);
+}
+
+// As a file system of the network says it.
+TEST_F(Patience, AnErrorOfInputIsWaitedFor) {
+  put(a_, 3);
+  for (const int error : {EIO, ESTALE, ETIMEDOUT, ENOTCONN}) {
+    b_.set_hook([error](Operation, const std::string&, bool) { throw system_error(error, "could not open file"); });
+    after(std::chrono::minutes(1), [this] { b_.set_hook({}); });
+    EXPECT_EQ(fetch_patiently(4), WalFetchResult::absent) << error;
+    b_.set_hook([error](Operation, const std::string&, bool) { throw system_error(error, "could not open file"); });
+    const SteadyTime start = clock_.steady;
+    EXPECT_THROW(fetch_patiently(4), Error) << error;
+    EXPECT_GE(clock_.steady - start, patience_.outage - patience_.max_pause);
+    b_.set_hook({});
+  }
 }
 
 TEST_F(Patience, WhatNeedsAPersonIsNotWaitedFor) {

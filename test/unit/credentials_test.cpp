@@ -173,6 +173,19 @@ TEST_F(Instance, AServiceThatStumblesIsAskedAgain) {
   EXPECT_EQ(credentials.get({}).access_key_id, "key1");
 }
 
+// Whoever sets one up is to wait for it: a server and its network may come up later.
+TEST_F(CredentialChain, AServiceThatIsSetUpAndDoesNotAnswerIsAnOutage) {
+  std::string nobody;
+  {
+    LoopbackServer server([](const std::string&) { return LoopbackServer::answer(200, ""); });
+    nobody = server.url();
+  }
+  for (const char* variable : {"AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_CONTAINER_CREDENTIALS_FULL_URI"}) {
+    environment_ = {{variable, nobody}};
+    EXPECT_THROW(chain().get({}), TransientError) << variable;
+  }
+}
+
 TEST_F(Instance, RenewedFiveMinutesBeforeTheyExpire) {
   CredentialsChain credentials = chain();
   credentials.get({});

@@ -51,11 +51,11 @@ class WalRoundTrip : public testing::TestWithParam<bool> {
   }
   WalFileName file_name(SegmentNumber number) const { return *parse_wal_file_name(segment_name({1, number}, size_)); }
   // To the end before a hole, as the last resort of wal-get.
-  WalFetchResult fetch_to_end(const WalFileName& name) {
+  WalFetchResult fetch_to_end(const WalFileName& name, AtHole at_hole = AtHole::end) {
     got_.clear();
     return WalReader(store(), test_system_identifier, nullptr, size_)
         .fetch(
-            name, [this](ByteView piece) { append(got_, piece); }, {}, AtHole::end)
+            name, [this](ByteView piece) { append(got_, piece); }, {}, at_hole)
         .result;
   }
   void put_history(TimelineId timeline, std::string_view text) {
@@ -206,6 +206,7 @@ TEST_P(WalRoundTrip, AHoleThatACrashLeavesIsAnEnd) {
     put_segment(number);
   EXPECT_EQ(fetch_to_end(file_name(6)), WalFetchResult::absent);
   EXPECT_EQ(fetch_to_end(file_name(4)), WalFetchResult::gap) << "more than were under way at one time";
+  EXPECT_EQ(fetch_to_end(file_name(4), AtHole::end_always), WalFetchResult::padded);
 }
 
 // It would have been stored long before the last ones: it was, and somebody has removed it.
@@ -240,6 +241,7 @@ TEST_P(WalRoundTrip, AHoleIsNoEndWhenAnotherTimelineGoesOnBehindIt) {
   EXPECT_EQ(fetch_to_end(file_name(4)), WalFetchResult::padded) << "all that timeline 2 has of it is there";
   put_history(3, at((4 << 20) + 8193));
   EXPECT_EQ(fetch_to_end(file_name(4)), WalFetchResult::gap);
+  EXPECT_EQ(fetch_to_end(file_name(4), AtHole::end_always), WalFetchResult::padded);
   EXPECT_EQ(fetch_to_end(file_name(6)), WalFetchResult::absent) << "nothing later";
 }
 

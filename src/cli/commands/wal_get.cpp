@@ -101,6 +101,9 @@ class WalGet {
   int fetch();
   int commit();
   int end_of(WalFetchResult result);
+  int at_hole(core::ArchiveReader& archive, const core::RecoveryPatience& patience, const core::CallContext& context);
+  int end_at_hole(WalFetchResult end, std::uint64_t covered, const core::LaterWal& later);
+  [[nodiscard]] std::string position(std::uint64_t covered) const;
 
   const WalGetCommand& command_;
   WalFileName file_;
@@ -213,27 +216,65 @@ int WalGet::fetch() {
   pg_wal_ = fs::path(command_.target).parent_path();
   local_ = core::look_at_local_segment(pg_wal_, file_, cluster_.system_identifier);
   const bool is_local = local_ == LocalSegment::complete || (local_ == LocalSegment::begun && is_standby());
-  const core::RecoveryPatience patience{.outage = milliseconds_of(command_.retry_time),
-                                        .gap = is_local ? core::milliseconds(0) : milliseconds_of(command_.gap_time)};
+  core::RecoveryPatience patience{.outage = milliseconds_of(command_.retry_time), .gap = core::milliseconds(0)};
   // For a transfer that was begun in time, a minute more.
   const core::CallContext context{.stop = {},
-                                  .deadline = stores.clock().steady_now() + patience.outage + std::chrono::minutes(1)};
+                                  .deadline = stores.clock().steady_now() + patience.outage +
+                                              2 * milliseconds_of(command_.gap_time) + std::chrono::minutes(1)};
   const WalFetchResult result = archive.fetch_patiently(file_, out_, patience, context);
   if (result != WalFetchResult::gap) return end_of(result);
   if (is_local) {
     say(file_.name, "the archive has later WAL, but not this segment; PostgreSQL takes its own from pg_wal");
     return restore_absent;
   }
-  // A server that is destroyed leaves uploads that overtook each other: the end that can be reached is before the hole.
-  const WalFetchResult end = archive.fetch(file_, out_, context, core::AtHole::end);
-  if (end != WalFetchResult::padded && end != WalFetchResult::absent) return end_of(end);
+  patience.gap = milliseconds_of(command_.gap_time);
+  return at_hole(archive, patience, context);
+}
+
+// A server that is destroyed leaves uploads that overtook each other: the end that can be reached is before the hole.
+// One that still stores what is behind it is not destroyed, and may yet store this.
+int WalGet::at_hole(core::ArchiveReader& archive, const core::RecoveryPatience& patience,
+                    const core::CallContext& context) {
+  const auto mode = command_.at_hole == HolePolicy::end ? core::AtHole::end_always : core::AtHole::end;
+  const core::SystemClock clock;
+  const core::SteadyTime give_up = clock.steady_now() + patience.outage;
+  for (;;) {
+    const core::LaterWal seen = archive.later_wal(file_, context);
+    const WalFetchResult result = archive.fetch_patiently(file_, out_, patience, context);
+    if (result != WalFetchResult::gap || command_.at_hole == HolePolicy::stop) return end_of(result);
+    const WalFetchResult end = archive.fetch(file_, out_, context, mode);
+    if (end != WalFetchResult::padded && end != WalFetchResult::absent) return end_of(end);
+    const core::LaterWal later = archive.later_wal(file_, context);
+    if (is_standby() || mode == core::AtHole::end_always || later == seen)
+      return end_at_hole(end, archive.covered(), later);
+    if (clock.steady_now() >= give_up) {
+      say(file_.name, "a server stores later WAL all the while, but not this segment",
+          "find out there why not (dbops.archive_status), or stop that server; then start this one again");
+      return restore_gap;
+    }
+  }
+}
+
+// Where WAL of the segment ends when so much of it is there.
+std::string WalGet::position(std::uint64_t covered) const {
+  if (!cluster_.segment_size) return file_.segment + " + " + std::to_string(covered);
+  const auto id = core::parse_segment_name(file_.segment, *cluster_.segment_size);
+  return id ? core::to_string(cluster_.segment_size->start_of(id->number) + covered) : file_.segment;
+}
+
+int WalGet::end_at_hole(WalFetchResult end, std::uint64_t covered, const core::LaterWal& later) {
   if (is_standby())
     say(file_.name, "the archive has later segments, but not all of this one: the standby waits for it");
   else
     say(file_.name,
-        "WAL ENDS HERE: the server that wrote it stored later segments, but not all of this one, and has "
-        "not done so while this waited",
-        "\"dbops wal-list\" shows what is there");
+        fmt::format(
+            "WAL ENDS HERE, at {}: the archive has later WAL, up to segment {}, the last of it stored at {}; it "
+            "cannot be replayed, as the rest of this segment is not there{}",
+            position(covered), later.last, core::iso8601_basic(later.modified),
+            command_.at_hole == HolePolicy::end ? " (--at-hole end)" : " and has not come while this waited"),
+        "if another store or the pg_wal of the server that wrote it has the segment, put it and the next into pg_wal "
+        "and recover from "
+        "the base backup again; with --at-hole stop recovery stops here instead of opening the server");
   return end_of(end);
 }
 
@@ -262,7 +303,9 @@ int WalGet::end_of(WalFetchResult result) {
     return restore_absent;
   }
   say(file_.name, "the archive has later WAL, but not all of this segment: recovery would end too early",
-      "\"dbops wal-list\" shows what is there; to end recovery here, set a recovery target");
+      "\"dbops wal-list\" shows what is there; put the segment and the next one into pg_wal if another store or the "
+      "server that wrote it has it, or open the server without what is behind it, with --at-hole end in "
+      "restore_command");
   return restore_gap;
 }
 

@@ -9,6 +9,13 @@
 
 namespace dbops::cli {
 
+// Of a segment that is not whole although there is WAL behind it.
+enum class HolePolicy {
+  crash, // the end of WAL when it is what a crash leaves; else recovery stops
+  stop,  // recovery stops
+  end,   // the end of WAL
+};
+
 struct WalGetCommand {
   StoreSettings stores;
   SpoolSettings spool;
@@ -16,6 +23,7 @@ struct WalGetCommand {
   std::string target;      // %p
   double retry_time = 300; // seconds
   double gap_time = 30;    // seconds
+  HolePolicy at_hole = HolePolicy::crash;
 };
 
 // A RestoreStatus. Never throws.

@@ -47,6 +47,18 @@ ErrorKind kind_of(int error_number) noexcept {
   case EDQUOT:
   case EFBIG:
     return ErrorKind::no_space;
+  case ESTALE: // a file system of the network, or of FUSE, whose server is gone or has been started again
+  case ETIMEDOUT:
+  case ENOTCONN:
+  case ECONNABORTED:
+  case ECONNREFUSED:
+  case ECONNRESET:
+  case ESHUTDOWN:
+  case EHOSTDOWN:
+  case EHOSTUNREACH:
+  case ENETDOWN:
+  case ENETUNREACH:
+    return ErrorKind::unavailable;
   default:
     return ErrorKind::io;
   }
@@ -59,6 +71,8 @@ Error system_error(int error_number, std::string_view what) {
   if (error_number == EACCES || error_number == EPERM)
     hint = "Check owner and mode, also of the directories above it, for the user that this runs as.";
   if (error_number == ENOSPC || error_number == EDQUOT) hint = "Make room in that file system.";
+  if (kind_of(error_number) == ErrorKind::unavailable)
+    hint = "Look at the file system that it is on: its server does not answer, or it has to be mounted again.";
   return {kind_of(error_number), std::string(what) + ": " + std::generic_category().message(error_number), hint};
 }
 

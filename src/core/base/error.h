@@ -51,7 +51,8 @@ class TransientError : public Error {
   std::optional<std::chrono::milliseconds> retry_after_;
 };
 
-// An Error (no_space, access_denied, not_found or io) from an errno value; `what` names the action and the object.
+// An Error (no_space, access_denied, not_found, unavailable or io) from an errno value; `what` names the action and the
+// object.
 Error system_error(int error_number, std::string_view what);
 
 } // namespace dbops::core

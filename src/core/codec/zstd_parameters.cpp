@@ -12,6 +12,7 @@ namespace {
 
 constexpr int tuned_level = 3;
 constexpr int hash_log = 14, chain_log = 13, min_match = 5;
+constexpr int first_large_level = 9, large_level_window_log = 20;
 constexpr int zstds_own = 0;
 
 void set(ZSTD_CCtx* context, ZSTD_cParameter parameter, int value) {
@@ -24,6 +25,8 @@ void set(ZSTD_CCtx* context, ZSTD_cParameter parameter, int value) {
 void set_zstd_parameters(ZSTD_CCtx* context, int level, ZstdContent content) {
   const bool is_tuned = level == tuned_level && content == ZstdContent::pages;
   set(context, ZSTD_c_compressionLevel, level);
+  set(context, ZSTD_c_windowLog,
+      level >= first_large_level && content == ZstdContent::pages ? large_level_window_log : zstds_own);
   set(context, ZSTD_c_hashLog, is_tuned ? hash_log : zstds_own);
   set(context, ZSTD_c_chainLog, is_tuned ? chain_log : zstds_own);
   set(context, ZSTD_c_minMatch, is_tuned ? min_match : zstds_own);

@@ -64,6 +64,8 @@ struct CredentialsSetup {
   HttpTransport* internet = nullptr; // for STS
   HttpTransport* metadata = nullptr; // for container and instance metadata: without a proxy, short time-outs
   const Clock* clock = nullptr;
+  // Instance metadata is known to be here: when it does not answer, it is waited for.
+  bool on_instance = false;
 };
 
 // In the order: the file, the environment, web identity, container, instance metadata (version 2 only).

@@ -111,7 +111,9 @@ FileStore::FileStore(fs::path root, Random& random) : root_(std::move(root)), ra
 void FileStore::require_root() const {
   std::error_code error;
   if (!fs::is_directory(root_, error))
-    throw Error(ErrorKind::unavailable, "directory \"" + root_.string() + "\" of the file store is not there",
+    throw Error(ErrorKind::unavailable,
+                "directory \"" + root_.string() + "\" of the file store is not there" +
+                    (error && error != std::errc::no_such_file_or_directory ? ": " + error.message() : ""),
                 "Create the directory, or mount the file system that holds it.");
 }
 

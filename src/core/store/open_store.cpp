@@ -2,6 +2,7 @@
 
 #include "core/http/curl_client.h"
 #include "core/store/file_store.h"
+#include "core/store/remote_credentials.h"
 #include "core/store/s3_store.h"
 
 namespace dbops::core {
@@ -40,7 +41,8 @@ class OwningS3Store final : public ObjectStore {
                                                   .region = url.region,
                                                   .internet = &internet_http_,
                                                   .metadata = &metadata_http_,
-                                                  .clock = &setup.clock}),
+                                                  .clock = &setup.clock,
+                                                  .on_instance = is_ec2_instance()}),
                      setup.clock),
         store_(url, {store_http_, credentials_, setup.clock, setup.random, setup.retry, setup.log}) {}
 

@@ -113,21 +113,38 @@ std::optional<ExpiringCredentials> ContainerCredentials::fetch(const CallContext
   return parse_document(name(), response.body);
 }
 
+bool is_ec2_instance() {
+  try {
+    return trimmed(as_text(read_file("/sys/class/dmi/id/sys_vendor", 4096))) == "Amazon EC2";
+  } catch (const Error&) { // no such machine
+    return false;
+  }
+}
+
+// Absent: nobody answers, and nobody is expected to.
+std::optional<HttpResponse> InstanceCredentials::session_token(const HttpRequest& request, bool expected,
+                                                               const CallContext& context) {
+  for (int attempt = 1;; ++attempt) {
+    try {
+      return http_.perform(request, context);
+    } catch (const TransientError& failure) { // it may have stumbled, or this is no such instance
+      if (attempt < token_attempts) continue;
+      if (expected) throw TransientError(name() + " does not answer: " + failure.what());
+      return {};
+    }
+  }
+}
+
 std::optional<ExpiringCredentials> InstanceCredentials::fetch(const CallContext& context) {
   if (environment_("AWS_EC2_METADATA_DISABLED").value_or("") == "true") return {};
-  const std::string base = environment_("AWS_EC2_METADATA_SERVICE_ENDPOINT").value_or("http://169.254.169.254");
+  const auto endpoint = environment_("AWS_EC2_METADATA_SERVICE_ENDPOINT");
+  const std::string base = endpoint.value_or("http://169.254.169.254");
   HttpRequest request;
   request.method = "PUT";
   request.url = base + "/latest/api/token";
   request.headers = {{"X-aws-ec2-metadata-token-ttl-seconds", metadata_token_seconds}};
   request.timeout = metadata_timeout;
-  std::optional<HttpResponse> token;
-  for (int attempt = 0; attempt < token_attempts && !token; ++attempt) {
-    try {
-      token = http_.perform(request, context);
-    } catch (const TransientError&) { // it may have stumbled, or this is no such instance
-    }
-  }
+  const auto token = session_token(request, expected_ || endpoint, context);
   if (!token) return {};
   if (token->status >= 500 || token->status == 429) refused(name(), token->status);
   if (token->status != 200) return {}; // not on such an instance
@@ -154,7 +171,7 @@ std::vector<std::unique_ptr<CredentialsSource>> default_credentials_sources(cons
     sources.push_back(std::make_unique<FileCredentials>(*shared, profile, *setup.clock));
   sources.push_back(std::make_unique<WebIdentityCredentials>(setup.environment, setup.region, *setup.internet));
   sources.push_back(std::make_unique<ContainerCredentials>(setup.environment, *setup.metadata));
-  sources.push_back(std::make_unique<InstanceCredentials>(setup.environment, *setup.metadata));
+  sources.push_back(std::make_unique<InstanceCredentials>(setup.environment, *setup.metadata, setup.on_instance));
   return sources;
 }
 

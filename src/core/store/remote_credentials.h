@@ -33,17 +33,23 @@ class ContainerCredentials final : public CredentialsSource {
   HttpTransport& http_;
 };
 
-// The role of an EC2 instance, version 2 of the protocol only. AWS_EC2_METADATA_DISABLED=true turns it off.
+// Whether this machine says of itself that it is an instance of EC2.
+bool is_ec2_instance();
+
+// The role of an EC2 instance, version 2 of the protocol only. AWS_EC2_METADATA_DISABLED=true turns it off. A service
+// that does not answer is taken to be none unless `expected`, or AWS_EC2_METADATA_SERVICE_ENDPOINT names it.
 class InstanceCredentials final : public CredentialsSource {
  public:
-  InstanceCredentials(Environment environment, HttpTransport& http)
-      : environment_(std::move(environment)), http_(http) {}
+  InstanceCredentials(Environment environment, HttpTransport& http, bool expected)
+      : environment_(std::move(environment)), http_(http), expected_(expected) {}
   std::optional<ExpiringCredentials> fetch(const CallContext& context) override;
   [[nodiscard]] std::string name() const override { return "instance metadata"; }
 
  private:
+  std::optional<HttpResponse> session_token(const HttpRequest& request, bool expected, const CallContext& context);
   Environment environment_;
   HttpTransport& http_;
+  bool expected_;
 };
 
 } // namespace dbops::core

@@ -80,6 +80,7 @@ void ArchiveReader::ask(WalReader& repository, const WalFileName& file, RestoreF
 WalFetchResult ArchiveReader::fetch(const WalFileName& file, RestoreFile& out, const CallContext& context,
                                     AtHole at_hole) {
   Round round;
+  covered_ = 0;
   for (WalReader* repository : repositories_) {
     ask(*repository, file, out, round, context, at_hole);
     if (!round.whole) continue;
@@ -91,12 +92,24 @@ WalFetchResult ArchiveReader::fetch(const WalFileName& file, RestoreFile& out, c
   if (!round.failures.empty()) throw_gravest(round.failures);
   if (round.gap) return WalFetchResult::gap;
   if (round.longest == nullptr) return WalFetchResult::absent;
+  covered_ = round.covered;
   if (round.longest == round.written) return WalFetchResult::padded;
   Round again;
   ask(*round.longest, file, out, again, context, at_hole);
   if (!again.failures.empty()) throw_gravest(again.failures);
   if (again.whole) return WalFetchResult::whole;
   return again.longest != nullptr ? WalFetchResult::padded : WalFetchResult::gap;
+}
+
+LaterWal ArchiveReader::later_wal(const WalFileName& segment, const CallContext& context) {
+  LaterWal all;
+  for (WalReader* repository : repositories_) {
+    const LaterWal later = repository->later_wal(segment, context);
+    all.objects += later.objects;
+    all.last = std::max(all.last, later.last);
+    all.modified = std::max(all.modified, later.modified);
+  }
+  return all;
 }
 
 WalFetchResult ArchiveReader::fetch_patiently(const WalFileName& file, RestoreFile& out,
@@ -108,8 +121,11 @@ WalFetchResult ArchiveReader::fetch_patiently(const WalFileName& file, RestoreFi
     try {
       const WalFetchResult result = fetch(file, out, context);
       if (result != WalFetchResult::gap) return result;
+    } catch (const RestoreFileError&) {
+      throw;
     } catch (const Error& error) {
-      if (error.kind() != ErrorKind::unavailable) throw;
+      // A file system of the network says EIO, too, when its server does not answer in time.
+      if (error.kind() != ErrorKind::unavailable && error.kind() != ErrorKind::io) throw;
       outage = error;
     }
     // Between half the bound and all of it: standbys that lost their store together do not come back together.

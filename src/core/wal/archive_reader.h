@@ -41,6 +41,11 @@ class ArchiveReader {
   WalFetchResult fetch(const WalFileName& file, RestoreFile& out, const CallContext& context,
                        AtHole at_hole = AtHole::report);
 
+  // What all of them have behind the segment.
+  LaterWal later_wal(const WalFileName& segment, const CallContext& context);
+  // Of what the last fetch() found to be padded: bytes that are not padding.
+  [[nodiscard]] std::uint64_t covered() const { return covered_; }
+
   // fetch(), again and again while repositories are unavailable or there is a gap, within the bounds of `patience`.
   WalFetchResult fetch_patiently(const WalFileName& file, RestoreFile& out, const RecoveryPatience& patience,
                                  const CallContext& context);
@@ -54,6 +59,7 @@ class ArchiveReader {
   Clock& clock_;
   Random& random_;
   FailureSink on_failure_;
+  std::uint64_t covered_ = 0;
 };
 
 } // namespace dbops::core

@@ -128,6 +128,26 @@ bool WalReader::has_later_wal(const WalFileName& segment, const CallContext& con
   return false;
 }
 
+LaterWal WalReader::later_wal(const WalFileName& segment, const CallContext& context) {
+  const std::string root = cluster_prefix(system_identifier_);
+  ListRequest request = behind(segment);
+  LaterWal later;
+  std::size_t whole = 0;
+  do {
+    ListPage page = store_.list(request, context);
+    for (const ObjectInfo& object : page.objects) {
+      const auto key = parse_wal_key(std::string_view(object.key).substr(root.size()));
+      if (!key || (!key->chunk && key->file.kind == WalFileKind::backup)) continue;
+      ++later.objects;
+      later.last = key->file.segment;
+      later.modified = std::max(later.modified, object.modified);
+      whole += key->file.kind == WalFileKind::segment && !key->chunk ? 1 : 0;
+    }
+    request.continuation = std::move(page.continuation);
+  } while (!request.continuation.empty() && whole <= segments_in_flight);
+  return later;
+}
+
 // How far the timeline reached, by the histories of those that branched off from it or from its descendants.
 WalReader::Reach WalReader::reach_of(TimelineId timeline, const CallContext& context) {
   Reach reach;
@@ -347,10 +367,13 @@ WalFetch WalReader::fetch_tail(const WalFileName& segment, const ByteSink& sink,
   const Reach reach = size && covered < limit ? reach_of(timeline_of(segment), context) : Reach{.all_known = false};
   const bool lost_start = covered == 0 && beginning.has_chunks;
   const bool hole = covered < limit && (lost_start || has_later_wal(segment, context));
-  if (hole &&
+  if (hole && at_hole != AtHole::end_always &&
       (at_hole == AtHole::report || !segment_size_ || !reach.all_known || !is_overtaken(segment, limit, context)))
     return {WalFetchResult::gap};
-  if (size && reach.end > start + covered) return fetch_partial(segment, reach.end - start, *size, sink, context);
+  if (size && reach.end > start + covered) {
+    const WalFetch partial = fetch_partial(segment, reach.end - start, *size, sink, context);
+    if (partial.result != WalFetchResult::gap || at_hole != AtHole::end_always) return partial;
+  }
   if (covered == 0 && !beginning.inherited) return {WalFetchResult::absent};
   if (!size) return {WalFetchResult::gap}; // it was there a moment ago, and is not now
   if (send_beginning(segment, beginning, sink, context) < covered) return {WalFetchResult::gap};

@@ -33,6 +33,8 @@ enum class AtHole {
   // behind it, stored within `overtaking_time`, and no other timeline goes on from a later point of this one. Nobody
   // can replay what is behind it, so WAL ends here: padded or absent. For a reader that was given the segment size.
   end,
+  // Whatever made it: somebody has said so.
+  end_always,
 };
 
 // Whole segments of a timeline that a server may have stored before an earlier one: more than its look-ahead.
@@ -42,6 +44,14 @@ constexpr std::size_t segments_in_flight = 256;
 // and a minute for the pause before the next try. For a segment of 16 MiB; larger ones take longer.
 constexpr auto overtaking_time = std::chrono::minutes(3);
 constexpr std::uint64_t usual_segment_size = 16 << 20;
+
+// What is behind a hole. It is not counted to its end when there are more than `segments_in_flight` whole segments.
+struct LaterWal {
+  std::size_t objects = 0;
+  std::string last;  // the last segment of which something is there
+  WallTime modified; // when the youngest object was stored, by the store's clock
+  bool operator==(const LaterWal&) const = default;
+};
 
 class WalReader {
  public:
@@ -66,6 +76,7 @@ class WalReader {
 
   // Whether there is WAL of the same timeline behind the segment.
   bool has_later_wal(const WalFileName& segment, const CallContext& context);
+  LaterWal later_wal(const WalFileName& segment, const CallContext& context);
 
   // Whether the first `limit` bytes of the segment can be had, from whatever holds them. Reads them.
   bool has_start(const WalFileName& segment, std::uint32_t limit, const CallContext& context);

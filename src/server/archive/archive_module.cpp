@@ -39,9 +39,10 @@ void clean_up_after_error() noexcept {
 
 // The first store's, which files are acknowledged by. The next call that gets farther ends it.
 void say_why(const char* file, const std::string& problem, const std::string& hint) noexcept {
+  static auto& limit = *new RateLimit(); // PostgreSQL asks again, and says so itself
   try {
     const std::string message = "archiving \"" + std::string(file) + "\" failed: " + problem;
-    log_line(true, message, hint);
+    if (limit.pass(problem)) log_line(true, message, hint);
     with_archive_shared([&](ArchiveShared& memory) {
       note_error(memory.repository[primary], message.c_str(), hint.c_str());
       memory.repository[primary].archiver_failing = true;

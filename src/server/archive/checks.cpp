@@ -8,6 +8,7 @@
 #include "core/wal/object_format.h"
 #include "core/wal/repository.h"
 #include "server/archive/backlog.h"
+#include "server/archive/opening.h"
 #include "server/archive/session_task.h"
 #include "server/archive/shared.h"
 #include "server/archive/threads.h"
@@ -29,6 +30,8 @@ using core::milliseconds;
 constexpr std::int64_t many_waiting_files = 64;
 constexpr std::size_t named_objects = 8; // of those that are damaged
 constexpr double largest_skew = 300;     // seconds; S3 refuses requests that are 15 minutes off
+// How much later than a thread that keeps its deadline one is given up that does not.
+constexpr milliseconds time_to_notice{1000};
 
 std::string seconds_text(double seconds) {
   std::array<char, 32> text{};
@@ -70,7 +73,25 @@ class Run {
                        .detail = std::move(detail),
                        .hint = ok ? std::string() : std::move(hint)});
   }
-  [[nodiscard]] core::CallContext context() const { return {.stop = {}, .deadline = deadline_}; }
+  // What it makes of a thread that fails or does not answer is for its caller. Results have a `failure`.
+  template <typename Result, typename F>
+  Result ask(F fn) const {
+    auto result = in_thread_until<Result>(
+        [fn = std::move(fn)](const std::stop_token& stop) {
+          Result found;
+          try {
+            fn(found, stop);
+          } catch (...) {
+            found.failure = describe_thread_failure();
+          }
+          return found;
+        },
+        deadline_ + time_to_notice);
+    if (result) return std::move(*result);
+    Result none;
+    none.failure = no_answer();
+    return none;
+  }
   [[nodiscard]] bool archiving() const {
     return XLogArchiveMode != ARCHIVE_MODE_OFF && XLogArchiveLibrary != nullptr &&
            std::strcmp(XLogArchiveLibrary, "dbops") == 0;
@@ -105,18 +126,23 @@ class Run {
         "Drop the extension and create it again, or restart the server so that it loads the new library.");
   }
 
+  struct KeyAnswer {
+    std::string id;
+    std::optional<ThreadFailure> failure;
+  };
   void check_key() {
     if (settings_.key_file.empty()) {
       add("encryption", true, Severity::info, "off: dbops.key_file is not set");
       return;
     }
-    try {
-      const core::KeyRing keys = core::KeyRing::read(settings_.key_file);
-      add("encryption", true, Severity::error, "new objects are encrypted with key \"" + keys.current().id() + "\"");
-    } catch (const core::Error& error) {
-      add("encryption", false, Severity::error, error.what(),
-          error.hint().empty() ? "See docs/format.md, \"Key file\"." : error.hint());
-    }
+    const auto key = ask<KeyAnswer>([file = settings_.key_file](KeyAnswer& answer, const std::stop_token&) {
+      answer.id = core::KeyRing::read(file).current().id();
+    });
+    if (!key.failure)
+      add("encryption", true, Severity::error, "new objects are encrypted with key \"" + key.id + "\"");
+    else
+      add("encryption", false, Severity::error, failure_text(*key.failure),
+          key.failure->hint.empty() ? "See docs/format.md, \"Key file\"." : key.failure->hint);
   }
 
   struct StoreAnswer {
@@ -127,19 +153,13 @@ class Run {
     const std::string name = std::string(repository_name(repository)) + " store";
     core::TimelineId timeline = 0;
     if (!RecoveryInProgress()) (void)GetFlushRecPtr(&timeline);
-    const StoreAnswer answer = in_thread<StoreAnswer>([settings = settings_, cluster = cluster_, url, timeline,
-                                                       wait = context()](const std::stop_token& stop) {
-      StoreAnswer found;
-      try {
-        const RepositoryAccess access = open_repository(url, settings, cluster);
-        const core::CallContext bounded{.stop = stop, .deadline = wait.deadline};
-        (void)core::read_repository(*access.store, cluster.system_identifier, bounded);
-        if (timeline != 0)
-          found.claim = core::read_claim(*access.store, cluster.system_identifier, timeline, cluster.owner, bounded);
-      } catch (...) {
-        found.failure = describe_thread_failure();
-      }
-      return found;
+    const auto answer = ask<StoreAnswer>([settings = settings_, cluster = cluster_, url, timeline,
+                                          deadline = deadline_](StoreAnswer& found, const std::stop_token& stop) {
+      const RepositoryAccess access = open_repository(url, settings, cluster);
+      const core::CallContext bounded{.stop = stop, .deadline = deadline};
+      (void)core::read_repository(*access.store, cluster.system_identifier, bounded);
+      if (timeline != 0)
+        found.claim = core::read_claim(*access.store, cluster.system_identifier, timeline, cluster.owner, bounded);
     });
     if (answer.failure) {
       add(name, false, Severity::error, failure_text(*answer.failure),
@@ -207,33 +227,27 @@ class Run {
     core::WallTime written, modified;
     std::optional<ThreadFailure> failure;
   };
-  static ReadBack fetch(const std::string& url, const Settings& settings, const Cluster& cluster,
-                        const std::string& segment, const core::CallContext& context) {
-    ReadBack result;
-    try {
-      const RepositoryAccess access = open_repository(url, settings, cluster);
-      const std::string key =
-          core::cluster_prefix(cluster.system_identifier) + core::wal_file_key(*core::parse_wal_file_name(segment));
-      const auto info = access.store->head(key, context);
-      const auto object = info ? access.store->get(key, {}, context) : std::nullopt;
-      if (!object) return result;
-      const core::ObjectHeader header = core::decode_object(*object, access.keys.get(), cluster.segment_size,
-                                                            [&](core::ByteView bytes) { result.size += bytes.size(); });
-      result.found = true;
-      result.written = header.created;
-      result.modified = info->modified;
-    } catch (...) {
-      result.failure = describe_thread_failure();
-    }
-    return result;
+  static void fetch(ReadBack& result, const std::string& url, const Settings& settings, const Cluster& cluster,
+                    const std::string& segment, const core::CallContext& context) {
+    const RepositoryAccess access = open_repository(url, settings, cluster);
+    const std::string key =
+        core::cluster_prefix(cluster.system_identifier) + core::wal_file_key(*core::parse_wal_file_name(segment));
+    const auto info = access.store->head(key, context);
+    const auto object = info ? access.store->get(key, {}, context) : std::nullopt;
+    if (!object) return;
+    const core::ObjectHeader header = core::decode_object(*object, access.keys.get(), cluster.segment_size,
+                                                          [&](core::ByteView bytes) { result.size += bytes.size(); });
+    result.found = true;
+    result.written = header.created;
+    result.modified = info->modified;
   }
 
   void read_back(int repository, const std::string& url, const std::string& segment) {
     const std::string name = std::string(repository_name(repository)) + " store read-back";
-    const ReadBack result = in_thread<ReadBack>(
-        [settings = settings_, cluster = cluster_, url, segment, deadline = deadline_](const std::stop_token& stop) {
-          return fetch(url, settings, cluster, segment, {.stop = stop, .deadline = deadline});
-        });
+    const auto result = ask<ReadBack>([settings = settings_, cluster = cluster_, url, segment,
+                                       deadline = deadline_](ReadBack& found, const std::stop_token& stop) {
+      fetch(found, url, settings, cluster, segment, {.stop = stop, .deadline = deadline});
+    });
     if (result.failure) {
       add(name, false, Severity::error, failure_text(*result.failure),
           result.failure->hint.empty()

@@ -16,7 +16,7 @@ bool same_files(const Settings& left, const Settings& right) {
 } // namespace
 
 std::optional<Settings> SettingsWatch::read(const ThreadEvent& event) {
-  Settings now = settings_without_stamps();
+  Settings now = current_settings();
   if (now.credentials_file.empty() && now.key_file.empty()) return now;
   if (auto seen = look_.take()) seen_ = std::move(seen);
   if (look_.running() && !same_files(looked_for_, now)) look_.stop(thread_clock().steady_now());

@@ -44,9 +44,10 @@ inline void stop_session_task_at_exit() {
   registered = true;
 }
 
-// Runs fn(stop_token) -> Result in a thread and waits. An interrupt of the session stops it and is raised.
+// Runs fn(stop_token) -> Result in a thread and waits. An interrupt of the session stops it and is raised. Absent: it
+// has not ended by the deadline, and is stopped, or left behind when it cannot be.
 template <typename Result, typename F>
-Result in_thread(F fn) {
+std::optional<Result> in_thread_until(F fn, core::SteadyTime deadline) {
   using Task = BackgroundTask<Result>;
   struct Waiting {
     explicit Waiting(Task& task) {
@@ -61,10 +62,16 @@ Result in_thread(F fn) {
   const Waiting waiting(task);
   task.start(std::move(fn), session_event());
   for (;;) {
-    if (auto result = task.take()) return std::move(*result);
+    if (auto result = task.take()) return result;
+    if (thread_clock().steady_now() >= deadline) return std::nullopt;
     if (!session_event().wait(core::milliseconds(1000)))
       throw SqlError(ERRCODE_ADMIN_SHUTDOWN, "the postmaster is gone");
   }
+}
+
+template <typename Result, typename F>
+Result in_thread(F fn) {
+  return std::move(*in_thread_until<Result>(std::move(fn), core::SteadyTime::max()));
 }
 
 } // namespace dbops::server::archive

@@ -30,7 +30,7 @@ std::string text_of(const char* value) {
 
 } // namespace
 
-Settings settings_without_stamps() {
+Settings current_settings() {
   Settings settings;
   settings.store = text_of(guc::store);
   settings.offsite_store = text_of(guc::offsite_store);
@@ -46,12 +46,6 @@ Settings settings_without_stamps() {
 void stamp_files(Settings& settings) {
   settings.credentials_stamp = stamp_of(settings.credentials_file);
   settings.key_stamp = stamp_of(settings.key_file);
-}
-
-Settings current_settings() {
-  Settings settings = settings_without_stamps();
-  stamp_files(settings);
-  return settings;
 }
 
 } // namespace dbops::server::archive

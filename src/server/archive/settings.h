@@ -24,10 +24,9 @@ struct Settings {
   friend bool operator==(const Settings&, const Settings&) = default;
 };
 
-// As they are now. Looks at the two files, not into them.
+// As they are now, without the stamps: a file on a network that does not answer holds up nobody.
 Settings current_settings();
-// Without their stamps: touches no file.
-Settings settings_without_stamps();
+// Looks at the two files, not into them: for threads.
 void stamp_files(Settings& settings);
 
 } // namespace dbops::server::archive

@@ -1,5 +1,7 @@
 #include "server/archive/shared.h"
 
+#include "server/archive/saved_counters.h"
+
 #include <algorithm>
 #include <cmath>
 #include <functional>
@@ -25,6 +27,11 @@ void request() {
   RequestNamedLWLockTranche("dbops archive", 1);
 }
 
+// In the postmaster, when the archiver has ended. Not after a crash.
+void save_at_exit(int code, Datum) {
+  if (code == 0) save_counters(*memory);
+}
+
 void startup() {
   if (previous_startup_hook != nullptr) previous_startup_hook();
   bool found = false;
@@ -34,8 +41,10 @@ void startup() {
     std::memset(static_cast<void*>(memory), 0, sizeof(ArchiveShared));
     memory->lock = &GetNamedLWLockTranche("dbops archive")->lock;
     memory->reset = GetCurrentTimestamp();
+    load_counters(*memory);
   }
   LWLockRelease(AddinShmemInitLock);
+  if (!IsUnderPostmaster) on_shmem_exit(save_at_exit, 0);
 }
 
 void raise_durable(RepositoryStatus& status) {

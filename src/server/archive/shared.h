@@ -47,7 +47,7 @@ struct RepositoryStatus {
   std::uint64_t gap_from, gap_to;           // WAL before the timeline's beginning that is not there; gap_to 0: none
   TimestampTz caught_up;                    // when the flush position was last seen to be durable
 
-  // Counters since `ArchiveShared::reset`.
+  // Counters since `ArchiveShared::reset`, kept over a restart (saved_counters.h) as is what was stored last.
   std::int64_t files, file_bytes, chunks, merges, chunk_bytes, stored_bytes, retries, failures;
 
   double rate; // stored bytes a second, with a memory of half a minute, as of rate_at

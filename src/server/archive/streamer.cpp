@@ -208,7 +208,7 @@ void Stream::take(const Result& result) {
     // The archiver sleeps up to a minute after a failure: the store answers again.
     if (pause_ > milliseconds(0)) call_pg([] { PgArchWakeup(); });
     pause_ = milliseconds(0);
-    warnings_.clear();
+    if (moved) warnings_.clear(); // else there was nothing to ship, and no store was asked
   }
 }
 

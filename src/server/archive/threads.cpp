@@ -169,10 +169,8 @@ void log_line(bool warning, const std::string& message, const std::string& hint)
 
 bool RateLimit::pass(const std::string& message) {
   const core::SteadyTime now = thread_clock().steady_now();
-  if (message == last_ && now - last_time_ < same_message_interval) return false;
-  last_ = message;
-  last_time_ = now;
-  return true;
+  std::erase_if(passed_, [now](const auto& entry) { return now - entry.second >= same_message_interval; });
+  return passed_.emplace(message, now).second;
 }
 
 } // namespace dbops::server::archive

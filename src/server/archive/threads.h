@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <future>
+#include <map>
 #include <memory>
 
 #include "core/base/error.h"
@@ -146,15 +147,14 @@ class BackgroundTask {
   std::future<Result> result_;
 };
 
-// Lets a message pass when it is another one than the last, or a minute has gone by.
+// Lets a message pass once a minute. An outage says different things in turn, each again and again.
 class RateLimit {
  public:
   [[nodiscard]] bool pass(const std::string& message);
-  void clear() { last_.clear(); }
+  void clear() { passed_.clear(); }
 
  private:
-  std::string last_;
-  core::SteadyTime last_time_{};
+  std::map<std::string, core::SteadyTime> passed_; // within the last minute
 };
 
 } // namespace dbops::server::archive
