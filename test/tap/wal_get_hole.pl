@@ -72,7 +72,7 @@ is_answer(0, $ends, 'a crash explains it', get($hole, '--gap-time', 1));
 is(-s "$place/got", 2**20, 'the segment is filled up');
 is_answer(202, qr/later WAL, but not all of this segment.*--at-hole end/, 'a crash explains it, --at-hole stop', get($hole, '--gap-time', 1, '--at-hole', 'stop'));
 is_answer(0, $ends, '--at-hole crash is the default', get($hole, '--gap-time', 0, '--at-hole', 'crash'));
-is_answer(200, qr/at-hole/, 'no such way', get($hole, '--at-hole', 'guess'));
+for my $no_way ('guess', 2, 0, '') { is_answer(200, qr/at-hole/, "no such way: '$no_way'", get($hole, '--at-hole', $no_way)); }
 rename pieces($hole), "$place/pieces" or die;
 is_answer(1, $ends, 'nothing of the segment is there', get($hole, '--gap-time', 1));
 is_answer(202, qr/recovery would end too early/, 'nothing of the segment is there, --at-hole stop', get($hole, '--gap-time', 1, '--at-hole', 'stop'));
