@@ -216,11 +216,12 @@ CLI::App* add_wal_get(CLI::App& app, WalGetCommand& command) {
       ->check(check_duration);
   static const std::map<std::string, HolePolicy> policies{
       {"crash", HolePolicy::crash}, {"stop", HolePolicy::stop}, {"end", HolePolicy::end}};
-  get->add_option("--at-hole", command.at_hole,
-                  "when it does not come: end WAL there if a crash explains the hole (crash, the default), never "
-                  "(stop), or always (end)")
+  get->add_option_function<std::string>(
+         "--at-hole", [&command](const std::string& name) { command.at_hole = policies.at(name); },
+         "when it does not come: end WAL there if a crash explains the hole (crash, the default), never "
+         "(stop), or always (end)")
       ->type_name("crash|stop|end")
-      ->transform(CLI::Transformer(policies));
+      ->check(CLI::IsMember(policies)); // CLI11's transformers take the values of an enum, too
   add_spool_options(*get, command.spool);
   get->footer(wal_get_manual);
   return get;

@@ -254,11 +254,11 @@ sub start_only
 # Waits until the server's log has the pattern.
 sub wait_log
 {
-	my ($node, $pattern, $timeout) = @_;
+	my ($node, $pattern, $timeout, $from) = @_;
 	my $end = time() + ($timeout // $PostgreSQL::Test::Utils::timeout_default);
 	while (time() < $end)
 	{
-		return 1 if -e $node->logfile && PostgreSQL::Test::Utils::slurp_file($node->logfile) =~ $pattern;
+		return 1 if -e $node->logfile && PostgreSQL::Test::Utils::slurp_file($node->logfile, $from // 0) =~ $pattern;
 		sleep 0.1;
 	}
 	diag PostgreSQL::Test::Utils::slurp_file($node->logfile);

@@ -43,7 +43,7 @@ sub begin_again
 
 ok(write_segments(), 'segments are archived');
 ok(write_segments(), 'and more');
-ok(!-e $file, 'no file while the server runs: it would be counted twice after a crash');
+ok(!-e $file, 'no file before the first stop');
 for my $mode ('fast', 'smart')
 {
 	remember();
@@ -52,10 +52,46 @@ for my $mode ('fast', 'smart')
 	ok(-s $file, "stopped ($mode): the file is written");
 	ok(!-e $node->data_dir . '/pg_stat/dbops_archive.tmp', 'under its own name');
 	$node->start;
-	ok(!-e $file, 'and read');
 	are_kept("restart ($mode)");
 }
 
+# A start that fails when the file has been read.
+remember();
+$node->stop;
+my $rules = PostgreSQL::Test::Utils::slurp_file($node->data_dir . '/pg_hba.conf');
+$node->append_conf('pg_hba.conf', 'nonsense');
+is($node->start(fail_ok => 1), 0, 'a start fails');
+open my $hba, '>', $node->data_dir . '/pg_hba.conf' or die;
+print $hba $rules;
+close $hba;
+$node->start;
+are_kept('a start that failed');
+
+# Without the library: what the server does then is not counted.
+for my $mode ('fast', 'immediate')
+{
+	ok(write_segments(), 'segments are archived');
+	remember();
+	$node->stop;
+	$node->append_conf('postgresql.conf', "shared_preload_libraries = ''");
+	$node->start;
+	$node->stop($mode);
+	$node->start if $mode eq 'immediate';
+	$node->stop if $mode eq 'immediate';
+	ok(-e $file, 'the file has stayed');
+	$node->adjust_conf('postgresql.conf', 'shared_preload_libraries', "'dbops'");
+	$node->start;
+	begin_again("the server has run without the library, and was stopped ($mode)");
+	ok(!-e $file, 'the file is gone');
+}
+
+ok(write_segments(), 'segments are archived');
+remember();
+$node->stop('immediate');
+$node->start;
+begin_again('stopped at once');
+
+ok(write_segments(), 'segments are archived');
 remember();
 $node->safe_psql('postgres', 'SELECT dbops.reset_archive_counters()');
 begin_again('reset');

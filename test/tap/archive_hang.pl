@@ -64,5 +64,15 @@ ok(-e $node->data_dir . "/pg_wal/archive_status/$segment.ready", 'nothing is ack
 unlink $hangs or die;
 start();
 is_archived($node, $segment, 'what waited is archived after the next start');
+
+# One store that hangs takes all the time of dbops.check(), and says nothing about the other.
+mkdir "$directory/offsite" or die;
+$node->append_conf('postgresql.conf', "dbops.offsite_store = 'file://$directory/offsite'");
+$node->reload;
+my $checked = q{SELECT check_name || ': ' || ok || ' ' || detail FROM dbops.check('3 s') WHERE check_name IN ('primary store', 'offsite store') ORDER BY 1 DESC};
+ok(Dbops::wait_for($node, "SELECT string_agg(ok::text, ' ') FROM dbops.check('1 minute') WHERE check_name IN ('primary store', 'offsite store')", 'true true'), 'both stores answer');
+touch($hangs);
+like(Dbops::value($node, $checked), qr/^primary store: false .*does not answer.*\noffsite store: false not tried: no time was left$/, 'the first store hangs: the other one was not tried, and that is said');
+unlink $hangs or die;
 $node->stop;
 done_testing();

@@ -81,6 +81,7 @@ sub fails
 }
 
 ok(defined Archive::wait_durable($node), 'it works at first');
+ok(Dbops::wait_for($node, 'SELECT state FROM dbops.archive_status', 'up to date'), 'and is up to date');
 my @options = ('--credentials-file', $credentials, '--key-file', $keys);
 like(look('in order', @options), qr/up to date/, 'there is something to see');
 

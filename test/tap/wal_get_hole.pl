@@ -35,7 +35,7 @@ sub get
 	unlink "$place/got";
 	chdir $data or die;
 	my ($out, $err) = ('', '');
-	IPC::Run::run(get_command($file, @options), '<', \undef, '>', \$out, '2>', \$err);
+	IPC::Run::run(get_command($file, @options), '<', \undef, '>', \$out, '2>', \$err, IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
 	my $status = $? & 127 ? 128 + ($? & 127) : $? >> 8;
 	chdir $here;
 	return ($status, $err);
@@ -72,7 +72,7 @@ is_answer(0, $ends, 'a crash explains it', get($hole, '--gap-time', 1));
 is(-s "$place/got", 2**20, 'the segment is filled up');
 is_answer(202, qr/later WAL, but not all of this segment.*--at-hole end/, 'a crash explains it, --at-hole stop', get($hole, '--gap-time', 1, '--at-hole', 'stop'));
 is_answer(0, $ends, '--at-hole crash is the default', get($hole, '--gap-time', 0, '--at-hole', 'crash'));
-is_answer(200, qr/at-hole/, 'no such way', get($hole, '--at-hole', 'guess'));
+for my $no_way ('guess', 2, 0, '') { is_answer(200, qr/at-hole/, "no such way: '$no_way'", get($hole, '--at-hole', $no_way)); }
 rename pieces($hole), "$place/pieces" or die;
 is_answer(1, $ends, 'nothing of the segment is there', get($hole, '--gap-time', 1));
 is_answer(202, qr/recovery would end too early/, 'nothing of the segment is there, --at-hole stop', get($hole, '--gap-time', 1, '--at-hole', 'stop'));
@@ -87,11 +87,51 @@ is_answer(0, qr/WAL ENDS HERE, at .*--at-hole end/, 'the same, --at-hole end', g
 aged(0, object($segments[3]), glob(pieces($segments[3]) . '/*'));
 is_answer(0, $ends, 'it is the time that made it one', get($hole, '--gap-time', 0));
 
-my @many = map { object(behind($last, $_)) } 1 .. 300;
+my @many = map { object(behind($last, $_)) } 1 .. 1200;    # and not in one answer to a question for a list
+my $last_of_many = behind($last, 1200);
 for my $copy (@many) { PostgreSQL::Test::Utils::append_to_file($copy, $whole{$last}); }
 is_answer(202, $stops, 'more is behind it than is under way at one time', get($hole, '--gap-time', 1));
-is_answer(0, qr/WAL ENDS HERE/, 'the same, --at-hole end', get($hole, '--gap-time', 1, '--at-hole', 'end'));
+is_answer(0, qr/WAL ENDS HERE, at .*up to segment $last_of_many,/, 'the same, --at-hole end', get($hole, '--gap-time', 1, '--at-hole', 'end'));
 unlink @many;
+
+# --- pieces of the last segment, one of which is lost ------------------------------------------------------------------
+{
+	unlink object($last) or die;
+	is_answer(0, qr/^$/, 'the pieces of the last segment', get($last, '--at-hole', 'stop'));
+	my $end = (sort map { /-(\w{8})\.zst$/ ? hex $1 : () } glob pieces($last) . '/*')[-1];
+	ok($end > 0, 'there are some');
+	my $behind = sprintf '%s/%08X-%08X.zst', pieces($last), $end + 8192, $end + 16384;
+	PostgreSQL::Test::Utils::append_to_file($behind, '');
+	is_answer(202, $stops, "a lost piece, --at-hole $_", get($last, '--gap-time', 0, '--at-hole', $_)) for 'crash', 'stop';
+	is_answer(0, qr/WAL ENDS HERE, at .*: the archive has later pieces of this segment; .*the one before them is not there.*--at-hole end/, 'a lost piece, --at-hole end',
+		get($last, '--gap-time', 0, '--at-hole', 'end'));
+	unlink $behind or die;
+	PostgreSQL::Test::Utils::append_to_file(object($last), $whole{$last});
+}
+
+# --- pg_wal has as much of it ------------------------------------------------------------------------------------------
+is((get($hole, '--gap-time', 0))[0], 0, 'as it is restored');
+rename "$place/got", "$place/$hole" or die;
+is_answer(1, qr/WAL ENDS IN THIS SEGMENT of pg_wal, which PostgreSQL takes.*the archive has later WAL, up to segment $last/, 'pg_wal has as much of it', get($hole, '--gap-time', 0));
+unlink "$place/$hole" or die;
+
+# --- the store fails for a moment while a hole is looked at ---------------------------------------------------------------
+{
+	local %ENV = (%ENV, LD_PRELOAD => Dbops::fault_library('failing_reads'), FAIL_BELOW => $store->{directory}, FAIL_ERRNO => 5, FAIL_FROM => 0, FAIL_CALLS => 1);
+	for (my $from = 0; $from < 200; $from += 7)
+	{
+		$ENV{FAIL_FROM} = $from;
+		is_answer(0, $ends, "EIO that passes, call $from", get($hole, '--gap-time', 0));
+		is_answer(202, qr/later WAL, but not all of this segment/, "EIO that passes, call $from, --at-hole stop", get($hole, '--gap-time', 0, '--at-hole', 'stop'));
+		is_answer(0, $ends, "EIO that passes, call $from, --at-hole end", get($hole, '--gap-time', 0, '--at-hole', 'end'));
+	}
+}
+
+# --- a standby asks again, and must be free in between -------------------------------------------------------------------
+PostgreSQL::Test::Utils::append_to_file("$data/standby.signal", '');
+is_answer(0, qr/the standby waits for it/, 'a standby does not wait in here', get($hole, '--gap-time', 1e6));
+is_answer(1, qr/the standby waits for it/, 'nor with --at-hole stop', get($hole, '--gap-time', 1e6, '--at-hole', 'stop'));
+unlink "$data/standby.signal" or die;
 
 # --- it is on its way --------------------------------------------------------------------------------------------------
 sub start_get { my $here = Cwd::getcwd(); unlink "$place/got"; chdir $data; my $said = ''; my $run = IPC::Run::start(get_command($hole, @_), '<', \undef, '2>', \$said); chdir $here; return ($run, \$said); }

@@ -37,6 +37,10 @@ class ArchiveReaderTest : public testing::Test {
   void put_start(MemoryStore& store, SegmentNumber number, std::uint32_t bytes) {
     writer(store).put_chunk(name(number), {0, bytes}, ByteView(make_segment({1, number}, size_)).first(bytes), {});
   }
+  void put_piece(MemoryStore& store, SegmentNumber number, std::uint32_t from, std::uint32_t to) {
+    const Bytes bytes = make_segment({1, number}, size_);
+    writer(store).put_chunk(name(number), {from, to}, ByteView(bytes).subspan(from, to - from), {});
+  }
   WalWriter writer(MemoryStore& store) { return {store, clock_, random_, {test_system_identifier, "host=a", {}}}; }
   void fail(MemoryStore& store, ErrorKind kind) {
     store.set_hook([kind](Operation, const std::string&, bool) { throw Error(kind, "out of order"); });
@@ -127,6 +131,17 @@ TEST_F(ArchiveReaderTest, LaterWalInAnyOfThemIsAGap) {
   EXPECT_EQ(fetch(3), WalFetchResult::gap);
   put(b_, 3);
   EXPECT_EQ(fetch(3), WalFetchResult::whole);
+}
+
+TEST_F(ArchiveReaderTest, APieceThatIsMissingIsNoGapWhenAnotherReachesAsFar) {
+  put_start(a_, 3, 10000);
+  put_piece(a_, 3, 12000, 14000);
+  EXPECT_EQ(fetch(3), WalFetchResult::gap);
+  put_start(b_, 3, 13000);
+  EXPECT_EQ(fetch(3), WalFetchResult::gap);
+  put_start(b_, 3, 14000);
+  EXPECT_EQ(fetch(3), WalFetchResult::padded);
+  EXPECT_EQ(got_, start_of(3, 14000));
 }
 
 TEST_F(ArchiveReaderTest, DamageIsMadeUpForOrNamed) {
@@ -229,6 +244,22 @@ TEST_F(Patience, ASegmentThatIsOnItsWayIsWaitedFor) {
   put(a_, 4);
   after(std::chrono::seconds(10), [this] { put(b_, 3); });
   EXPECT_EQ(fetch_patiently(3), WalFetchResult::whole);
+}
+
+// A hole is handled as patiently as it was found.
+TEST_F(Patience, AnOutageAtAHoleIsWaitedFor) {
+  put_start(a_, 3, 10000);
+  put(a_, 4);
+  for (const ErrorKind kind : {ErrorKind::unavailable, ErrorKind::io}) {
+    fail(b_, kind);
+    after(std::chrono::minutes(1), [this] { b_.set_hook({}); });
+    EXPECT_EQ(archive_.later_wal(name(3), false, patience_, {}).objects, 1U);
+    fail(b_, kind);
+    after(std::chrono::minutes(1), [this] { b_.set_hook({}); });
+    RestoreFile out(directory_.path() / "out");
+    EXPECT_EQ(archive_.fetch_patiently(name(3), out, patience_, {}, AtHole::end), WalFetchResult::padded);
+    EXPECT_EQ(archive_.covered(), 10000U);
+  }
 }
 
 TEST_F(Patience, WhatIsNotThereYetIsNotWaitedFor) {

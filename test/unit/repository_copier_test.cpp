@@ -117,6 +117,28 @@ TEST(RepositoryCopier, WhatCannotBeReadIsPassedOver) {
   }
 }
 
+// A file system of the network that fails says so of whatever is asked for.
+TEST(RepositoryCopier, AStoreThatCannotBeReadHasNoDamage) {
+  for (const ErrorKind kind : {ErrorKind::io, ErrorKind::unavailable}) {
+    Repositories repositories(3);
+    MemoryStore &from = repositories.from, &to = repositories.to;
+    bool fails = false;
+    from.set_hook([&](MemoryStore::Operation operation, const std::string& key, bool) {
+      fails |= operation == MemoryStore::Operation::get && key.ends_with(name_of(2));
+      if (fails) throw Error(operation == MemoryStore::Operation::get ? ErrorKind::io : kind, "out of order");
+    });
+    RepositoryCopier copier(from, to, test_system_identifier, nullptr);
+    try {
+      copier.copy("", 9, {});
+      ADD_FAILURE() << "taken for damage";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::unavailable);
+    }
+    from.set_hook({});
+    EXPECT_EQ(copier.copy("", 9, {}).copied, 2U) << "the first one is there";
+  }
+}
+
 TEST(RepositoryCopier, CopiesTheLastPartOfATimeline) {
   Repositories repositories(0);
   MemoryStore &from = repositories.from, &to = repositories.to;

@@ -140,6 +140,33 @@ TEST_F(TimelineSwitchTest, ItsOwnChunksFollow) {
   EXPECT_EQ(got_, beginning(2, 80000));
 }
 
+// Somebody has said that WAL ends where it cannot be read any further: also when that is in the parent's part.
+TEST_F(TimelineSwitchTest, WhereThePartOfTheParentEndsIsAnEndForTheAsking) {
+  branch(2, 50000);
+  put_chunk(2, 50000, 70000);
+  for (const AtHole at_hole : {AtHole::report, AtHole::end})
+    EXPECT_EQ(fetch(name(2), at_hole), WalFetchResult::gap);
+  EXPECT_EQ(fetch(name(2), AtHole::end_always), WalFetchResult::absent);
+  put_chunk(1, 0, 30000);
+  for (const AtHole at_hole : {AtHole::report, AtHole::end})
+    EXPECT_EQ(fetch(name(2), at_hole), WalFetchResult::gap);
+  EXPECT_EQ(fetch(name(2), AtHole::end_always), WalFetchResult::padded);
+  EXPECT_EQ(got_, beginning(1, 30000));
+}
+
+// What the old primary streamed lacks a piece, and the standby that was promoted has stored all of it.
+TEST_F(TimelineSwitchTest, APartialSegmentMakesUpForAPieceThatIsMissing) {
+  put_chunk(1, 0, 20000);
+  put_chunk(1, 30000, 40000);
+  EXPECT_EQ(fetch(name(1)), WalFetchResult::gap);
+  branch(2, 50000);
+  put_file(*parse_wal_file_name(name(1).segment + ".partial"), content(1));
+  EXPECT_EQ(fetch(name(1)), WalFetchResult::padded);
+  EXPECT_EQ(got_, beginning(1, 50000));
+  put_chunk(1, 60000, 70000);
+  EXPECT_EQ(fetch(name(1)), WalFetchResult::gap) << "the old primary went on, and some of that is lost";
+}
+
 TEST_F(TimelineSwitchTest, TwoSwitchesInOneSegment) {
   put_file(name(1), content(1));
   branch(2, 50000);

@@ -58,6 +58,11 @@ class WalRoundTrip : public testing::TestWithParam<bool> {
             name, [this](ByteView piece) { append(got_, piece); }, {}, at_hole)
         .result;
   }
+  Bytes start_of(SegmentNumber number, std::size_t length) const {
+    Bytes bytes = make_segment({1, number}, size_);
+    std::fill(bytes.begin() + std::ptrdiff_t(length), bytes.end(), std::byte(0));
+    return bytes;
+  }
   void put_history(TimelineId timeline, std::string_view text) {
     const auto name = *parse_wal_file_name("0000000" + std::to_string(timeline) + ".history");
     write_file(directory_.path() / name.name, as_bytes(text));
@@ -168,11 +173,49 @@ TEST_P(WalRoundTrip, LastSegmentIsMadeOfItsChunks) {
   put_segment(3);
   put_chunk(4, 0, 8192);
   put_chunk(4, 8192, 10000);
-  put_chunk(4, 12000, 14000); // beyond a gap
   EXPECT_EQ(fetch(file_name(4)), WalFetchResult::padded);
-  Bytes expected = make_segment({1, 4}, size_);
-  std::fill(expected.begin() + 10000, expected.end(), std::byte(0));
-  EXPECT_EQ(got_, expected);
+  EXPECT_EQ(got_, start_of(4, 10000));
+}
+
+// The next one was stored after it: it has been there, was said to be durable, and is lost.
+TEST_P(WalRoundTrip, APieceThatIsMissingIsAGap) {
+  put_segment(3);
+  put_chunk(4, 0, 10000);
+  put_chunk(4, 12000, 14000);
+  EXPECT_EQ(fetch(file_name(4)), WalFetchResult::gap);
+  EXPECT_EQ(fetch_to_end(file_name(4)), WalFetchResult::gap) << "no crash explains it";
+  EXPECT_EQ(fetch_to_end(file_name(4), AtHole::end_always), WalFetchResult::padded);
+  EXPECT_EQ(got_, start_of(4, 10000));
+  put_segment(5);
+  EXPECT_EQ(fetch_to_end(file_name(4)), WalFetchResult::gap) << "with later WAL neither";
+  put_chunk(4, 9000, 13000);
+  EXPECT_EQ(fetch_to_end(file_name(4)), WalFetchResult::padded);
+  EXPECT_EQ(got_, start_of(4, 14000));
+}
+
+TEST_P(WalRoundTrip, AFirstPieceThatIsMissingIsAGap) {
+  put_segment(3);
+  put_chunk(4, 8192, 10000);
+  EXPECT_EQ(fetch(file_name(4)), WalFetchResult::gap);
+  EXPECT_EQ(fetch_to_end(file_name(4)), WalFetchResult::gap);
+  EXPECT_EQ(fetch_to_end(file_name(4), AtHole::end_always), WalFetchResult::absent);
+}
+
+TEST_P(WalRoundTrip, WhatIsBehindAHoleIsCounted) {
+  const auto later = [&](bool all) {
+    return WalReader(store(), test_system_identifier, nullptr, size_).later_wal(file_name(4), all, {});
+  };
+  put_segment(3);
+  EXPECT_EQ(later(true), LaterWal());
+  put_chunk(4, 0, 8192);
+  put_chunk(4, 8192, 10000);
+  EXPECT_EQ(later(false).pieces, 2U);
+  EXPECT_EQ(later(false).pieces_to, 10000U);
+  EXPECT_EQ(later(false).objects, 0U);
+  put_segment(5);
+  put_chunk(6, 0, 8192);
+  EXPECT_EQ(later(false).objects, 2U);
+  EXPECT_EQ(later(false).last, file_name(6).segment);
 }
 
 TEST_P(WalRoundTrip, ChunksOfAnEarlierSegmentAreNeverPadded) {

@@ -101,8 +101,11 @@ class WalGet {
   int fetch();
   int commit();
   int end_of(WalFetchResult result);
-  int at_hole(core::ArchiveReader& archive, const core::RecoveryPatience& patience, const core::CallContext& context);
+  int at_hole(core::ArchiveReader& archive);
   int end_at_hole(WalFetchResult end, std::uint64_t covered, const core::LaterWal& later);
+  [[nodiscard]] static std::string why_it_ends(std::uint64_t covered, const core::LaterWal& later);
+  [[nodiscard]] bool is_kept(WalFetchResult end) const;
+  [[nodiscard]] core::CallContext context() const;
   [[nodiscard]] std::string position(std::uint64_t covered) const;
 
   const WalGetCommand& command_;
@@ -216,37 +219,47 @@ int WalGet::fetch() {
   pg_wal_ = fs::path(command_.target).parent_path();
   local_ = core::look_at_local_segment(pg_wal_, file_, cluster_.system_identifier);
   const bool is_local = local_ == LocalSegment::complete || (local_ == LocalSegment::begun && is_standby());
-  core::RecoveryPatience patience{.outage = milliseconds_of(command_.retry_time), .gap = core::milliseconds(0)};
-  // For a transfer that was begun in time, a minute more.
-  const core::CallContext context{.stop = {},
-                                  .deadline = stores.clock().steady_now() + patience.outage +
-                                              2 * milliseconds_of(command_.gap_time) + std::chrono::minutes(1)};
-  const WalFetchResult result = archive.fetch_patiently(file_, out_, patience, context);
+  const core::RecoveryPatience patience{.outage = milliseconds_of(command_.retry_time), .gap = core::milliseconds(0)};
+  const WalFetchResult result = archive.fetch_patiently(file_, out_, patience, context());
   if (result != WalFetchResult::gap) return end_of(result);
   if (is_local) {
     say(file_.name, "the archive has later WAL, but not this segment; PostgreSQL takes its own from pg_wal");
     return restore_absent;
   }
-  patience.gap = milliseconds_of(command_.gap_time);
-  return at_hole(archive, patience, context);
+  return at_hole(archive);
+}
+
+// For what begins now. For a transfer that was begun in time, a minute more.
+core::CallContext WalGet::context() const {
+  return {.stop = {},
+          .deadline = core::SystemClock().steady_now() + milliseconds_of(command_.retry_time) +
+                      2 * milliseconds_of(command_.gap_time) + std::chrono::minutes(1)};
 }
 
 // A server that is destroyed leaves uploads that overtook each other: the end that can be reached is before the hole.
 // One that still stores what is behind it is not destroyed, and may yet store this.
-int WalGet::at_hole(core::ArchiveReader& archive, const core::RecoveryPatience& patience,
-                    const core::CallContext& context) {
+int WalGet::at_hole(core::ArchiveReader& archive) {
+  const bool asks_again = is_standby(); // and is promoted, or streams, as long as this does not wait
   const auto mode = command_.at_hole == HolePolicy::end ? core::AtHole::end_always : core::AtHole::end;
+  const core::RecoveryPatience once{.outage = milliseconds_of(command_.retry_time), .gap = core::milliseconds(0)};
+  const core::RecoveryPatience waiting{.outage = once.outage, .gap = milliseconds_of(command_.gap_time)};
+  const bool watches = !asks_again && command_.at_hole == HolePolicy::crash;
   const core::SystemClock clock;
-  const core::SteadyTime give_up = clock.steady_now() + patience.outage;
+  const core::SteadyTime give_up = clock.steady_now() + once.outage;
   for (;;) {
-    const core::LaterWal seen = archive.later_wal(file_, context);
-    const WalFetchResult result = archive.fetch_patiently(file_, out_, patience, context);
-    if (result != WalFetchResult::gap || command_.at_hole == HolePolicy::stop) return end_of(result);
-    const WalFetchResult end = archive.fetch(file_, out_, context, mode);
+    core::LaterWal seen;
+    if (watches) seen = archive.later_wal(file_, false, once, context());
+    if (!asks_again)
+      if (const WalFetchResult result = archive.fetch_patiently(file_, out_, waiting, context());
+          result != WalFetchResult::gap)
+        return end_of(result);
+    if (command_.at_hole == HolePolicy::stop) return end_of(WalFetchResult::gap);
+    const WalFetchResult end = archive.fetch_patiently(file_, out_, once, context(), mode);
     if (end != WalFetchResult::padded && end != WalFetchResult::absent) return end_of(end);
-    const core::LaterWal later = archive.later_wal(file_, context);
-    if (is_standby() || mode == core::AtHole::end_always || later == seen)
-      return end_at_hole(end, archive.covered(), later);
+    const std::uint64_t covered = archive.covered();
+    if (asks_again) return end_at_hole(end, covered, {});
+    const core::LaterWal later = archive.later_wal(file_, !watches, once, context());
+    if (!watches || later == seen) return end_at_hole(end, covered, later);
     if (clock.steady_now() >= give_up) {
       say(file_.name, "a server stores later WAL all the while, but not this segment",
           "find out there why not (dbops.archive_status), or stop that server; then start this one again");
@@ -262,20 +275,43 @@ std::string WalGet::position(std::uint64_t covered) const {
   return id ? core::to_string(cluster_.segment_size->start_of(id->number) + covered) : file_.segment;
 }
 
+std::string WalGet::why_it_ends(std::uint64_t covered, const core::LaterWal& later) {
+  if (later.objects > 0)
+    return fmt::format("the archive has later WAL, up to segment {}, the last of it stored at {}; it cannot be "
+                       "replayed, as the rest of this segment is not there",
+                       later.last, core::iso8601_basic(later.modified));
+  if (later.pieces_to > covered)
+    return "the archive has later pieces of this segment; they cannot be replayed, as the one before them is not there";
+  return "another timeline goes on from a later point of this one, and WAL up to there is not there";
+}
+
 int WalGet::end_at_hole(WalFetchResult end, std::uint64_t covered, const core::LaterWal& later) {
-  if (is_standby())
+  if (is_standby()) {
     say(file_.name, "the archive has later segments, but not all of this one: the standby waits for it");
-  else
+    return end_of(end);
+  }
+  const char* const though =
+      command_.at_hole == HolePolicy::end ? " (--at-hole end)" : " and has not come while this waited";
+  const std::string advice =
+      "if another store or the pg_wal of the server that wrote it has the segment, put it and the next into pg_wal and "
+      "recover from the base backup again; with --at-hole stop recovery stops here instead of opening the server";
+  if (is_kept(end)) {
     say(file_.name,
-        fmt::format(
-            "WAL ENDS HERE, at {}: the archive has later WAL, up to segment {}, the last of it stored at {}; it "
-            "cannot be replayed, as the rest of this segment is not there{}",
-            position(covered), later.last, core::iso8601_basic(later.modified),
-            command_.at_hole == HolePolicy::end ? " (--at-hole end)" : " and has not come while this waited"),
-        "if another store or the pg_wal of the server that wrote it has the segment, put it and the next into pg_wal "
-        "and recover from "
-        "the base backup again; with --at-hole stop recovery stops here instead of opening the server");
+        "WAL ENDS IN THIS SEGMENT of pg_wal, which PostgreSQL takes, as it has all that the archive has of it, unless "
+        "it "
+        "is whole: " +
+            why_it_ends(covered, later) + though,
+        advice);
+    return restore_absent;
+  }
+  say(file_.name, "WAL ENDS HERE, at " + position(covered) + ": " + why_it_ends(covered, later) + though, advice);
   return end_of(end);
+}
+
+// PostgreSQL would replace its own by ours, and with it what was never shipped.
+bool WalGet::is_kept(WalFetchResult end) const {
+  if (local_ == LocalSegment::none) return false;
+  return end == WalFetchResult::absent || core::local_segment_has(pg_wal_, file_, out_);
 }
 
 int WalGet::end_of(WalFetchResult result) {
@@ -286,8 +322,7 @@ int WalGet::end_of(WalFetchResult result) {
     return commit();
   case WalFetchResult::padded:
     if (!is_padding_only(out_)) check_content(file_, out_, cluster_.system_identifier);
-    // PostgreSQL would replace it by ours, and with it what was never shipped.
-    if (local_ != LocalSegment::none && core::local_segment_has(pg_wal_, file_, out_)) {
+    if (is_kept(result)) {
       if (!is_standby())
         say(file_.name, "pg_wal has all that the archive has of this segment; PostgreSQL takes its own");
       return restore_absent;

@@ -41,6 +41,7 @@ int gravity(ErrorKind kind) {
 struct ArchiveReader::Round {
   std::vector<RepositoryFailure> failures;
   bool whole = false, gap = false;
+  std::uint64_t pieces_to = 0;  // gaps are none when one has the segment up to this
   WalReader* longest = nullptr; // of those that have a beginning
   std::uint64_t covered = 0;    // by it
   WalReader* written = nullptr; // whose content is in the file
@@ -59,7 +60,8 @@ void ArchiveReader::ask(WalReader& repository, const WalFileName& file, RestoreF
       const WalFetch fetched = repository.fetch(
           file, [&out](ByteView bytes) { out.write(bytes); }, context, at_hole);
       round.whole = fetched.result == WalFetchResult::whole;
-      round.gap |= fetched.result == WalFetchResult::gap;
+      round.gap |= fetched.result == WalFetchResult::gap && fetched.pieces_to == 0;
+      round.pieces_to = std::max(round.pieces_to, fetched.pieces_to);
       if (fetched.result == WalFetchResult::padded && (round.longest == nullptr || fetched.covered > round.covered)) {
         round.longest = &repository;
         round.covered = fetched.covered;
@@ -90,7 +92,7 @@ WalFetchResult ArchiveReader::fetch(const WalFileName& file, RestoreFile& out, c
     return WalFetchResult::whole;
   }
   if (!round.failures.empty()) throw_gravest(round.failures);
-  if (round.gap) return WalFetchResult::gap;
+  if (round.gap || round.pieces_to > round.covered) return WalFetchResult::gap;
   if (round.longest == nullptr) return WalFetchResult::absent;
   covered_ = round.covered;
   if (round.longest == round.written) return WalFetchResult::padded;
@@ -101,26 +103,33 @@ WalFetchResult ArchiveReader::fetch(const WalFileName& file, RestoreFile& out, c
   return again.longest != nullptr ? WalFetchResult::padded : WalFetchResult::gap;
 }
 
-LaterWal ArchiveReader::later_wal(const WalFileName& segment, const CallContext& context) {
-  LaterWal all;
-  for (WalReader* repository : repositories_) {
-    const LaterWal later = repository->later_wal(segment, context);
-    all.objects += later.objects;
-    all.last = std::max(all.last, later.last);
-    all.modified = std::max(all.modified, later.modified);
-  }
-  return all;
-}
-
-WalFetchResult ArchiveReader::fetch_patiently(const WalFileName& file, RestoreFile& out,
-                                              const RecoveryPatience& patience, const CallContext& context) {
-  std::optional<SteadyTime> waiting_since, gap_since;
+// Of one call, however often it is made.
+struct ArchiveReader::Pauses {
+  const ArchiveReader& archive;
+  const RecoveryPatience& patience;
+  const CallContext& context;
+  std::optional<SteadyTime> since{}, gap_since{};
   milliseconds bound = patience.first_pause;
+
+  // Between half the bound and all of it: standbys that lost their store together do not come back together.
+  milliseconds next() {
+    const milliseconds pause(std::int64_t(double(bound.count()) * (0.5 + archive.random_.uniform() / 2)));
+    if (!since) since = archive.clock_.steady_now();
+    return pause;
+  }
+  void sleep(milliseconds pause) {
+    archive.clock_.sleep_for(pause, context.stop);
+    if (context.stop.stop_requested()) throw Error(ErrorKind::cancelled, "cancelled");
+    bound = std::min(bound * 2, patience.max_pause);
+  }
+};
+
+template <typename Work>
+auto ArchiveReader::through_outages(Pauses& pauses, const Work& work) {
   for (;;) {
     std::optional<Error> outage;
     try {
-      const WalFetchResult result = fetch(file, out, context);
-      if (result != WalFetchResult::gap) return result;
+      return work();
     } catch (const RestoreFileError&) {
       throw;
     } catch (const Error& error) {
@@ -128,16 +137,41 @@ WalFetchResult ArchiveReader::fetch_patiently(const WalFileName& file, RestoreFi
       if (error.kind() != ErrorKind::unavailable && error.kind() != ErrorKind::io) throw;
       outage = error;
     }
-    // Between half the bound and all of it: standbys that lost their store together do not come back together.
-    const milliseconds pause(std::int64_t(double(bound.count()) * (0.5 + random_.uniform() / 2)));
+    const milliseconds pause = pauses.next();
+    if (clock_.steady_now() + pause - *pauses.since >= pauses.patience.outage) throw *outage;
+    pauses.sleep(pause);
+  }
+}
+
+LaterWal ArchiveReader::later_wal(const WalFileName& segment, bool all, const RecoveryPatience& patience,
+                                  const CallContext& context) {
+  Pauses pauses{.archive = *this, .patience = patience, .context = context};
+  return through_outages(pauses, [&] {
+    LaterWal sum;
+    for (WalReader* repository : repositories_) {
+      const LaterWal later = repository->later_wal(segment, all, context);
+      sum.pieces += later.pieces;
+      sum.pieces_to = std::max(sum.pieces_to, later.pieces_to);
+      sum.objects += later.objects;
+      sum.last = std::max(sum.last, later.last);
+      sum.modified = std::max(sum.modified, later.modified);
+    }
+    return sum;
+  });
+}
+
+WalFetchResult ArchiveReader::fetch_patiently(const WalFileName& file, RestoreFile& out,
+                                              const RecoveryPatience& patience, const CallContext& context,
+                                              AtHole at_hole) {
+  Pauses pauses{.archive = *this, .patience = patience, .context = context};
+  for (;;) {
+    const WalFetchResult result = through_outages(pauses, [&] { return fetch(file, out, context, at_hole); });
+    if (result != WalFetchResult::gap) return result;
+    const milliseconds pause = pauses.next();
     const SteadyTime now = clock_.steady_now();
-    if (!waiting_since) waiting_since = now;
-    if (!outage && !gap_since) gap_since = now;
-    if (outage && now + pause - *waiting_since >= patience.outage) throw *outage;
-    if (!outage && now + pause - *gap_since >= patience.gap) return WalFetchResult::gap;
-    clock_.sleep_for(pause, context.stop);
-    if (context.stop.stop_requested()) throw Error(ErrorKind::cancelled, "cancelled");
-    bound = std::min(bound * 2, patience.max_pause);
+    if (!pauses.gap_since) pauses.gap_since = now;
+    if (now + pause - *pauses.gap_since >= patience.gap) return WalFetchResult::gap;
+    pauses.sleep(pause);
   }
 }
 

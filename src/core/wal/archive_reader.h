@@ -41,17 +41,21 @@ class ArchiveReader {
   WalFetchResult fetch(const WalFileName& file, RestoreFile& out, const CallContext& context,
                        AtHole at_hole = AtHole::report);
 
-  // What all of them have behind the segment.
-  LaterWal later_wal(const WalFileName& segment, const CallContext& context);
+  // What all of them have behind the segment. As WalReader::later_wal(); again and again as fetch_patiently().
+  LaterWal later_wal(const WalFileName& segment, bool all, const RecoveryPatience& patience,
+                     const CallContext& context);
   // Of what the last fetch() found to be padded: bytes that are not padding.
   [[nodiscard]] std::uint64_t covered() const { return covered_; }
 
   // fetch(), again and again while repositories are unavailable or there is a gap, within the bounds of `patience`.
   WalFetchResult fetch_patiently(const WalFileName& file, RestoreFile& out, const RecoveryPatience& patience,
-                                 const CallContext& context);
+                                 const CallContext& context, AtHole at_hole = AtHole::report);
 
  private:
   struct Round;
+  struct Pauses;
+  template <typename Work>
+  auto through_outages(Pauses& pauses, const Work& work);
   void ask(WalReader& repository, const WalFileName& file, RestoreFile& out, Round& round, const CallContext& context,
            AtHole at_hole);
 

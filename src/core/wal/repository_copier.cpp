@@ -105,6 +105,19 @@ std::string RepositoryCopier::beginning(const std::string& own_from, const CallC
   return {};
 }
 
+// An error of input is one of the object only when the store answers otherwise.
+void RepositoryCopier::require_answer(const Error& failure, const CallContext& context) const {
+  try {
+    ListRequest request;
+    request.prefix = root_ + "wal/";
+    request.limit = 1;
+    (void)from_.list(request, context);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::io) throw;
+    throw Error(ErrorKind::unavailable, failure.what(), failure.hint());
+  }
+}
+
 // What the first repository cannot give of one object, whatever is asked of it otherwise.
 Bytes RepositoryCopier::read(const ObjectInfo& object, const ByteRange& range, const CallContext& context) const {
   std::optional<Bytes> bytes;
@@ -113,6 +126,7 @@ Bytes RepositoryCopier::read(const ObjectInfo& object, const ByteRange& range, c
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::io && error.kind() != ErrorKind::access_denied && error.kind() != ErrorKind::corrupt)
       throw;
+    if (error.kind() == ErrorKind::io) require_answer(error, context);
     throw Unreadable(error.what());
   }
   if (!bytes || bytes->size() != range.length)

@@ -1,6 +1,7 @@
 // Copies from one repository of a cluster what another one lacks.
 #pragma once
 
+#include "core/base/error.h"
 #include "core/store/object_store.h"
 #include "core/wal/object_format.h"
 
@@ -49,6 +50,7 @@ class RepositoryCopier {
                                                  const CallContext& context) const;
   // Absent: it is there now.
   std::optional<DamagedObject> copy_object(const ObjectInfo& object, const CallContext& context);
+  void require_answer(const Error& failure, const CallContext& context) const;
   [[nodiscard]] Bytes read(const ObjectInfo& object, const ByteRange& range, const CallContext& context) const;
 
   ObjectStore &from_, &to_;

@@ -128,9 +128,10 @@ bool WalReader::has_later_wal(const WalFileName& segment, const CallContext& con
   return false;
 }
 
-LaterWal WalReader::later_wal(const WalFileName& segment, const CallContext& context) {
+LaterWal WalReader::later_wal(const WalFileName& segment, bool all, const CallContext& context) {
   const std::string root = cluster_prefix(system_identifier_);
   ListRequest request = behind(segment);
+  request.start_after.back() = '/'; // from its pieces on
   LaterWal later;
   std::size_t whole = 0;
   do {
@@ -138,13 +139,18 @@ LaterWal WalReader::later_wal(const WalFileName& segment, const CallContext& con
     for (const ObjectInfo& object : page.objects) {
       const auto key = parse_wal_key(std::string_view(object.key).substr(root.size()));
       if (!key || (!key->chunk && key->file.kind == WalFileKind::backup)) continue;
+      if (key->chunk && key->file.segment == segment.segment) {
+        ++later.pieces;
+        later.pieces_to = std::max<std::uint64_t>(later.pieces_to, key->chunk->to);
+        continue;
+      }
       ++later.objects;
       later.last = key->file.segment;
       later.modified = std::max(later.modified, object.modified);
       whole += key->file.kind == WalFileKind::segment && !key->chunk ? 1 : 0;
     }
     request.continuation = std::move(page.continuation);
-  } while (!request.continuation.empty() && whole <= segments_in_flight);
+  } while (!request.continuation.empty() && (all || whole <= segments_in_flight));
   return later;
 }
 
@@ -310,15 +316,16 @@ std::optional<std::string> WalReader::find_partial(const WalFileName& segment, s
 WalReader::Beginning WalReader::find_beginning(const WalFileName& segment, std::uint32_t limit,
                                                const CallContext& context) {
   const std::vector<ChunkRange> chunks = list_chunks(segment, context);
-  Beginning own{.inherited = {}, .plan = plan_chunks(chunks, limit), .has_chunks = !chunks.empty()};
-  const bool all_used = std::ranges::all_of(chunks, [&](const ChunkRange& c) { return c.to <= own.plan.covered; });
-  if (own.plan.covered == limit || (own.plan.covered > 0 && all_used)) return own;
+  Beginning own{.inherited = {}, .plan = plan_chunks(chunks, limit)};
+  for (const ChunkRange& chunk : chunks)
+    own.chunks_to = std::max(own.chunks_to, chunk.to);
+  if (own.plan.covered == limit || (own.plan.covered > 0 && own.chunks_to <= own.plan.covered)) return own;
   auto parent = inherited(segment, context);
   if (!parent) return own;
   parent->bytes = std::min(parent->bytes, limit);
   RestorePlan behind = plan_chunks(chunks, limit, parent->bytes);
   if (behind.covered < own.plan.covered) return own;
-  return {.inherited = std::move(parent), .plan = std::move(behind), .has_chunks = own.has_chunks};
+  return {.inherited = std::move(parent), .plan = std::move(behind), .chunks_to = own.chunks_to};
 }
 
 // Hands on what `beginning` promises, and returns how much of it there was: the parent may lack some of its part.
@@ -365,20 +372,26 @@ WalFetch WalReader::fetch_tail(const WalFileName& segment, const ByteSink& sink,
   const std::uint32_t covered = beginning.plan.covered;
   const Lsn start = size ? start_of(segment, *size) : 0;
   const Reach reach = size && covered < limit ? reach_of(timeline_of(segment), context) : Reach{.all_known = false};
-  const bool lost_start = covered == 0 && beginning.has_chunks;
-  const bool hole = covered < limit && (lost_start || has_later_wal(segment, context));
+  const bool hole = covered < limit && has_later_wal(segment, context);
   if (hole && at_hole != AtHole::end_always &&
       (at_hole == AtHole::report || !segment_size_ || !reach.all_known || !is_overtaken(segment, limit, context)))
     return {WalFetchResult::gap};
+  // They are stored one after the other, so one before the last has been there; unless another timeline, which goes on
+  // from behind them, has the segment up to there.
+  const bool lost_piece = covered < limit && beginning.chunks_to > covered;
+  if (lost_piece && at_hole != AtHole::end_always && (hole || reach.end < start + beginning.chunks_to))
+    return {.result = WalFetchResult::gap, .pieces_to = hole ? 0 : beginning.chunks_to};
   if (size && reach.end > start + covered) {
     const WalFetch partial = fetch_partial(segment, reach.end - start, *size, sink, context);
     if (partial.result != WalFetchResult::gap || at_hole != AtHole::end_always) return partial;
   }
   if (covered == 0 && !beginning.inherited) return {WalFetchResult::absent};
   if (!size) return {WalFetchResult::gap}; // it was there a moment ago, and is not now
-  if (send_beginning(segment, beginning, sink, context) < covered) return {WalFetchResult::gap};
-  pad(limit - covered, sink);
-  return {covered == limit ? WalFetchResult::whole : WalFetchResult::padded, covered};
+  const std::uint64_t sent = send_beginning(segment, beginning, sink, context);
+  if (sent < covered && at_hole != AtHole::end_always) return {WalFetchResult::gap};
+  if (sent < covered && sent == 0) return {WalFetchResult::absent};
+  pad(limit - sent, sink);
+  return {sent == limit ? WalFetchResult::whole : WalFetchResult::padded, sent};
 }
 
 // Another timeline goes on from behind what was streamed: its server had more, and stored that as the partial segment,

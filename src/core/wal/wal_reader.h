@@ -24,14 +24,18 @@ enum class WalFetchResult {
 struct WalFetch {
   WalFetchResult result = WalFetchResult::absent;
   std::uint64_t covered = 0; // of a padded segment: bytes that are not padding
+  // Of a gap that is one for the segment's own pieces alone, one of which is not there: where the last of them ends.
+  // Who has the segment up to that has no gap.
+  std::uint64_t pieces_to = 0;
 };
 
 // What to make of a segment that is not whole although there is WAL behind it.
 enum class AtHole {
   report, // gap
   // When it is what a crash leaves of uploads that overtook each other: there are at most `segments_in_flight` segments
-  // behind it, stored within `overtaking_time`, and no other timeline goes on from a later point of this one. Nobody
-  // can replay what is behind it, so WAL ends here: padded or absent. For a reader that was given the segment size.
+  // behind it, stored within `overtaking_time`, and no other timeline goes on from a later point of this one. Pieces of
+  // one segment do not overtake each other. Nobody can replay what is behind it, so WAL ends here: padded or absent.
+  // For a reader that was given the segment size.
   end,
   // Whatever made it: somebody has said so.
   end_always,
@@ -45,11 +49,13 @@ constexpr std::size_t segments_in_flight = 256;
 constexpr auto overtaking_time = std::chrono::minutes(3);
 constexpr std::uint64_t usual_segment_size = 16 << 20;
 
-// What is behind a hole. It is not counted to its end when there are more than `segments_in_flight` whole segments.
+// What is behind a hole, and what there is of the segment itself.
 struct LaterWal {
-  std::size_t objects = 0;
-  std::string last;  // the last segment of which something is there
-  WallTime modified; // when the youngest object was stored, by the store's clock
+  std::size_t pieces = 0;      // of the segment
+  std::uint64_t pieces_to = 0; // where the last of them ends
+  std::size_t objects = 0;     // behind it
+  std::string last;            // the last segment of which something is there
+  WallTime modified;           // when the youngest object was stored, by the store's clock
   bool operator==(const LaterWal&) const = default;
 };
 
@@ -76,7 +82,8 @@ class WalReader {
 
   // Whether there is WAL of the same timeline behind the segment.
   bool has_later_wal(const WalFileName& segment, const CallContext& context);
-  LaterWal later_wal(const WalFileName& segment, const CallContext& context);
+  // all: else it is not counted to its end when there are more than `segments_in_flight` whole segments.
+  LaterWal later_wal(const WalFileName& segment, bool all, const CallContext& context);
 
   // Whether the first `limit` bytes of the segment can be had, from whatever holds them. Reads them.
   bool has_start(const WalFileName& segment, std::uint32_t limit, const CallContext& context);
@@ -96,8 +103,8 @@ class WalReader {
   // How a segment begins that is not there as a whole.
   struct Beginning {
     std::optional<Inherited> inherited;
-    RestorePlan plan; // its own chunks, behind that; `covered` counts both
-    bool has_chunks = false;
+    RestorePlan plan;            // its own chunks, behind that; `covered` counts both
+    std::uint32_t chunks_to = 0; // where the last of them ends; 0: there are none
   };
   struct Reach {
     Lsn end = 0;           // 0: no timeline branched off

@@ -76,6 +76,13 @@ class Run {
   // What it makes of a thread that fails or does not answer is for its caller. Results have a `failure`.
   template <typename Result, typename F>
   Result ask(F fn) const {
+    Result none;
+    if (thread_clock().steady_now() >= deadline_) {
+      none.failure = {.kind = core::ErrorKind::unavailable,
+                      .message = "not tried: no time was left",
+                      .hint = "Mend what took the time, or give dbops.check() more of it."};
+      return none;
+    }
     auto result = in_thread_until<Result>(
         [fn = std::move(fn)](const std::stop_token& stop) {
           Result found;
@@ -88,7 +95,6 @@ class Run {
         },
         deadline_ + time_to_notice);
     if (result) return std::move(*result);
-    Result none;
     none.failure = no_answer();
     return none;
   }

@@ -20,7 +20,7 @@ namespace {
 
 constexpr const char* path = PGSTAT_STAT_PERMANENT_DIRECTORY "/dbops_archive.stat";
 constexpr const char* temporary_path = PGSTAT_STAT_PERMANENT_DIRECTORY "/dbops_archive.tmp";
-constexpr std::uint32_t format = 0x0dbab501; // changes with what follows
+constexpr std::uint32_t format = 0x0dbab502; // changes with what follows
 
 struct SavedRepository {
   std::int64_t files, file_bytes, chunks, merges, chunk_bytes, stored_bytes, retries, failures;
@@ -30,6 +30,10 @@ struct SavedRepository {
 
 struct SavedCounters {
   std::uint32_t format, size;
+  // Of which stop of which server.
+  std::uint64_t system_identifier;
+  XLogRecPtr checkpoint;
+  pg_time_t stopped_at;
   TimestampTz reset;
   SavedRepository repository[repositories];
 };
@@ -58,12 +62,22 @@ pg_crc32c checksum(const SavedCounters& saved) {
   return crc;
 }
 
-bool was_shut_down() {
+// False: the server has not been shut down. The time tells apart two stops of a standby at one checkpoint.
+bool describe_stop(SavedCounters& saved) {
   bool intact = false;
   ControlFileData* const control = get_controlfile(DataDir, &intact);
+  saved.system_identifier = control->system_identifier;
+  saved.checkpoint = control->checkPoint;
+  saved.stopped_at = control->time;
   const bool shut_down = intact && (control->state == DB_SHUTDOWNED || control->state == DB_SHUTDOWNED_IN_RECOVERY);
   pfree(control);
   return shut_down;
+}
+
+bool is_of_last_stop(const SavedCounters& saved) {
+  SavedCounters now{};
+  return describe_stop(now) && now.system_identifier == saved.system_identifier && now.checkpoint == saved.checkpoint &&
+         now.stopped_at == saved.stopped_at;
 }
 
 bool read_saved(FILE* file, SavedCounters& saved) {
@@ -92,10 +106,12 @@ void load_counters(ArchiveShared& memory) noexcept {
   SavedCounters saved{};
   const bool good = read_saved(file, saved);
   (void)FreeFile(file);
-  // What is left behind would be counted twice after a crash.
-  if (::unlink(path) != 0) say("remove", path);
   if (!good) ereport(LOG, (errmsg("dbops: file \"%s\" is not readable: the archive's counters begin at 0", path)));
-  if (!good || !was_shut_down()) return;
+  // It stays where it is: this start may fail yet. Once the server runs, the file is not of its last stop any more.
+  if (!good || !is_of_last_stop(saved)) {
+    if (::unlink(path) != 0) say("remove", path);
+    return;
+  }
   for (int i = 0; i < repositories; ++i)
     copy_counters(saved.repository[i], memory.repository[i]);
   memory.reset = saved.reset;
@@ -106,6 +122,7 @@ void save_counters(const ArchiveShared& memory) noexcept {
   std::memset(static_cast<void*>(&saved), 0, sizeof saved); // the padding is in the checksum
   saved.format = format;
   saved.size = sizeof saved;
+  if (!describe_stop(saved)) return; // stopped at once, as by a crash
   saved.reset = memory.reset;
   for (int i = 0; i < repositories; ++i)
     copy_counters(memory.repository[i], saved.repository[i]);

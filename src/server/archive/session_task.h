@@ -63,7 +63,12 @@ std::optional<Result> in_thread_until(F fn, core::SteadyTime deadline) {
   task.start(std::move(fn), session_event());
   for (;;) {
     if (auto result = task.take()) return result;
-    if (thread_clock().steady_now() >= deadline) return std::nullopt;
+    if (thread_clock().steady_now() >= deadline) {
+      task.request_stop();
+      wait_for_threads(session_event(), [&task] { return task.ended(); });
+      task.stop(thread_clock().steady_now());
+      return std::nullopt;
+    }
     if (!session_event().wait(core::milliseconds(1000)))
       throw SqlError(ERRCODE_ADMIN_SHUTDOWN, "the postmaster is gone");
   }
