@@ -201,7 +201,7 @@ TEST_F(WalCoverageTest, WhatMakesABackupConsistentIsWaitedForAsWell) {
 TEST_F(WalCoverageTest, TheFirstLookIsNoPartOfThePatience) {
   RecoveryTarget target;
   target.kind = RecoveryTarget::Kind::lsn;
-  target.lsn = size_.start_of(9);
+  target.lsn = size_.start_of(9) + 1;
   const WalPatience patience{.time = std::chrono::seconds(1), .log = [&](const LogMessage&) {
                                put(2, 9);
                                put(2, 10);
