@@ -336,6 +336,10 @@ void add_gap_time(CLI::App& command, double& value) {
       ->check(check_duration);
 }
 
+void add_no_space_check(CLI::App& command, bool& value) {
+  command.add_flag("--no-space-check", value, "also where there seems to be too little space: on one that compresses");
+}
+
 CLI::App* add_restore(CLI::App& app, RestoreCommand& command) {
   CLI::App* restore = app.add_subcommand("restore", "Restore a backup, and prepare recovery to a point in time");
   restore->add_option("-D,--pgdata", command.data_directory, "empty or new directory")
@@ -367,6 +371,7 @@ CLI::App* add_restore(CLI::App& app, RestoreCommand& command) {
       ->type_name("DIRECTORY");
   restore->add_flag("--accept-major", command.accept_major, "also when that server is of another major version");
   add_gap_time(*restore, command.gap_time);
+  add_no_space_check(*restore, command.ignore_space);
   restore->add_flag("--keep-archiving", command.keep_archiving, "leave archive_mode as it was in the source");
   restore->add_option("-j,--jobs", command.jobs, "threads; default 2")->type_name("NUMBER")->check(check_threads);
   add_store_options(*restore, command.stores);
@@ -478,6 +483,7 @@ CLI::App* add_drill(CLI::App& app, DrillCommand& command) {
       ->type_name("SECONDS")
       ->check(check_duration);
   add_gap_time(*drill, command.gap_time);
+  add_no_space_check(*drill, command.ignore_space);
   drill->add_flag("--keep", command.keep, "leave the directory where it is");
   drill->add_option("-j,--jobs", command.jobs, "threads; default 2")->type_name("NUMBER")->check(check_threads);
   drill->add_flag("--json", command.json, "the result as a JSON object");

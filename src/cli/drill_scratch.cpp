@@ -26,6 +26,22 @@ fs::path make_directory(const fs::path& parent) {
   return name;
 }
 
+core::File make_lock(const fs::path& scratch) {
+  core::File lock = core::File::open(scratch / lock_name, O_RDWR | O_CREAT | O_EXCL, 0600);
+  if (::flock(lock.descriptor(), LOCK_EX) != 0)
+    throw core::system_error(errno, "could not lock \"" + (scratch / lock_name).string() + "\"");
+  return lock;
+}
+
+// Whether a lock is still that of the directory. Between the moments at which it is opened and locked another drill may
+// have had it, and have removed the directory, or kept it.
+bool is_lock_of(const core::File& lock, const fs::path& scratch) {
+  struct stat mine {};
+  struct stat there {};
+  return ::fstat(lock.descriptor(), &mine) == 0 && ::lstat((scratch / lock_name).c_str(), &there) == 0 &&
+         mine.st_dev == there.st_dev && mine.st_ino == there.st_ino;
+}
+
 // The lock of a drill whose process has ended. Absent: it lives, or it is no directory of a drill, or not ours: in it
 // there is the number of a process that will be ended.
 std::optional<core::File> lock_of_dead(const fs::path& scratch) {
@@ -35,7 +51,7 @@ std::optional<core::File> lock_of_dead(const fs::path& scratch) {
     return {};
   try {
     core::File lock = core::File::open(scratch / lock_name, O_RDWR | O_NOFOLLOW);
-    if (::flock(lock.descriptor(), LOCK_EX | LOCK_NB) != 0) return {};
+    if (::flock(lock.descriptor(), LOCK_EX | LOCK_NB) != 0 || !is_lock_of(lock, scratch)) return {};
     return lock;
   } catch (const core::Error&) { // there is none
     return {};
@@ -44,10 +60,11 @@ std::optional<core::File> lock_of_dead(const fs::path& scratch) {
 
 } // namespace
 
-DrillScratch::DrillScratch(const fs::path& parent)
-    : path_(make_directory(parent)), lock_(core::File::open(path_ / lock_name, O_RDWR | O_CREAT | O_EXCL, 0600)) {
-  if (::flock(lock_.descriptor(), LOCK_EX) != 0)
-    throw core::system_error(errno, "could not lock \"" + (path_ / lock_name).string() + "\"");
+DrillScratch::DrillScratch(const fs::path& parent) : path_(make_directory(parent)), lock_(make_lock(path_)) {
+  while (!is_lock_of(lock_, path_)) { // taken for that of a dead one
+    path_ = make_directory(parent);
+    lock_ = make_lock(path_);
+  }
 }
 
 void DrillScratch::keep() noexcept {

@@ -4,6 +4,9 @@
 
 #include <fmt/format.h>
 
+#include <cerrno>
+#include <poll.h>
+
 namespace dbops::cli {
 
 namespace {
@@ -27,38 +30,72 @@ std::optional<std::string> installed(Connection& connection) {
   return schema_of_extension(connection);
 }
 
+// Ends what the server executes, and the connection, when a stop is requested.
+void wait_or_stop(Connection& connection, int socket, const std::stop_token& stop) {
+  constexpr int look = 100; // milliseconds
+  for (;;) {
+    if (stop.stop_requested()) {
+      connection.cancel();
+      throw core::Error(core::ErrorKind::cancelled, "the drill was cancelled");
+    }
+    pollfd descriptor{.fd = socket, .events = POLLIN, .revents = 0};
+    const int ready = ::poll(&descriptor, 1, look);
+    if (ready > 0) return;
+    if (ready < 0 && errno != EINTR) throw core::system_error(errno, "could not wait for the server");
+  }
+}
+
+// Those that are wrong, of all databases.
+struct Wrong {
+  std::string named;
+  int count = 0;
+};
+
+// A statement for each table. False: the extension is not there.
+bool check_database(Connection& connection, const std::string& database, Wrong& wrong) {
+  const auto schema = installed(connection);
+  if (!schema) return false;
+  const Result tables =
+      connection.execute("SELECT oid, oid::pg_catalog.regclass::pg_catalog.text FROM pg_catalog.pg_class WHERE relkind "
+                         "IN ('r', 'm', 't') AND relpersistence = 'p' ORDER BY 2");
+  const std::string sql = fmt::format("SELECT (SELECT count(*) FROM {0}.pg_check_visible($1::pg_catalog.oid)), (SELECT "
+                                      "count(*) FROM {0}.pg_check_frozen($1::pg_catalog.oid))",
+                                      *schema);
+  for (int row = 0; row < tables.rows(); ++row) {
+    const Result result = connection.execute(sql, {tables.text(row, 0)});
+    if (result.integer(0, 0) == 0 && result.integer(0, 1) == 0) continue;
+    if (++wrong.count <= most_named)
+      wrong.named += fmt::format("{}{} in database {} ({} rows are not visible to all, {} not frozen)",
+                                 wrong.named.empty() ? "" : ", ", tables.text(row, 1), database, result.integer(0, 0),
+                                 result.integer(0, 1));
+  }
+  return true;
+}
+
 } // namespace
 
-std::string check_visibility_maps(const std::function<Connection(const std::string& database)>& connect) {
+std::string check_visibility_maps(const std::function<Connection(const std::string& database)>& connect,
+                                  const std::stop_token& stop) {
   std::vector<std::string> databases;
   {
     Connection connection = connect("postgres");
-    const Result result =
-        connection.execute("SELECT datname FROM pg_catalog.pg_database WHERE datallowconn ORDER BY datname");
+    // -2: a DROP DATABASE of it was interrupted, and nobody can connect (before 15.4 there is no such mark).
+    const Result result = connection.execute("SELECT datname FROM pg_catalog.pg_database WHERE datallowconn AND "
+                                             "datconnlimit <> -2 ORDER BY datname");
     for (int row = 0; row < result.rows(); ++row)
       databases.push_back(result.text(row, 0));
   }
-  std::string wrong;
-  int count = 0;
+  Wrong wrong;
   for (const std::string& database : databases) {
     Connection connection = connect(database);
-    const auto schema = installed(connection);
-    if (!schema) return "visibility maps: the extension pg_visibility is not there";
-    const Result result = connection.execute(fmt::format(
-        "SELECT * FROM (SELECT c.oid::pg_catalog.regclass::pg_catalog.text, (SELECT count(*) FROM "
-        "{0}.pg_check_visible(c.oid)), (SELECT count(*) FROM {0}.pg_check_frozen(c.oid)) FROM pg_catalog.pg_class c "
-        "WHERE c.relkind IN ('r', 'm', 't') AND c.relpersistence = 'p') AS checked (relation, visible, frozen) WHERE "
-        "visible > 0 OR frozen > 0 ORDER BY relation",
-        *schema));
-    for (int row = 0; row < result.rows(); ++row)
-      if (++count <= most_named)
-        wrong += fmt::format("{}{} in database {} ({} rows are not visible to all, {} not frozen)",
-                             wrong.empty() ? "" : ", ", result.text(row, 0), database, result.integer(row, 1),
-                             result.integer(row, 2));
+    connection.wait_with([&](int socket) { wait_or_stop(connection, socket, stop); });
+    if (!check_database(connection, database, wrong))
+      return "visibility maps: the extension pg_visibility is not there";
   }
-  if (count > 0)
-    throw core::Error(core::ErrorKind::corrupt, fmt::format("the visibility map is wrong of {} tables: {}{}", count,
-                                                            wrong, count > most_named ? ", ..." : ""));
+  if (wrong.count > 0)
+    throw core::Error(core::ErrorKind::corrupt,
+                      fmt::format("the visibility map is wrong of {} tables: {}{}", wrong.count, wrong.named,
+                                  wrong.count > most_named ? ", ..." : ""));
   return {};
 }
 

@@ -124,15 +124,16 @@ SKIP:
 # Where there is no other one than that in PATH, and where there is none.
 SKIP:
 {
-	skip 'no mount namespaces here', 1 if $packaged && system('unshare -Urm true 2>/dev/null') != 0;
-	my @alone = $packaged ? ('unshare', '-Urm', 'sh', '-c', 'mount -t tmpfs tmpfs /usr/lib/postgresql && exec "$@"', 'sh') : ();
+	my @hidden = grep { -d } '/usr/lib/postgresql', "/usr/pgsql-$major";
+	my @alone = ('sh', '-c', join('', map { "mount -t tmpfs tmpfs $_ && " } @hidden) . 'PATH=$1; shift; exec "$@"', 'sh', "$letters/bin");
+	unshift @alone, 'unshare', '-Urm' if @hidden;
+	skip 'nothing can be mounted here', 1 if system(@alone, '/bin/true') != 0;
 	my $alone = sub {
 		my (@arguments) = @_;
 		my ($out, $err) = ('', '');
 		IPC::Run::run([ @alone, $ENV{DBOPS_CLI}, @arguments ], '<', \undef, '>', \$out, '2>', \$err);
 		return { status => $? >> 8, out => $out, err => $err };
 	};
-	local $ENV{PATH} = "$letters/bin:/usr/bin:/bin";
 	$run = $alone->('restore', '-D', "$letters/new", Backup::store_options($store));
 	is($run->{status}, 2, 'the only server that is here is of another major version: refused');
 	like($run->{err}, qr/is of PostgreSQL $major, and "postgres" is 99.*HINT: .*--accept-major/s, 'it says so');
@@ -153,6 +154,28 @@ SKIP:
 	is($run->{status}, 2, 'a drill needs one');
 	like($run->{err}, qr/"postgres" cannot be run.*HINT: .*PostgreSQL $major/s, 'and says so before it fetches anything');
 }
+
+# --- pg_wal on a file system of its own ---------------------------------------------------------------------------------
+SKIP:
+{
+	my $in = sub {
+		my ($size, @command) = @_;
+		my ($out, $err) = ('', '');
+		IPC::Run::run([ 'unshare', '-Urm', 'sh', '-c', 'mount -t tmpfs -o size=$2 tmpfs "$1" && shift 2 && exec "$@"', 'sh', "$letters/new/pg_wal", $size, @command ],
+			'<', \undef, '>', \$out, '2>', \$err);
+		return { status => $? >> 8, out => $out, err => $err };
+	};
+	is(Backup::dbops('restore', '-D', "$letters/new", Backup::store_options($store))->{status}, 0, 'a restore');
+	skip 'nothing can be mounted here', 4 if $in->('1m', '/bin/true')->{status} != 0;
+	my @again = ($ENV{DBOPS_CLI}, 'restore', '--delta', '-D', "$letters/new", Backup::store_options($store));
+	$run = $in->('2m', @again);
+	is($run->{status}, 2, 'there is to be space for WAL where pg_wal is');
+	like($run->{err}, qr{"\Q$letters\E/new/pg_wal" has \d+ bytes free}, 'it says where');
+	is($in->('2m', @again, '--no-space-check')->{status}, 0, 'unless it is told not to look');
+	$run = $in->('8m', @again);
+	is($run->{status}, 0, 'with more space there it goes on') or diag $run->{err};
+}
+File::Path::remove_tree("$letters/new");
 
 # --- a corrupt page in the server -----------------------------------------------------------------------------------------
 my $path = Dbops::value($node, q{SELECT pg_relation_filepath('account')});

@@ -14,10 +14,24 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes ();
 
+# Not one that has ended and that nobody has waited for.
+sub runs
+{
+	my ($pid) = @_;
+	open my $stat, '<', "/proc/$pid/stat" or return 0;
+	return <$stat> !~ /\) [ZX] /;
+}
+
 my $scratch = File::Temp::tempdir(CLEANUP => 1);
 my $store = Archive::store('file');
 # Files of visibility maps are exchanged below: without checksums on all majors.
 my $node = Archive::primary('origin', $store, init => [ '--wal-segsize=1', `initdb --help` =~ /no-data-checksums/ ? '--no-data-checksums' : () ]);
+$node->append_conf('postgresql.conf', 'max_prepared_transactions = 2');
+$node->restart;
+# A DROP DATABASE that was interrupted leaves one that nobody can connect to; another one has a limit that no check keeps.
+$node->safe_psql('postgres', $_)
+  for 'CREATE DATABASE half', q{UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'half'},
+  q{CREATE DATABASE "hasty 'one'"}, q{ALTER DATABASE "hasty 'one'" SET statement_timeout = '1ms'};
 $node->safe_psql('postgres', 'CREATE TABLE step (n int); INSERT INTO step VALUES (1)');
 Backup::take($node, $store);
 
@@ -57,14 +71,29 @@ ok(-e "$left/data/postmaster.pid", 'leaves it alone');
 my ($pid) = slurp_file("$left/data/postmaster.pid") =~ /^(\d+)/;
 kill 'KILL', $process->{KIDS}[0]{PID};
 $process->finish;
-ok(kill(0, $pid), 'killed, it leaves its server');
+ok(runs($pid), 'killed, it leaves its server');
+# Two whose server has ended, and whose number another process has now: one was killed before it had PG_VERSION.
+my $foreign = IPC::Run::start([ 'sleep', 3600 ]);
+my $foreign_pid = $foreign->{KIDS}[0]{PID};
+my @reused = map { "$scratch/dbops-drill-$_" } qw(late early);
+for my $reused (@reused)
+{
+	mkdir $reused, 0700 or die;
+	mkdir "$reused/data", 0700 or die;
+	append_to_file("$reused/drill.lock", '');
+	append_to_file("$reused/data/postmaster.pid", "$foreign_pid\n$reused/data\n1795255200\n5432\n$reused\n\n  1  1\n");
+}
+append_to_file("$reused[0]/data/PG_VERSION", $node->pg_version->major . "\n");
 mkdir "$scratch/dbops-drill-mine" or die;
 append_to_file("$scratch/dbops-drill-mine/letter", 'kept');
 my $next = Backup::dbops(@drill);
 is($next->{status}, 0, 'the next one') or diag $next->{err};
 like($next->{err}, qr/removed "\Q$left\E", which a drill has left that was killed/, 'says what it finds');
 ok(!-e $left, 'removes it');
-ok(!kill(0, $pid), 'and ends the server');
+ok(!runs($pid), 'and ends the server');
+ok(runs($foreign_pid), 'but not what has its number');
+is(join(' ', grep { -e } @reused), '', 'and removes what is left of it');
+$foreign->kill_kill;
 ok(-e "$scratch/dbops-drill-mine/letter", 'what no drill has made it leaves alone');
 unlink "$scratch/dbops-drill-mine/letter";
 rmdir "$scratch/dbops-drill-mine" or die;
@@ -96,6 +125,31 @@ $run = Backup::dbops(@drill);
 is($run->{status}, 2, 'a drill finds that');
 like($run->{err}, qr/the visibility map is wrong of 1 tables: (public\.)?seen in database postgres \(1 rows are not visible to all/, 'and names the table') or diag $run->{err};
 is(Dbops::value($node, q{SELECT substr(failure, 1, 27) FROM dbops.drills ORDER BY at DESC LIMIT 1}), 'the visibility map is wrong', 'as does dbops.drills');
+
+# --- interrupted while a check waits ------------------------------------------------------------------------------------------
+$node->safe_psql('postgres', q{BEGIN; CREATE EXTENSION pg_visibility; PREPARE TRANSACTION 'half'});
+Backup::take($node, $store, what => 'a backup with a prepared transaction that makes its extension');
+($out, $err) = ('', '');
+$process = IPC::Run::start([ $ENV{DBOPS_CLI}, @drill ], '<', \undef, '>', \$out, '2>', \$err);
+for (1 .. 1800)
+{
+	$process->pump_nb;
+	last if $err =~ /visibility/ || !$process->pumpable;
+	Time::HiRes::sleep(0.1);
+}
+like($err, qr/visibility/, 'a drill is at its check of visibility maps');
+$pid = $process->{KIDS}[0]{PID};
+kill 'TERM', $pid;
+for (1 .. 600)
+{
+	last if !runs($pid);
+	Time::HiRes::sleep(0.1);
+}
+ok(!runs($pid), 'which waits: it ends when it is told to') or kill 'KILL', $pid;
+$process->finish;
+is($process->full_result(0) >> 8, 143, 'as one that was told') or diag $err;
+is(join(' ', grep { $_ ne $kept } glob "$scratch/dbops-drill-*"), '', 'and leaves nothing');
+$node->safe_psql('postgres', q{ROLLBACK PREPARED 'half'});
 
 $node->stop;
 

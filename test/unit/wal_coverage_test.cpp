@@ -10,6 +10,9 @@
 
 #include <gtest/gtest.h>
 
+#include <thread>
+#include <utility>
+
 namespace dbops::core {
 namespace {
 
@@ -130,7 +133,7 @@ TEST_F(WalCoverageTest, RecoveryEndsAtAHoleThatUploadsExplain) {
   EXPECT_EQ(warning_,
             "WAL is missing between 0/700000 of timeline 2 and 0/800000, where it goes on: it is on its way, "
             "or the server that wrote it died before it was stored. Recovery ends at 0/700000, unless it comes");
-  EXPECT_EQ(refusal(size_.start_of(7)), "");
+  EXPECT_EQ(refusal(size_.start_of(7) - 1), "");
   EXPECT_NE(refusal(size_.start_of(8)), "") << "a target that lies in the hole";
   put_chunk(2, 7, {0, 0x3000});
   EXPECT_EQ(refusal(), "");
@@ -181,19 +184,71 @@ TEST_F(WalCoverageTest, WhatComesInTimeIsNotMissing) {
   std::vector<std::string> said;
   const WalPatience patience{.time = std::chrono::hours(1), .log = [&](const LogMessage& message) {
                                said.push_back(message.text);
-                               put(2, 9);
+                               for (const SegmentNumber number : {9, 10, 11})
+                                 put(2, number);
                              }};
   EXPECT_EQ(check_wal_coverage(repository(), head_, target, patience, {}), "");
   EXPECT_EQ(said, std::vector<std::string>{"WAL is missing between 0/900000 of timeline 2 and the target 0/A00000: "
                                            "waiting, as it may be on its way"});
 }
 
+TEST_F(WalCoverageTest, WhatMakesABackupConsistentIsWaitedForAsWell) {
+  remove(1, 2);
+  const WalPatience patience{.time = std::chrono::hours(1), .log = [&](const LogMessage&) { put(1, 2); }};
+  EXPECT_EQ(check_wal_coverage(repository(), head_, {}, patience, {}), "");
+}
+
+TEST_F(WalCoverageTest, TheFirstLookIsNoPartOfThePatience) {
+  RecoveryTarget target;
+  target.kind = RecoveryTarget::Kind::lsn;
+  target.lsn = size_.start_of(9) + 1;
+  const WalPatience patience{.time = std::chrono::seconds(1), .log = [&](const LogMessage&) {
+                               put(2, 9);
+                               put(2, 10);
+                             }};
+  bool first = true;
+  store_.set_hook([&](MemoryStore::Operation operation, const std::string&, bool) {
+    if (operation != MemoryStore::Operation::list || !std::exchange(first, false)) return;
+    std::this_thread::sleep_for(patience.time);
+  });
+  EXPECT_EQ(check_wal_coverage(repository(), head_, target, patience, {}), "");
+}
+
+// PostgreSQL stops behind a record that begins at the target or later, and ends with an error where there is none.
+TEST_F(WalCoverageTest, ATargetAtTheEndOfWalIsRefused) {
+  EXPECT_EQ(refusal(size_.start_of(9)), "the WAL in the store ends at the target 0/900000 of timeline 2, and recovery "
+                                        "needs a record that begins there");
+  EXPECT_EQ(hint_, "With backup 20261121T100000Z, recovery reaches from LSN " + to_string(head_.stop_lsn) +
+                       " to 0/900000. Without a target, it ends there.");
+  EXPECT_EQ(refusal(size_.start_of(8)), "");
+  EXPECT_EQ(warning_, "the target 0/800000 lies in the last segment of WAL that can be reached. If no record in it "
+                      "begins there or later, the server ends recovery there with an error");
+  EXPECT_EQ(refusal(size_.start_of(8) - 1), "");
+  EXPECT_EQ(warning_, "") << "the next segment has one";
+  put_chunk(2, 9, {0, 0x2000});
+  EXPECT_NE(refusal(size_.start_of(9) + 0x2000), "");
+  EXPECT_EQ(refusal(size_.start_of(9) + 0x1fff), "");
+  EXPECT_NE(warning_, "");
+}
+
+// When it was written cannot be read then, and a target before it does not need it.
+TEST_F(WalCoverageTest, DamageInTheLastObjectDoesNotMatterBeforeIt) {
+  const WallTime before = clock_.wall - std::chrono::minutes(4);
+  const Bytes whole = *store_.get(key(2, 8), {}, {});
+  for (const std::size_t size : {std::size_t(0), std::size_t(5), whole.size()}) {
+    Bytes damaged(whole.begin(), whole.begin() + std::ptrdiff_t(size));
+    if (size > 20) damaged[20] ^= std::byte(1);
+    store_.overwrite(key(2, 8), damaged);
+    EXPECT_EQ(refusal(before), "") << size;
+  }
+}
+
 TEST_F(WalCoverageTest, OverASwitchToTheEnd) {
   EXPECT_EQ(refusal(), "");
-  EXPECT_EQ(refusal(size_.start_of(9)), "");
+  EXPECT_EQ(refusal(size_.start_of(9) - 1), "");
   EXPECT_EQ(refusal(size_.start_of(9) + 1),
             "WAL is missing between 0/900000 of timeline 2 and the target " + to_string(size_.start_of(9) + 1));
-  EXPECT_EQ(refusal(size_.start_of(5), "current"), "");
+  EXPECT_EQ(refusal(size_.start_of(5) - 1, "current"), "");
   EXPECT_NE(refusal(size_.start_of(5) + 1, "current"), "") << "timeline 1 alone does not have it";
   EXPECT_EQ(gaps(), "");
 }
@@ -205,7 +260,7 @@ TEST_F(WalCoverageTest, AHoleExactlyAtTheSwitch) {
   EXPECT_EQ(refusal(),
             "WAL is missing between " + to_string(switch_) + " of timeline 2 and 0/600000, where it goes on");
   EXPECT_EQ(gaps(), "2: " + to_string(switch_) + " 0/600000\n");
-  EXPECT_EQ(refusal(switch_), "");
+  EXPECT_EQ(refusal(switch_ - 1), "");
   EXPECT_NE(refusal(size_.start_of(7)), "") << "a target behind the hole";
   put_chunk(2, 5, {0x4000, std::uint32_t(size_.bytes())});
   EXPECT_EQ(refusal(), "") << "what was streamed from the switch on";
@@ -261,7 +316,7 @@ TEST_F(WalCoverageTest, AnotherBranchIsNotOnTheWay) {
   put(3, 7);
   clock_.advance(std::chrono::minutes(10));
   put(3, 8);
-  EXPECT_EQ(refusal(size_.start_of(9), "2"), "");
+  EXPECT_EQ(refusal(size_.start_of(9) - 1, "2"), "");
   EXPECT_NE(refusal(), "") << "the newest is the other one";
   head_.start_lsn = size_.start_of(4);
   head_.stop_lsn = head_.start_lsn + 1000;

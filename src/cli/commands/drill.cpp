@@ -36,6 +36,18 @@ namespace fs = std::filesystem;
 using core::Error;
 using core::ErrorKind;
 
+// The source may have limits for its roles and databases, which would cancel what checks a large table.
+constexpr const char* without_limits = "-c statement_timeout=0";
+
+std::string in_conninfo(const std::string& value) {
+  std::string text = "'";
+  for (const char c : value) {
+    if (c == '\'' || c == '\\') text += '\\';
+    text += c;
+  }
+  return text + "'";
+}
+
 class Drill {
  public:
   explicit Drill(const DrillCommand& command) : command_(command), repository_(command.stores, {}) {
@@ -90,18 +102,21 @@ class Drill {
   [[nodiscard]] fs::path log() const { return place() / "log"; }
   [[nodiscard]] std::string program(const char* name) const { return programs_.path(name); }
 
-  // That of a drill that was killed.
+  // That of a drill that was killed. The number in its file may be another process's by now, which must not be
+  // signalled: a server has its data directory as its working directory.
   [[nodiscard]] bool stop_left_server(const fs::path& data) const {
+    pid_t process = 0;
+    std::ifstream(data / "postmaster.pid") >> process;
     std::error_code error;
-    if (!fs::exists(data / "postmaster.pid", error)) return !error;
+    const fs::path place = fs::canonical(data, error);
+    if (error) return error == std::errc::no_such_file_or_directory;
+    if (process <= 0 || fs::read_symlink(fmt::format("/proc/{}/cwd", process), error) != place) return true;
     unsigned major = 0;
     std::ifstream(data / "PG_VERSION") >> major;
-    const std::string control = find_server_programs(command_.programs, major).path("pg_ctl");
-    const fs::path messages = data.parent_path() / "log";
-    constexpr int not_running = 3; // exit status of "pg_ctl status"
     try {
-      return run_program({control, "-D", data.string(), "status"}, messages) == not_running ||
-             run_program({control, "-D", data.string(), "-m", "immediate", "-w", "stop"}, messages) == 0;
+      return run_program({find_server_programs(command_.programs, major).path("pg_ctl"), "-D", data.string(), "-m",
+                          "immediate", "-w", "stop"},
+                         data.parent_path() / "log") == 0;
     } catch (const Error&) { // there is no pg_ctl
       return false;
     }
@@ -150,6 +165,7 @@ class Drill {
     restore.target_time = command_.target_time;
     restore.jobs = command_.jobs;
     restore.gap_time = command_.gap_time;
+    restore.ignore_space = command_.ignore_space;
     restore.programs = command_.programs;
     restore.starts_server = true;
     const core::BackupHead head = restore_files(restore, place() / "tablespaces", fetched_, stop_);
@@ -213,7 +229,7 @@ class Drill {
 
   [[nodiscard]] Connector connector(const std::string& database) const {
     ConnectionSettings settings;
-    settings.dbname = database;
+    settings.dbname = fmt::format("dbname={} options='{}'", in_conninfo(database), without_limits);
     settings.host = place().string();
     settings.port = "5432";
     settings.user = command_.role;
@@ -239,14 +255,14 @@ class Drill {
   }
 
   void amcheck() {
-    must({program("pg_amcheck"), "--all", "--install-missing", "--heapallindexed", "-h", place().string(), "-p", "5432",
-          "-U", command_.role},
+    must({"env", std::string("PGOPTIONS=") + without_limits, program("pg_amcheck"), "--all", "--install-missing",
+          "--heapallindexed", "-h", place().string(), "-p", "5432", "-U", command_.role},
          "pg_amcheck");
   }
 
   void visibility() {
     const std::string left_out =
-        check_visibility_maps([this](const std::string& database) { return connector(database).connect(); });
+        check_visibility_maps([this](const std::string& database) { return connector(database).connect(); }, stop_);
     if (!left_out.empty()) tell("dbops drill", "WARNING: not checked: " + left_out);
   }
 

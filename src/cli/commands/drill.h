@@ -20,6 +20,7 @@ struct DrillCommand {
   double recovery_timeout = 86400; // seconds
   double gap_time = 30;            // seconds, as of RestoreCommand
   unsigned jobs = 2;
+  bool ignore_space = false; // as of RestoreCommand
   bool keep = false, json = false;
 };
 

@@ -247,6 +247,7 @@ core::BackupHead restore_files(const RestoreCommand& command, const fs::path& al
   core::RestoreOptions options{.data_directory = fs::absolute(command.data_directory).lexically_normal(),
                                .delta = command.delta,
                                .discard_wal = command.discard_wal,
+                               .ignore_space = command.ignore_space,
                                .threads = command.jobs,
                                .tablespaces = tablespaces_of(command),
                                .recovery_settings = core::recovery_settings(
@@ -260,7 +261,11 @@ core::BackupHead restore_files(const RestoreCommand& command, const fs::path& al
                   target.time ? ", to be recovered until " + target.value : ""));
   progress.bytes_total = head.bytes;
   core::restore_backup(
-      repository.get(), head, options, progress, [](const core::LogMessage& message) { say(message.text); }, context);
+      repository.get(), head, options, progress,
+      [](const core::LogMessage& message) {
+        say((message.level == core::LogLevel::warning ? "WARNING: " : "") + message.text);
+      },
+      context);
   return head;
 }
 

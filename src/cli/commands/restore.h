@@ -25,6 +25,7 @@ struct RestoreCommand {
   bool standby = false, delta = false, discard_wal = false, keep_archiving = false;
   std::vector<std::string> tablespaces; // OID=PATH
   std::string programs;       // directory of the server's programs, whose major version is compared; empty: found
+  bool ignore_space = false;  // also where there seems to be too little of it
   bool accept_major = false;  // also when those are of another one
   bool starts_server = false; // who calls will start a server with them
   unsigned jobs = 2;

@@ -221,19 +221,31 @@ void RestoreDirectory::count(const FileEntry& entry) {
   if (kept > there.allocated) bytes.replaced += kept - there.allocated;
 }
 
-void RestoreDirectory::check_space(const RestoreSpace::Look& look) {
-  // Recovery keeps all WAL until the backup is consistent; and the segments that it reads and writes.
-  constexpr std::uint64_t segments_at_work = 3;
+std::string RestoreDirectory::check_space(const RestoreSpace::Look& look) {
+  constexpr std::uint64_t segments_at_work = 3; // that recovery reads and writes
   const SegmentSize size(head_.wal_segment_size);
-  Volume& data = bytes_[0];
-  data.needed += (size.segment_of(head_.stop_lsn) - size.segment_of(head_.start_lsn) + segments_at_work) * size.bytes();
-  if (reuses_files_) data.replaced += allocated_below(options_.data_directory);
+  const fs::path &data = options_.data_directory, wal = data / "pg_wal";
+  if (reuses_files_) bytes_[0].replaced += allocated_below(data);
   RestoreSpace space(look);
-  space.add(options_.data_directory, data.needed, data.replaced);
+  space.add(data, bytes_[0].needed, bytes_[0].replaced);
   for (const TablespaceInfo& each : head_.tablespaces)
     if (const auto bytes = bytes_.find(each.oid); bytes != bytes_.end())
       space.add(location(each.oid, each.location), bytes->second.needed, bytes->second.replaced);
-  space.check();
+  // A link to another place is replaced by a directory, and a mount point stays.
+  const bool is_mounted = is_mount_point(wal);
+  const fs::path wal_place = is_mounted ? wal : data;
+  space.add(wal_place, segments_at_work * size.bytes(), is_mounted ? allocated_below(wal) : 0);
+  if (const auto shortage = space.shortage()) {
+    if (!interrupted_ && !options_.ignore_space) throw Error(*shortage);
+    return shortage->what();
+  }
+  // Recovery removes WAL whenever it has replayed a checkpoint and written all to disk that was before it, also before
+  // the backup is consistent: how much it keeps is not known here, and at most this.
+  space.add(wal_place, (size.segment_of(head_.stop_lsn) - size.segment_of(head_.start_lsn)) * size.bytes(), 0);
+  if (const auto shortage = space.shortage())
+    return std::string(shortage->what()) +
+           " with all WAL that was written while it was taken: recovery keeps what lies behind its last restartpoint";
+  return {};
 }
 
 void RestoreDirectory::write_durably(const fs::path& name, ByteView content) const {

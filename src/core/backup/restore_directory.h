@@ -22,8 +22,9 @@ class RestoreDirectory {
   void check();
   // For check_space(): told of each entry of the backup. Looks at what is there in its place.
   void count(const FileEntry& entry);
-  // Once, after check() and count(). Throws Error(no_space).
-  void check_space(const RestoreSpace::Look& look = RestoreSpace::file_system_of);
+  // Once, after check() and count(). Throws Error(no_space), unless a restore goes on that was interrupted: what is
+  // there may take less than it is long. Returns what is to be warned of; empty: nothing.
+  std::string check_space(const RestoreSpace::Look& look = RestoreSpace::file_system_of);
   // True: there may be files that can be kept.
   [[nodiscard]] bool reuses_files() const noexcept { return reuses_files_; }
 

@@ -127,7 +127,8 @@ class Restore {
       throw Error(ErrorKind::not_found, std::to_string(missing.size()) + " of " + std::to_string(packs.size()) +
                                             " packs of backup " + head_.label + " are missing or cut short, \"" +
                                             pack_key(missing.front().id) + "\" for one");
-    directory_.check_space();
+    if (const std::string warning = directory_.check_space(); !warning.empty() && log_)
+      log_({LogLevel::warning, warning});
   }
 
   void add(RestoreTask task) {

@@ -16,7 +16,8 @@ struct RestoreOptions {
   // What is there already may stay: blocks with the right content are not fetched, what is not in the backup is
   // removed.
   bool delta = false;
-  bool discard_wal = false; // with delta: also WAL that was not archived yet
+  bool discard_wal = false;  // with delta: also WAL that was not archived yet
+  bool ignore_space = false; // warns of too little
   unsigned threads = 2;
   std::map<std::uint32_t, std::string> tablespaces; // other places for them, by OID
   std::string recovery_settings;                    // appended to postgresql.auto.conf

@@ -1,7 +1,5 @@
 #include "core/backup/restore_space.h"
 
-#include "core/base/error.h"
-
 #include <cerrno>
 #include <string>
 #include <sys/stat.h>
@@ -29,16 +27,17 @@ void RestoreSpace::add(const fs::path& place, std::uint64_t needed, std::uint64_
   account.replaced += replaced;
 }
 
-void RestoreSpace::check() const {
+std::optional<Error> RestoreSpace::shortage() const {
   for (const auto& [id, account] : accounts_)
     if (account.free + account.replaced < account.needed)
-      throw Error(ErrorKind::no_space,
-                  "\"" + account.place.string() + "\" has " + std::to_string(account.free) +
-                      " bytes free, and the backup needs " + std::to_string(account.needed) +
-                      (account.replaced > 0
-                           ? ", of which it replaces " + std::to_string(account.replaced) + " that are there"
-                           : ""),
-                  "That is for all that goes to this file system, and the WAL that makes the backup consistent.");
+      return Error(ErrorKind::no_space,
+                   "\"" + account.place.string() + "\" has " + std::to_string(account.free) +
+                       " bytes free, and the backup needs " + std::to_string(account.needed) +
+                       (account.replaced > 0
+                            ? ", of which it replaces " + std::to_string(account.replaced) + " that are there"
+                            : ""),
+                   "That is for all that goes to this file system. Where it compresses, use --no-space-check.");
+  return {};
 }
 
 FileSpace space_of_file(const fs::path& path) {
@@ -53,8 +52,18 @@ std::uint64_t allocated_below(const fs::path& directory) {
   std::error_code error;
   fs::recursive_directory_iterator entry(directory, fs::directory_options::skip_permission_denied, error), end;
   for (; !error && entry != end; entry.increment(error))
-    bytes += space_of_file(entry->path()).allocated;
+    if (is_mount_point(entry->path()))
+      entry.disable_recursion_pending();
+    else
+      bytes += space_of_file(entry->path()).allocated;
   return bytes;
+}
+
+bool is_mount_point(const fs::path& directory) {
+  struct stat status {};
+  struct stat above {};
+  return ::lstat(directory.c_str(), &status) == 0 && ::lstat(directory.parent_path().c_str(), &above) == 0 &&
+         status.st_dev != above.st_dev;
 }
 
 } // namespace dbops::core

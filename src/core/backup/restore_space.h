@@ -1,10 +1,13 @@
 // Whether what a restore writes has room where it goes: tablespaces may share a file system with the data directory.
 #pragma once
 
+#include "core/base/error.h"
+
 #include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <optional>
 
 namespace dbops::core {
 
@@ -22,8 +25,8 @@ class RestoreSpace {
   // Bytes that will be below it in the end, and how many of those that are there now are overwritten or removed.
   void add(const std::filesystem::path& place, std::uint64_t needed, std::uint64_t replaced);
 
-  // Throws Error(no_space).
-  void check() const;
+  // What is missing, of the first file system that has too little. Absent: there is room.
+  [[nodiscard]] std::optional<Error> shortage() const;
 
   static FileSystem file_system_of(const std::filesystem::path& place);
 
@@ -36,8 +39,11 @@ class RestoreSpace {
   std::map<std::uint64_t, Account> accounts_; // by file system
 };
 
-// Bytes that the files below a directory take on the disk. What cannot be looked at counts for nothing.
+// Bytes that the files below a directory take on its file system: not what is mounted there. What cannot be looked at
+// counts for nothing.
 std::uint64_t allocated_below(const std::filesystem::path& directory);
+// Whether a directory is on another file system than the one that it is in.
+bool is_mount_point(const std::filesystem::path& directory);
 
 struct FileSpace {
   std::uint64_t size = 0, allocated = 0; // bytes

@@ -163,7 +163,11 @@ class TargetCheck {
 
   // Why the target cannot be reached; absent: as far as is known, it can.
   std::optional<Error> refusal() {
-    check_consistent(coverage_, head_);
+    try {
+      check_consistent(coverage_, head_);
+    } catch (const Error& error) { // what is missing may be on its way as well
+      return error;
+    }
     switch (target_.kind) {
     case RecoveryTarget::Kind::immediate:
       return {};
@@ -182,7 +186,8 @@ class TargetCheck {
 
   // When nothing is refused.
   [[nodiscard]] std::string warning() const {
-    if (target_.kind == RecoveryTarget::Kind::immediate || target_.kind == RecoveryTarget::Kind::lsn) return {};
+    if (target_.kind == RecoveryTarget::Kind::immediate) return {};
+    if (target_.kind == RecoveryTarget::Kind::lsn) return of_last_segment();
     if (coverage_.later_from == 0) {
       if (!written_ || !target_.time || *target_.time < *written_) return {};
       return "the last WAL in the store was written at " + target_time_text(*written_) +
@@ -206,11 +211,25 @@ class TargetCheck {
   }
 
   std::optional<Error> of_lsn() {
-    if (*target_.lsn <= coverage_.until) return {};
+    if (*target_.lsn < coverage_.until) return {};
+    // PostgreSQL stops behind a record that begins at the target or later.
+    if (*target_.lsn == coverage_.until)
+      return Error(ErrorKind::configuration,
+                   "the WAL in the store ends at the target " + to_string(*target_.lsn) + where() +
+                       ", and recovery needs a record that begins there",
+                   reachable() + (coverage_.later_from == 0 ? " Without a target, it ends there." : ""));
     return Error(ErrorKind::configuration,
                  "WAL is missing between " + to_string(coverage_.until) + where() + " and the target " +
                      to_string(*target_.lsn),
                  reachable() + " Without a target, it ends there.");
+  }
+
+  // Where its last record begins is not known without reading it, nor whether the rest of the segment has any.
+  [[nodiscard]] std::string of_last_segment() const {
+    if (size_.segment_of(*target_.lsn) != size_.segment_of(coverage_.until - 1)) return {};
+    return "the target " + to_string(*target_.lsn) +
+           " lies in the last segment of WAL that can be reached. If no record in it begins there or later, the server "
+           "ends recovery there with an error";
   }
 
   // A transaction that ended after the target must be in WAL that was written before it ended: there is none.
@@ -261,7 +280,12 @@ class TargetCheck {
     const auto begin =
         repository_.store.get(repository_.key(name), {.offset = 0, .length = max_object_header_size}, context_);
     if (!begin) return {};
-    return parse_object_header(*begin).created;
+    try {
+      return parse_object_header(*begin).created;
+    } catch (const Error& error) { // recovery to an earlier target does not read it
+      if (error.kind() != ErrorKind::corrupt && error.kind() != ErrorKind::configuration) throw;
+      return {};
+    }
   }
 
   const BackupRepository& repository_;
@@ -280,8 +304,8 @@ class TargetCheck {
 std::string check_wal_coverage(const BackupRepository& repository, const BackupHead& head, const RecoveryTarget& target,
                                const WalPatience& patience, const CallContext& context) {
   SystemClock clock;
-  const SteadyTime give_up = clock.steady_now() + patience.time;
-  for (bool told = false;; told = true) {
+  std::optional<SteadyTime> give_up; // after the first look, which may take long
+  for (;;) {
     const auto path = recovery_path(repository, head, target, context);
     if (!path)
       throw Error(ErrorKind::configuration, "timeline " + std::to_string(head.timeline) + " was left before backup " +
@@ -289,7 +313,9 @@ std::string check_wal_coverage(const BackupRepository& repository, const BackupH
     TargetCheck check(repository, head, target, *path, context);
     const auto refusal = check.refusal();
     if (!refusal) return check.warning();
-    if (clock.steady_now() >= give_up) throw Error(*refusal);
+    const bool told = give_up.has_value();
+    if (!give_up) give_up = clock.steady_now() + patience.time;
+    if (clock.steady_now() >= *give_up) throw Error(*refusal);
     if (!told && patience.log)
       patience.log({LogLevel::info, std::string(refusal->what()) + ": waiting, as it may be on its way"});
     if (context.stop.stop_requested()) throw Error(ErrorKind::cancelled, "the restore was cancelled");
