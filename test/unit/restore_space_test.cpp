@@ -68,7 +68,8 @@ class SpaceForARestore : public BackupRoundTrip {
     options.ignore_space = ignore;
     RestoreDirectory directory(head, options);
     directory.check();
-    FileListReader files(repository(), head.label, head.file_parts);
+    const BackupRepository source = repository(); // which the list refers to
+    FileListReader files(source, head.label, head.file_parts);
     while (const auto entry = files.next({}))
       directory.count(*entry);
     warning_.clear();
@@ -142,7 +143,8 @@ TEST_P(SpaceForARestore, OfOneThatWasInterruptedIsWarned) {
   const fs::path to = root_.path() / "to";
   fs::create_directories(to / "base/5");
   write_file(to / "dbops.restore", {});
-  FileListReader files(repository(), head.label, head.file_parts);
+  const BackupRepository source = repository();
+  FileListReader files(source, head.label, head.file_parts);
   while (const auto entry = files.next({}))
     if (entry->type == EntryType::file) {
       fs::create_directories((to / entry->path).parent_path());
