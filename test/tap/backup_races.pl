@@ -150,17 +150,25 @@ SKIP:
 	$run = $small->($place, '10m', 'restore', '-D', "$place/data", @store);
 	is($run->{status}, 2, 'a disk that is too small to restore to');
 	like($run->{err}, qr/bytes free, and the backup needs/, 'is refused before anything is written');
-	# What is there already makes room for itself alone. (One that fills up meanwhile: restore_faults.pl.)
-	for my $way ([ 'a restore that goes on', 'dbops.restore' ], [ 'a delta', 'PG_VERSION', '--delta' ])
+	# What is there already makes room for itself alone. (A disk that fills up meanwhile: restore_faults.pl.)
+	my $with_file = sub
 	{
-		my ($what, $file, @option) = @$way;
+		my ($file, @option) = @_;
 		IPC::Run::run([ 'unshare', '-Urm', 'sh', '-c', 'mount -t tmpfs -o size=10m tmpfs "$1" && mkdir "$1/data" && echo 15 >"$1/data/$2" || exit 99; place=$1; shift 2
-				"$@"; status=$?; [ "$(ls -A "$place/data")" = "$(basename "$FILE")" ] || exit 98; exit $status',
-				'sh', $place, $file, $ENV{DBOPS_CLI}, 'restore', '-D', "$place/data", @option, @store ], '<', \undef, '>', \my $out, '2>', \my $err,
-			init => sub { $ENV{FILE} = $file });
-		is($? >> 8, 2, "$what to such a disk is refused") or diag $err;
-		like($err, qr/bytes free, and the backup needs/, "$what: it says why");
-	}
+				"$@"; status=$?; echo "left: $(ls -A "$place/data" | tr "\n" " ")"; exit $status',
+				'sh', $place, $file, $ENV{DBOPS_CLI}, 'restore', '-D', "$place/data", @option, @store ], '<', \undef, '>', \my $out, '2>', \my $err);
+		return ($? >> 8, $out, $err);
+	};
+	my ($status, $out, $err) = $with_file->('PG_VERSION', '--delta');
+	is($status, 2, 'a delta to such a disk is refused') or diag $err;
+	like($err, qr/bytes free, and the backup needs/, 'it says why');
+	like($out, qr/^left: PG_VERSION $/m, 'before anything is written');
+	# How much of an interrupted one is there is not known: it is told of, and goes as far as it can.
+	($status, $out, $err) = $with_file->('dbops.restore');
+	is($status, 2, 'a restore that goes on on such a disk fails') or diag $err;
+	like($err, qr/WARNING: .*bytes free, and the backup needs/, 'it is warned of at the beginning');
+	like($err, qr/No space left/, 'it says why it ended');
+	like($out, qr/^left: .*\bdbops\.restore\b/m, 'and is an interrupted one still');
 }
 
 done_testing();
