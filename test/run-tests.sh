@@ -313,9 +313,9 @@ tap_file() {
     export PATH
     as_user timeout -k 30 "${TAP_TIMEOUT:-1800}" perl -I "$PGXS_TEST/perl" -I "$WORK/source/test/tap" "$WORK/source/test/tap/$name.pl"
   ) >"$log" 2>&1 || status=$?
-  ok=$(grep -E '^ok [0-9]' "$log" | grep -vc '# skip ') || true
-  bad=$(grep -E '^not ok [0-9]' "$log" | grep -vc '# TODO') || true
-  if [ "$bad" -eq 0 ] && { [ $status -ne 0 ] || ! grep -qE '^1\.\.[0-9]' "$log"; }; then bad=1; fi # it died, or stopped early
+  ok=$(grep -aE '^ok [0-9]' "$log" | grep -avc '# skip ') || true
+  bad=$(grep -aE '^not ok [0-9]' "$log" | grep -avc '# TODO') || true
+  if [ "$bad" -eq 0 ] && { [ $status -ne 0 ] || ! grep -qaE '^1\.\.[0-9]' "$log"; }; then bad=1; fi # it died, or stopped early
   count "$ok" "$bad"
   (
     flock 8
@@ -323,7 +323,7 @@ tap_file() {
     sed -n -e 's/^1\.\.0 # *SKIP *//p' -e 's/^ok [0-9]* # skip *//p' "$log" | sort | uniq -c | while read -r number reason; do
       skipped "$number" "$name" "$reason"
     done
-    [ "$bad" -eq 0 ] || grep -vE '^ok [0-9]' "$log" | tail -n 60 | sed 's/^/    /'
+    [ "$bad" -eq 0 ] || grep -avE '^ok [0-9]' "$log" | tail -n 60 | sed 's/^/    /'
   ) 8>"$WORK/report.lock"
   if [ "$bad" -ne 0 ]; then
     find "$directory" -type d -name pgdata -prune -exec rm -rf {} +

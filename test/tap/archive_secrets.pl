@@ -54,10 +54,14 @@ sub look
 		IPC::Run::run([ $ENV{DBOPS_CLI}, $command, '--store', $store->{url}, @options, @rest ], '<', \undef, '>', \$out, '2>', \$err);
 		$said .= "$out\n$err\n";
 	}
-	for my $file (glob '/proc/[0-9]*/cmdline')
+	# The titles of the server's processes; nobody else's belong into the output of a test.
+	my ($postmaster) = PostgreSQL::Test::Utils::slurp_file($node->data_dir . '/postmaster.pid') =~ /^([0-9]+)/ or die;
+	for my $process (grep { -d } glob '/proc/[0-9]*')
 	{
-		my $title = eval { PostgreSQL::Test::Utils::slurp_file($file) } // next;
-		$said .= "$title\n" unless $title =~ m{archive_secrets\.pl};
+		my $status = eval { PostgreSQL::Test::Utils::slurp_file("$process/status") } // next;
+		next unless $status =~ /^P(?:id|Pid):\s+$postmaster$/m;
+		my $title = eval { PostgreSQL::Test::Utils::slurp_file("$process/cmdline") } // next;
+		$said .= ($title =~ tr/\0/ /r) . "\n";
 	}
 	$seen .= $said;
 	is(join(', ', grep { index($said, $canary{$_}) >= 0 } sort keys %canary), '', "$what: no secret is in a view, an error, a title or the output of the command");
@@ -83,7 +87,9 @@ sub fails
 ok(defined Archive::wait_durable($node), 'it works at first');
 ok(Dbops::wait_for($node, 'SELECT state FROM dbops.archive_status', 'up to date'), 'and is up to date');
 my @options = ('--credentials-file', $credentials, '--key-file', $keys);
-like(look('in order', @options), qr/up to date/, 'there is something to see');
+my $in_order = look('in order', @options);
+like($in_order, qr/was acknowledged after/, 'there is something to see');
+like($in_order, qr{postgres: secrets: archiver}, 'and titles of processes');
 
 my @cases = (
 	[ 'a wrong secret', 'status 403', { 'dbops.credentials_file' => written('wrong', profile($id, $canary{'a wrong secret'})) } ],
