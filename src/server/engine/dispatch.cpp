@@ -42,6 +42,7 @@ constexpr const char* brought_by_restore =
     " AND e.at >= pg_catalog.pg_postmaster_start_time()"
     " AND (e.action IN ('resume', 'retry') OR (e.action = 'pause' AND e.actor = 'dbops'))))";
 
+// Under the lock.
 bool in_slot(const Assignment& wanted) {
   for (const Slot& slot : shared()->slots)
     if (slot.state != Slot::State::free && slot.database == MyDatabaseId && slot.job == wanted.job &&
@@ -60,12 +61,17 @@ std::string slots_in_use() {
   return list + "}";
 }
 
-int free_slots() {
-  SharedLock lock;
+// Under the lock.
+int slots_left() {
   int used = 0;
   for (const Slot& slot : shared()->slots)
     used += slot.state != Slot::State::free ? 1 : 0;
   return std::max(0, guc::max_workers - used);
+}
+
+int free_slots() {
+  SharedLock lock;
+  return slots_left();
 }
 
 // What cannot be started at all fails at once, with the reason; what did not come up after some tries as well.
@@ -226,11 +232,14 @@ void publish_backlog(bool backlog, const std::vector<Candidate>& commands = {}) 
   DatabaseEntry* entry = find_database(MyDatabaseId, true);
   if (entry == nullptr) return;
   entry->backlog = backlog;
-  // One that a job is leaving is asked for no more: else another worker would leave its own as well.
+  // A slot is asked for once. Since the commands were looked for, one may have been left for them, be free, or run them
+  // already: asked for again, another worker would leave its own as well.
   const auto coming = std::count_if(std::begin(shared()->slots), std::end(shared()->slots), [](const Slot& slot) {
     return slot.state == Slot::State::running && slot.given_to == MyDatabaseId;
   });
-  entry->commands = std::max(0, static_cast<int>(commands.size()) - static_cast<int>(coming));
+  const auto without = std::count_if(commands.begin(), commands.end(),
+                                     [](const Candidate& command) { return !in_slot(command.assignment); });
+  entry->commands = std::max(0, static_cast<int>(without) - static_cast<int>(coming) - slots_left());
   entry->command_priority = commands.empty() ? 0 : commands.front().priority;
 }
 
