@@ -146,7 +146,9 @@ class PgBackRest(Tool):
     def restore(self, what, data, number, delta):
         label = self.backups()[number]["label"]
         data.mkdir(mode=0o700, exist_ok=True)
-        words = [*self.command, "restore", f"--pg1-path={data}", f"--set={label}", "--type=immediate", *(["--delta"] if delta else [])]
+        # A spool of its own: a restore clears it, and fails when the running server's archiving writes to it meanwhile.
+        words = [*self.command, "restore", f"--pg1-path={data}", f"--spool-path={self.place}/restore-spool", f"--set={label}",
+                 "--type=immediate", *(["--delta"] if delta else [])]
         return self.show(what, *self.timed(words)[:2])
 
 

@@ -11,7 +11,7 @@ namespace dbops::core {
 namespace {
 
 constexpr int tuned_level = 3;
-constexpr int hash_log = 14, chain_log = 13, min_match = 5;
+constexpr int hash_log = 13, chain_log = 12, min_match = 5;
 constexpr int first_large_level = 9, large_level_window_log = 20;
 constexpr int zstds_own = 0;
 
