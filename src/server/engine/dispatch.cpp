@@ -226,21 +226,28 @@ void publish_due(TimestampTz due) {
   if (sooner) wake_launcher();
 }
 
-// commands: those among what waits that have a time to keep.
-void publish_backlog(bool backlog, const std::vector<Candidate>& commands = {}) {
-  SharedLock lock;
-  DatabaseEntry* entry = find_database(MyDatabaseId, true);
-  if (entry == nullptr) return;
-  entry->backlog = backlog;
-  // A slot is asked for once. Since the commands were looked for, one may have been left for them, be free, or run them
-  // already: asked for again, another worker would leave its own as well.
-  const auto coming = std::count_if(std::begin(shared()->slots), std::end(shared()->slots), [](const Slot& slot) {
-    return slot.state == Slot::State::running && slot.given_to == MyDatabaseId;
-  });
-  const auto without = std::count_if(commands.begin(), commands.end(),
-                                     [](const Candidate& command) { return !in_slot(command.assignment); });
-  entry->commands = std::max(0, static_cast<int>(without) - static_cast<int>(coming) - slots_left());
-  entry->command_priority = commands.empty() ? 0 : commands.front().priority;
+// found_no_slot: work waits for nothing else. commands: those among what waits that have a time to keep.
+void publish_backlog(bool backlog, bool found_no_slot, const std::vector<Candidate>& commands) {
+  bool look_again = false;
+  {
+    SharedLock lock;
+    DatabaseEntry* entry = find_database(MyDatabaseId, true);
+    if (entry == nullptr) return;
+    entry->backlog = backlog;
+    // A slot is asked for once. Since the commands were looked for, one may have been left for them, be free, or run
+    // them already: asked for again, another worker would leave its own as well.
+    const auto coming = std::count_if(std::begin(shared()->slots), std::end(shared()->slots), [](const Slot& slot) {
+      return slot.state == Slot::State::running && slot.given_to == MyDatabaseId;
+    });
+    const auto without = std::count_if(commands.begin(), commands.end(),
+                                       [](const Candidate& command) { return !in_slot(command.assignment); });
+    entry->commands = std::max(0, static_cast<int>(without) - static_cast<int>(coming) - slots_left());
+    entry->command_priority = commands.empty() ? 0 : commands.front().priority;
+    // A worker of another database that has ended meanwhile did not know that this one waits for its slot.
+    look_again = found_no_slot && slots_left() > 0;
+    if (look_again) entry->scan = true;
+  }
+  if (look_again) wake_launcher();
 }
 
 // What falls due after the dispatcher has looked, and before it says so, counts as well.
@@ -393,10 +400,11 @@ std::optional<Assignment> dispatch(Session& session, Oid free_owner, int own_slo
       int failed = 0;
       // Without workers nothing is judged by whether one could start it: CALL dbops.run() may be meant to.
       if (guc::max_workers == 0) {
-        publish_backlog(true);
+        publish_backlog(true, false, {});
       } else {
         const std::vector<Candidate> commands = due_commands(guc::max_workers, failed);
-        publish_backlog(!commands.empty() || !candidates(1, failed).empty() || failed > 0, commands);
+        const bool waits = !commands.empty() || !candidates(1, failed).empty() || failed > 0;
+        publish_backlog(waits, waits, commands);
       }
       publish_due(next_due(looked_at));
     });
@@ -445,9 +453,10 @@ std::optional<Assignment> dispatch(Session& session, Oid free_owner, int own_slo
   session.transaction([&] {
     for (const Assignment& assignment : started.refused)
       discount_launch(assignment);
-    publish_backlog(backlog || !started.refused.empty(), waiting);
+    const bool held_up = !started.refused.empty() || started.held_up;
+    publish_backlog(backlog || !started.refused.empty(), backlog && !held_up, waiting);
     publish_due(started.refused.empty() ? next_due(looked_at) : DT_NOEND);
-    if (!started.refused.empty() || started.held_up) publish_due(GetCurrentTimestamp() + USECS_PER_SEC);
+    if (held_up) publish_due(GetCurrentTimestamp() + USECS_PER_SEC);
   });
   if (backlog) wake_waiting_workers();
   return taken;
