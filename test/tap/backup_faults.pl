@@ -65,8 +65,15 @@ Archive::is_same_content($copy, $dump, 'the same command goes on, and the result
 # --- delta: what has diverged is put right ------------------------------------------------------------------------------
 $copy->safe_psql('postgres', q{DELETE FROM account WHERE id % 1000 = 7; CREATE TABLE stray (n int); CHECKPOINT});
 $copy->stop;
+# pg_wal on another disk, as it may be another server's in a copy of its data directory.
+my $elsewhere = $copy->basedir . '/wal';
+rename $copy->data_dir . '/pg_wal', $elsewhere or die;
+symlink $elsewhere, $copy->data_dir . '/pg_wal' or die;
+my @wal = sort map { s{.*/}{}r } glob "$elsewhere/*";
 Backup::restore('killed_copy', $store, node => $copy, arguments => ['--delta']);
 like($copy->{restore_messages}, qr/were there/, 'delta says what it kept');
+ok(-d $copy->data_dir . '/pg_wal' && !-l $copy->data_dir . '/pg_wal', 'pg_wal is a directory');
+is_deeply([ sort map { s{.*/}{}r } glob "$elsewhere/*" ], \@wal, 'what it was a link to stays as it was');
 $copy->start;
 Archive::wait_promoted($copy);
 Archive::is_same_content($copy, $dump, 'after --delta it equals the source');
