@@ -16,7 +16,7 @@ use Archive;
 delete $ENV{$_} for grep { /^(DBOPS_(?!CLI)|AWS_)/ } keys %ENV;
 my $place = File::Temp::tempdir(CLEANUP => 1);
 my $store = Archive::store('file');
-my $node  = Archive::primary('main', $store, init => ['--wal-segsize=1']);
+my $node  = Archive::primary('main', $store, init => ['--wal-segsize=1'], conf => "autovacuum = off\n");    # its WAL would be more than the last segment
 my $identifier = Dbops::value($node, 'SELECT system_identifier FROM pg_control_system()');
 my $cluster    = "$store->{directory}/$identifier";
 
