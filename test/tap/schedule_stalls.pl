@@ -49,6 +49,32 @@ ok(runs_until('altered', 3), 'a schedule that is altered meanwhile goes on');
 is(sql("SELECT string_agg(attempt::text, ',' ORDER BY run_id) FROM dbops.job_runs WHERE job_id = $job"), '1,2,3', 'with the attempts that are left');
 sql("SELECT dbops.unschedule('altered')");
 
+# --- altered to what it is, or to when it may run: what it has counted and what it owes stays ------------------------------------
+schedule('again', q{'every 2 hours', 'SELECT 1'});
+sql(q{UPDATE dbops.schedule SET anchor = anchor - interval '1 hour', accounted = accounted - interval '1 hour', next_slot = next_slot - interval '1 hour',
+	due_at = due_at - interval '1 hour' WHERE name = 'again'});
+my $next_run = sql(q{SELECT next_run FROM dbops.schedules WHERE name = 'again'});
+sql(q{SELECT dbops.alter_schedule('again', schedule => 'every 2 hours')});
+is(sql(q{SELECT next_run FROM dbops.schedules WHERE name = 'again'}), $next_run, 'an interval that is said again goes on');
+sql(q{SELECT dbops.alter_schedule('again', schedule => 'every 3 hours')});
+isnt(sql(q{SELECT next_run FROM dbops.schedules WHERE name = 'again'}), $next_run, 'another one begins anew');
+schedule('leader', q{'@yearly', 'SELECT 1', timezone => 'UTC'});
+my $closed = sql(q{SELECT to_char(now() AT TIME ZONE 'UTC' + interval '2 hours', 'HH24:MI') || '-' || to_char(now() AT TIME ZONE 'UTC' + interval '3 hours', 'HH24:MI')});
+schedule('follower', qq{NULL, 'SELECT 2', after => 'leader', timezone => 'UTC', windows => '$closed'});
+sql(q{SELECT dbops.run_now('leader')});
+ok(runs_until('leader', 1) && Dbops::wait_for($node, q{SELECT next_run IS NOT NULL FROM dbops.schedules WHERE name = 'follower'}, 't'), 'a run waits for its window');
+sql(q{SELECT dbops.alter_schedule('follower', windows => '')});
+ok(runs_until('follower', 1), 'without the window it comes at once');
+sql("SELECT dbops.unschedule(name) FROM unnest(ARRAY['again', 'follower', 'leader']) AS name");
+
+# --- a retry while jitter puts the next time off: what has run is not owed again ------------------------------------------------
+sql(q{SELECT count(dbops.schedule('jitter ' || i, 'every 1 minute', 'SELECT 1/0', jitter => '10 min', retries => 1, retry_delay => '0 s')) FROM generate_series(1, 20) i});
+sql(q{SELECT count(dbops.run_now(name)) FROM dbops.schedules WHERE name LIKE 'jitter %'});
+ok(Dbops::wait_for($node, q{SELECT count(*) FROM dbops.schedules WHERE name LIKE 'jitter %' AND runs >= 2}, 20), 'all have their retry');
+is(sql(q{SELECT count(*) FROM dbops.schedule s JOIN dbops.job j USING (job_id) WHERE name LIKE 'jitter %' AND s.accounted < date_trunc('second', j.created_at)}), 0,
+	'and none counts from before it was made');
+sql(q{SELECT count(dbops.unschedule(name)) FROM dbops.schedules WHERE name LIKE 'jitter %'});
+
 # --- somebody holds one schedule in an open transaction -----------------------------------------------------------------------
 schedule('held', q{'@yearly', 'SELECT 1'});
 schedule('free', q{'@yearly', 'SELECT 1'});

@@ -265,6 +265,7 @@ std::int64_t alter(FunctionCallInfo fcinfo) {
                    "SELECT dbops.retry(" + to_text(record.job) + ") brings it back; or make it again.");
   if (request.command || request.settings) require_owner(record);
   if (request.priority) require_range("priority", *request.priority, -1000, 1000);
+  const auto before = record.spec;
   apply(request, record.spec);
   check_as(record.owner, record.spec);
   const Value follows = job_to_follow(record.spec, record.job);
@@ -278,13 +279,20 @@ std::int64_t alter(FunctionCallInfo fcinfo) {
            "$5::bigint WHERE job_id = $1::bigint",
            {to_text(record.job), name, request.priority ? Value(to_text(*request.priority)) : std::nullopt,
             to_json(record.spec).at("overlap").get<std::string>(), follows});
-  const bool other_times = request.schedule || request.timezone || request.after || request.jitter || request.windows;
+  // Said again as it is, it begins no new count: an interval that is set daily to two days would never come.
+  const bool other_schedule = record.spec.schedule != before.schedule;
+  const bool other_times =
+      other_schedule || record.spec.timezone != before.timezone || record.spec.after != before.after;
   if (other_times) {
-    if (request.schedule) record.anchor = to_timestamp(to_instant(GetCurrentTimestamp()));
-    if (request.schedule || request.timezone || request.after) record.accounted = 0; // other times than it had before
+    if (other_schedule) record.anchor = to_timestamp(to_instant(GetCurrentTimestamp()));
+    record.accounted = 0; // other times than it had before
     bookkeep("UPDATE dbops.schedule SET anchor = " + from_micros("$2") + " WHERE job_id = $1::bigint",
              {to_text(record.job), to_value(record.anchor)});
     start_counting(record, GetCurrentTimestamp());
+  } else if (request.jitter || request.windows) {
+    plan_next(record, Timing(record.spec, record.job, record.anchor)); // what is owed stays owed
+  }
+  if (other_times || request.jitter || request.windows) {
     if (record.state != "queued") record.due_at.reset();
     store_plan(record, 0, 0);
   }

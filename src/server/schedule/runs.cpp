@@ -58,8 +58,12 @@ std::optional<Choice> choose(Record& record, const Timing& timing, TimestampTz n
     by_window = timing.in_window(timing.due_at(next)) > timing.due_at(next);
   }
   const core::Missed policy = by_window ? core::Missed::once : record.spec.missed;
-  const core::Decision due =
-      timing.planner().due(to_instant(record.accounted), to_instant(now - jitter), policy, record.spec.max_missed);
+  const core::sys_seconds accounted = to_instant(record.accounted);
+  core::sys_seconds until = to_instant(now - jitter);
+  // Jitter that puts the next time off beyond what has been accounted for (while a retry of that waits) is no clock
+  // that was set back.
+  if (accounted <= to_instant(now)) until = std::max(until, accounted);
+  const core::Decision due = timing.planner().due(accounted, until, policy, record.spec.max_missed);
   record.accounted = to_timestamp(due.accounted);
   (by_window ? passed.skipped : passed.missed) = due.passed_over;
   if (!due.run) return pending ? std::optional(take_pending()) : std::nullopt;
