@@ -208,6 +208,7 @@ bool relabel(int slot_number, const Assignment& next) {
   Slot& slot = shared()->slots[slot_number];
   slot.job = next.job;
   slot.slice = next.slice;
+  slot.given_to = InvalidOid;
   return true;
 }
 
@@ -234,6 +235,7 @@ void publish_backlog(bool backlog, bool found_no_slot, const std::vector<Candida
     DatabaseEntry* entry = find_database(MyDatabaseId, true);
     if (entry == nullptr) return;
     entry->backlog = backlog;
+    entry->slot_missing = found_no_slot;
     // A slot is asked for once. Since the commands were looked for, one may have been left for them, be free, or run
     // them already: asked for again, another worker would leave its own as well.
     const auto coming = std::count_if(std::begin(shared()->slots), std::end(shared()->slots), [](const Slot& slot) {

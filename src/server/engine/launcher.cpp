@@ -146,6 +146,7 @@ void sweep_dead(TimestampTz now, TimestampTz& next) {
     const Oid database = slot.database;
     slot = Slot{};
     mark_due(database);
+    mark_waiting();
   }
 }
 
@@ -202,11 +203,12 @@ bool start_wanted(TimestampTz now, TimestampTz& next) {
   return true;
 }
 
-// There are more slots than before: who waits for one may look again.
+// There are more slots than before: who waits for one may look again, and who is looking at the moment, as he counts
+// with as many as there were.
 void scan_backlogs() {
   SharedLock lock;
   for (DatabaseEntry& entry : shared()->databases)
-    if (entry.database != InvalidOid && entry.backlog) entry.scan = true;
+    if (entry.database != InvalidOid && (entry.backlog || entry.dispatcher != 0)) entry.scan = true;
 }
 
 // Has the clock been set back since the last look? What was to be due at a time is then further away than it should be.

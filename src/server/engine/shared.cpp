@@ -76,6 +76,11 @@ void mark_due(Oid database) {
     memory->overflow = true;
 }
 
+void mark_waiting() {
+  for (DatabaseEntry& entry : memory->databases)
+    if (entry.database != InvalidOid && entry.backlog) entry.scan = true;
+}
+
 TimestampTz held_until(Oid database) {
   const TimestampTz now = GetCurrentTimestamp();
   TimestampTz until = 0;

@@ -29,7 +29,8 @@ struct Slot {
 struct DatabaseEntry {
   Oid database;         // InvalidOid: free
   bool scan;            // something is due now
-  bool backlog;         // work is waiting for a slot
+  bool backlog;         // work is waiting for a slot, or for a process
+  bool slot_missing;    // for a slot alone
   TimestampTz due;      // when something will be due; DT_NOEND: nothing
   int dispatcher;       // pid of the dispatcher that runs, -1 while it is starting, 0 none
   TimestampTz started;  // of that dispatcher
@@ -83,6 +84,8 @@ class SharedLock {
 DatabaseEntry* find_database(Oid database, bool create);
 // Under the lock: something is due there now. Where there is no room for an entry, all databases are looked at again.
 void mark_due(Oid database);
+// Who waits for a slot, or a process, may look again. Under the lock; the launcher is to be woken then.
+void mark_waiting();
 // Under the lock. When it may be connected to: the latest `until` of those that hold it, 0 when nobody does.
 TimestampTz held_until(Oid database);
 

@@ -77,11 +77,8 @@ void worker_ended(int, Datum slot) {
     SharedLock lock;
     const Oid database = shared()->slots[DatumGetInt32(slot)].database;
     shared()->slots[DatumGetInt32(slot)] = Slot{};
-    // A place has become free: whoever waits for one may look again. Its own database has a loss to account for, or
-    // more.
-    for (DatabaseEntry& entry : shared()->databases)
-      if (entry.database != InvalidOid && entry.backlog) entry.scan = true;
-    mark_due(database);
+    mark_waiting();
+    mark_due(database); // it has a loss to account for, or more
   }
   wake_launcher();
 }
@@ -113,7 +110,15 @@ void plain_session() {
 void dispatcher_work() {
   WorkerSession session;
   const bool installed = session.transaction([] { return OidIsValid(extension_oid()); });
-  if (!installed) return;
+  if (!installed) {
+    // Nothing waits any more; else everybody would go on giving way to it.
+    SharedLock lock;
+    if (DatabaseEntry* entry = find_database(MyDatabaseId, false)) {
+      entry->backlog = entry->slot_missing = false;
+      entry->commands = 0;
+    }
+    return;
+  }
   account_for_losses(session);
   dispatch(session);
   prune_history(session);
@@ -136,10 +141,6 @@ void worker_work(const WorkerOrder& order) {
       if (slot.leave) return;
     }
     if (!go_on || others_wait_for_slots() || database_is_held(MyDatabaseId) || has_surplus_slot()) return;
-    {
-      SharedLock lock;
-      shared()->slots[order.slot].given_to = InvalidOid;
-    }
     next = dispatch(session, owner, order.slot);
   }
 }
@@ -222,8 +223,15 @@ void want_process(const SlotClaim& slot) {
 }
 
 void free_slot(const SlotClaim& slot) {
-  SharedLock lock;
-  if (is_claimed(slot)) shared()->slots[slot.number] = Slot{};
+  {
+    SharedLock lock;
+    if (!is_claimed(slot)) return;
+    shared()->slots[slot.number] = Slot{};
+    // Others may have found it taken. This database knows why it could not use the slot, and when to try again.
+    for (DatabaseEntry& entry : shared()->databases)
+      if (entry.database != InvalidOid && entry.database != MyDatabaseId && entry.slot_missing) entry.scan = true;
+  }
+  wake_launcher();
 }
 
 bool has_surplus_slot() {
