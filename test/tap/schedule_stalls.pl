@@ -75,6 +75,24 @@ is(sql(q{SELECT count(*) FROM dbops.schedule s JOIN dbops.job j USING (job_id) W
 	'and none counts from before it was made');
 sql(q{SELECT count(dbops.unschedule(name)) FROM dbops.schedules WHERE name LIKE 'jitter %'});
 
+# --- a worker that is lost while somebody has its schedule, or its job, locked -----------------------------------------------------
+sql(q{CREATE TABLE slow (id int PRIMARY KEY, n int); INSERT INTO slow SELECT i, 0 FROM generate_series(1, 2000) i});
+for my $case ('schedule', 'job')
+{
+	my $id = $case eq 'schedule' ? schedule('lost', q{'@yearly', 'SELECT pg_sleep(600)'}) : Dbops::backfill($node, q{target => 'slow', assignments => 'n = n + 1', max_rows_per_second => 50});
+	sql(q{SELECT dbops.run_now('lost')}) if $case eq 'schedule';
+	my $worker = "SELECT count(*) FROM pg_stat_activity a JOIN dbops.job_runs r USING (pid) WHERE r.job_id = $id AND r.outcome = 'running'";
+	ok(Dbops::wait_for($node, $worker, 1), "$case: it runs");
+	my $session = $node->background_psql('postgres');
+	$session->query_safe("BEGIN; SELECT 1 FROM dbops.$case WHERE job_id = $id FOR NO KEY UPDATE");
+	sql("SELECT pg_terminate_backend(r.pid, 10000) FROM dbops.job_runs r WHERE r.job_id = $id AND r.outcome = 'running'");
+	sleep 3;    # whoever looks for losses now finds it locked
+	$session->query_safe('ROLLBACK');
+	$session->quit;
+	ok(Dbops::wait_for($node, "SELECT count(*) > 0 FROM dbops.job_runs WHERE job_id = $id AND outcome = 'lost'", 't'), "$case: it is found lost when the lock has gone");
+	$case eq 'schedule' ? sql("SELECT dbops.unschedule('lost')") : sql("SELECT dbops.cancel($id)");
+}
+
 # --- somebody holds one schedule in an open transaction -----------------------------------------------------------------------
 schedule('held', q{'@yearly', 'SELECT 1'});
 schedule('free', q{'@yearly', 'SELECT 1'});

@@ -467,9 +467,12 @@ std::optional<Assignment> dispatch(Session& session, Oid free_owner, int own_slo
 void account_for_losses(Session& session) {
   session.transaction([] {
     const Rows lost = note_lost_runs();
-    const Rows orphans =
-        bookkeep(std::string("SELECT job_id FROM dbops.job j WHERE state = 'running' AND NOT EXISTS (SELECT FROM ") +
-                 held_slices_sql + " h WHERE h.job_id = j.job_id) ORDER BY job_id FOR NO KEY UPDATE SKIP LOCKED");
+    const std::string orphaned = std::string(" FROM dbops.job j WHERE state = 'running' AND NOT EXISTS (SELECT FROM ") +
+                                 held_slices_sql + " h WHERE h.job_id = j.job_id)";
+    const Rows orphans = bookkeep("SELECT job_id" + orphaned + " ORDER BY job_id FOR NO KEY UPDATE SKIP LOCKED");
+    // Who has one locked may leave it as it is, without a word.
+    if (static_cast<std::int64_t>(orphans.size()) < bookkeep("SELECT count(*)" + orphaned).integer(0, 0))
+      publish_due(GetCurrentTimestamp() + USECS_PER_SEC);
     for (std::size_t i = 0; i < orphans.size(); ++i) {
       const std::int64_t id = orphans.integer(i, 0);
       bool progressed = false;
@@ -479,7 +482,9 @@ void account_for_losses(Session& session) {
     }
   });
   if (was_restored()) session.transaction([] { hold_back_what_a_restore_brought(); });
-  session.transaction([] { schedule::settle(slots_in_use()); });
+  session.transaction([] {
+    if (!schedule::settle(slots_in_use())) publish_due(GetCurrentTimestamp() + USECS_PER_SEC);
+  });
 }
 
 bool prune_history(Session& session) {

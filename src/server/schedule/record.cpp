@@ -76,6 +76,12 @@ std::vector<std::int64_t> lock_unclaimed(const std::string& condition, const std
   return jobs;
 }
 
+std::size_t count_schedules(const std::string& condition, const std::vector<Value>& parameters) {
+  return static_cast<std::size_t>(
+      bookkeep("SELECT count(*) FROM dbops.schedule s JOIN dbops.job j USING (job_id) WHERE " + condition, parameters)
+          .integer(0, 0));
+}
+
 std::optional<Record> lock_record(std::int64_t job) {
   const Rows found = bookkeep(
       "SELECT s.job_id FROM dbops.schedule s WHERE s.job_id = $1::bigint FOR NO KEY UPDATE OF s", {to_text(job)});

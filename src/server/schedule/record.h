@@ -45,6 +45,8 @@ std::optional<Record> lock_record_by_name(const std::string& name);
 // Locks those that meet a condition on s (dbops.schedule) and j (dbops.job) and that nobody else has locked. Whether
 // they still meet it, lock_record tells: j may be older than the lock.
 std::vector<std::int64_t> lock_unclaimed(const std::string& condition, const std::vector<Value>& parameters);
+// Those that meet it, whoever has them locked.
+std::size_t count_schedules(const std::string& condition, const std::vector<Value>& parameters);
 
 // Writes what the planning has changed: accounted, next_slot, pending, attempt, due_at.
 void store_plan(const Record& record, std::int64_t missed, std::int64_t skipped);

@@ -435,18 +435,22 @@ bool settle_overlap(std::int64_t job) {
 
 } // namespace
 
-void settle(const std::string& in_slots) {
-  for (const std::int64_t job : lock_unclaimed(
-           std::string("s.running AND (s.job_id || ':-1') <> ALL ($1::text[]) AND NOT EXISTS (SELECT FROM ") +
-               held_slices_sql + " h WHERE h.job_id = s.job_id)",
-           {in_slots}))
-    alone(job, [job] { return settle_lost(job); });
-  for (const std::int64_t job : lock_unclaimed(
-           "NOT s.running AND j.state = 'queued' AND s.accounted > clock_timestamp() + interval '1 second'", {}))
-    alone(job, [job] { return settle_clock(job); });
-  for (const std::int64_t job : lock_unclaimed(
-           "s.running AND s.overlap = 'cancel' AND NOT s.stop_for_next AND s.next_slot <= clock_timestamp()", {}))
-    alone(job, [job] { return settle_overlap(job); });
+bool settle(const std::string& in_slots) {
+  bool all = true;
+  const auto each = [&all](const std::string& condition, const std::vector<Value>& parameters, auto&& settle_one) {
+    const std::vector<std::int64_t> jobs = lock_unclaimed(condition, parameters);
+    all = all && jobs.size() == count_schedules(condition, parameters);
+    for (const std::int64_t job : jobs)
+      alone(job, [&settle_one, job] { return settle_one(job); });
+  };
+  each(std::string("s.running AND (s.job_id || ':-1') <> ALL ($1::text[]) AND NOT EXISTS (SELECT FROM ") +
+           held_slices_sql + " h WHERE h.job_id = s.job_id)",
+       {in_slots}, settle_lost);
+  each("NOT s.running AND j.state = 'queued' AND s.accounted > clock_timestamp() + interval '1 second'", {},
+       settle_clock);
+  each("s.running AND s.overlap = 'cancel' AND NOT s.stop_for_next AND s.next_slot <= clock_timestamp()", {},
+       settle_overlap);
+  return all;
 }
 
 bool count_launch(std::int64_t job) {

@@ -37,7 +37,8 @@ std::vector<DueSchedule> due_schedules(int limit, const std::string& left_out);
 // When the next one will be due, of those that were not at `looked_at`; DT_NOEND: none.
 TimestampTz next_due(TimestampTz looked_at);
 // Runs whose process is gone; schedules that a clock set back has left behind; runs to be cancelled for the next one.
-void settle(const std::string& in_slots);
+// False: somebody has one of them locked, who may leave it as it is without a word.
+bool settle(const std::string& in_slots);
 // Keeps the newest runs of each schedule, dbops.run_history of them, and none older than dbops.history_retention.
 void prune_runs();
 // Workers sent since one last took the schedule; the next one waits longer each time. False: somebody has the row
