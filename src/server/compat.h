@@ -133,6 +133,15 @@ inline Node* expand_generated_columns(Node* expression, [[maybe_unused]] Relatio
 #endif
 }
 
+// JSON_VALUE, JSON_QUERY, JSON_EXISTS.
+inline bool is_json_expression([[maybe_unused]] const Node* node) {
+#if PG_VERSION_NUM >= 170000
+  return IsA(node, JsonExpr);
+#else
+  return false;
+#endif
+}
+
 inline bool holds_lock(const LOCKTAG& tag, LOCKMODE mode) {
 #if PG_VERSION_NUM >= 170000
   return LockHeldByMe(&tag, mode, false);

@@ -322,6 +322,16 @@ is($as->('mallory', q{
 	SELECT dbops.soft_delete_enable('trap.kept', mode => 'tombstone', purge_schedule => NULL)}), '', 'traps are laid');
 like($as->('mallory', "SELECT dbops.hold('trap.kept', $_, 'x')"), qr/must not call functions or use domains of users/, "a hold by $_ is refused")
   for q{'trap.evil()'}, q{$$trap.evil('y')$$}, q{'n = 4::trap.number'};
+# What is read from a text runs the constraints of a domain inside of an array or a row: as the owner of the table, whoever asks.
+is($as->('mallory', q{CREATE TYPE trap.pair AS (a trap.number, b int); CREATE TABLE trap.nested (id int PRIMARY KEY, list trap.number[], pair trap.pair); INSERT INTO trap.nested VALUES (1)}), '', 'domains in arrays and rows');
+for my $condition (q{'{4}'::trap.number[] IS NULL}, q{'(4,5)'::trap.pair IS NULL}, q{list = '{4}'}, q{pair = '(4,5)'})
+{
+	is($as->('mallory', "SELECT count(dbops.release(hold_id, 'x')) FROM dbops.holds WHERE reason = 'nested' AND released_at IS NULL"), '', 'no other hold');
+	my $placed = $as->('mallory', "SELECT dbops.hold('trap.nested', \$\$$condition\$\$, 'nested')");
+	unlike($placed, qr/evil\(\) ran/, "a hold by $condition: placed or refused");
+	unlike($as->(Dbops::default_role(), 'SELECT count(*) FROM trap.nested t WHERE dbops.is_held(t.tableoid, t.*)'), qr/evil\(\) ran/, 'and nothing of it runs as a superuser');
+	unlike($as->('bob', "SELECT dbops.hold('trap.nested', \$\$$condition\$\$, 'bob')"), qr/evil\(\) ran/, 'nor as somebody else');
+}
 like($as->('mallory', q{SELECT dbops.hold('trap.kept', $$tableoid = 'trap.kept'::regclass$$, 'x')}), qr/must not name a system column/, 'one by a system column, too');
 is($as->('bob', q{CREATE TABLE trap.child (id int PRIMARY KEY, parent int REFERENCES trap.marked ON DELETE CASCADE); GRANT SELECT, DELETE ON trap.child TO mallory}), '', 'another role refers to the table');
 sql(q{SELECT dbops.soft_delete_enable('trap.child', purge_schedule => NULL); SELECT dbops.soft_delete_enable('trap.marked', purge_schedule => NULL)});
