@@ -52,4 +52,50 @@ for my $command ('TRUNCATE shop.f', 'DROP TABLE shop.f', 'ALTER TABLE shop.p DET
 is(sql('SELECT (SELECT count(*) FROM shop.f), (SELECT count(*) FROM shop.p), (SELECT count(*) FROM shop.i)'), '2|1|1', 'the held rows are there');
 is(result(begin('owner', $_)), 'finished', "$_: what is not held may go") for 'TRUNCATE shop.free', 'DROP TABLE shop.free', 'DROP TABLE shop.empty';
 
+# --- held rows that come while TRUNCATE waits for the table, or after its transaction has begun to look -------------------------
+# The tables have a page already: a first one is an invalidation, for which PostgreSQL would ask a second time.
+sql(q{CREATE TABLE come (id int); INSERT INTO come VALUES (2); CREATE TABLE kin (id int); INSERT INTO kin VALUES (2); CREATE TABLE kin1 () INHERITS (kin); INSERT INTO kin1 VALUES (2)});
+sql("SELECT dbops.hold('$_', 'id = 1', 'case')") for qw(come kin);
+my $writer = $node->background_psql('postgres');
+for my $case ([ 'come', 'TRUNCATE come' ], [ 'come', q{DO 'BEGIN TRUNCATE come; END'} ], [ 'kin', 'TRUNCATE kin' ], [ 'kin1', 'TRUNCATE kin' ])
+{
+	my ($table, $command) = @$case;
+	$writer->query_safe("BEGIN; INSERT INTO $table VALUES (1)");
+	my $name = begin(Dbops::default_role(), $command);
+	ok(Dbops::wait_for($node, "SELECT count(*) FROM pg_locks WHERE relation = '$table'::regclass AND mode = 'AccessExclusiveLock' AND NOT granted", 1), "$command waits for who writes to $table");
+	$writer->query_safe('COMMIT');
+	is(result($name), 'failed', '... and fails, as the row that came is held');
+	like(error_of($name), qr/must not be truncated or dropped: it is under legal hold/, '... it says why');
+	is(sql("SELECT count(*) FROM $table WHERE id = 1"), 1, '... and the row is there');
+	sql("DELETE FROM $table WHERE id = 1");
+}
+for my $command ('TRUNCATE come', 'TRUNCATE kin', 'DROP TABLE come', 'DROP TABLE kin1', 'ALTER TABLE kin1 NO INHERIT kin')
+{
+	my ($table) = $command =~ /(come|kin1|kin)/;
+	my $held = $table eq 'kin' ? 'kin1' : $table;
+	sql("TRUNCATE $held");
+	$writer->query_safe('SELECT pg_advisory_lock(7)');
+	my $name = begin(Dbops::default_role(), "SELECT count(*) FROM $held; SELECT pg_advisory_xact_lock(7); $command", '{"default_transaction_isolation":"repeatable read"}');
+	ok(Dbops::wait_for($node, q{SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 7 AND objsubid = 1 AND NOT granted}, 1), "a transaction that is to $command has its snapshot");
+	$writer->query_safe("INSERT INTO $held VALUES (1)");
+	$writer->query_safe('SELECT pg_advisory_unlock(7)');
+	is(result($name), 'failed', '... it fails, as the row that came is held');
+	like(error_of($name), qr/under legal hold/, '... says why');
+	is(sql("SELECT count(*) FROM $held WHERE id = 1"), 1, '... and the row is there');
+}
+# Who may not truncate waits for nobody.
+$writer->query_safe('BEGIN; INSERT INTO come VALUES (3)');
+sql('GRANT SELECT ON come TO emptier');
+my $forbidden = begin('emptier', 'TRUNCATE come');
+is(result($forbidden), 'failed', 'who may not truncate the table');
+like(error_of($forbidden), qr/permission denied for table come/, '... is told so');
+$writer->query_safe('ROLLBACK');
+# Children that TRUNCATE leaves alone keep nobody waiting, and from nothing.
+sql('TRUNCATE kin, kin1; INSERT INTO kin1 VALUES (1); INSERT INTO kin VALUES (2)');
+$writer->query_safe('BEGIN; INSERT INTO kin1 VALUES (3)');
+is(result(begin(Dbops::default_role(), 'TRUNCATE ONLY kin')), 'finished', 'TRUNCATE ONLY asks of that table alone');
+$writer->query_safe('ROLLBACK');
+is(sql('SELECT (SELECT count(*) FROM ONLY kin), (SELECT count(*) FROM kin1)'), '0|1', '... which is emptied');
+$writer->quit;
+
 done_testing();

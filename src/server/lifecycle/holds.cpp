@@ -22,7 +22,9 @@ extern "C" {
 #include "executor/executor.h"
 #include "executor/instrument.h"
 #include "executor/spi.h"
+#include "storage/lmgr.h"
 #include "storage/lock.h"
+#include "utils/acl.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -352,13 +354,41 @@ std::string hold_on_dropped(Oid relation) {
   return describe(holds[numbers.front()]);
 }
 
+// Waits for those that write to a table which is to be truncated: PostgreSQL reports it before it waits for them
+// itself, and before it asks whether the user may (tablecmds.c, RangeVarCallbackForTruncate). The children that go with
+// it are locked by then, and no privilege on them is asked for. False: it is refused there, or the table is gone.
+bool lock_to_truncate(Oid relation) {
+  return call_pg([relation] {
+    Relation table = RelationIdGetRelation(relation);
+    if (!RelationIsValid(table)) return false;
+    const bool locked = CheckRelationLockedByMe(table, AccessExclusiveLock, true);
+    RelationClose(table);
+    if (locked) return true;
+    if (pg_class_aclcheck(relation, GetUserId(), ACL_TRUNCATE) != ACLCHECK_OK) return false;
+    LockRelationOid(relation, AccessExclusiveLock);
+    return get_rel_relkind(relation) != '\0';
+  });
+}
+
+// Its own rows: each child that goes with it is asked for by itself.
+std::string hold_on_truncated(Oid relation) {
+  const std::vector<Hold>& holds = deleting().holds;
+  const std::vector<std::size_t> numbers = holds_on(relation, holds); // it may have come under one since
+  for (const std::size_t i : numbers)
+    if (!holds[i].condition) return describe(holds[i]);
+  if (numbers.empty() || call_pg([relation] { return get_rel_relkind(relation); }) == RELKIND_PARTITIONED_TABLE ||
+      !lock_to_truncate(relation))
+    return {};
+  return has_row(relation, held_row("t")) ? describe(holds[numbers.front()]) : std::string();
+}
+
 // TRUNCATE and DROP of statements that dbops runs for users, whatever they are called by: a schema that goes with
 // CASCADE, a function, a trigger, a foreign key that TRUNCATE follows.
 void refuse_to_empty(Oid relation, bool dropped) {
   if (dropped && deleting().droppable.contains(relation)) return;
   SpiConnection spi;
   ensure_current();
-  const std::string hold = dropped ? hold_on_dropped(relation) : hold_on_rows(relation);
+  const std::string hold = dropped ? hold_on_dropped(relation) : hold_on_truncated(relation);
   if (!hold.empty())
     throw SqlError(ERRCODE_RESTRICT_VIOLATION,
                    "table " + qualified_name(relation) + " must not be truncated or dropped: it is under legal " + hold,
