@@ -151,6 +151,21 @@ std::string held_below(const Dependent& dependent, const std::string& parent, in
          " AND (" + held + "))";
 }
 
+// "EXISTS (...)" of held rows whose reference to a row of `parent`, or to one that goes with it, would be changed.
+std::string held_changed(const Dependent& dependent, const std::string& parent, int depth) {
+  using Effect = Dependent::Effect;
+  const std::string alias = "dbops_" + std::to_string(depth);
+  std::string held =
+      dependent.effect == Effect::changed && concerned(dependent.relation) ? held_row(alias) : std::string();
+  if (dependent.effect == Effect::erased)
+    for (const Dependent& below : dependent.below)
+      if (const std::string deeper = held_changed(below, alias, depth + 1); !deeper.empty())
+        held += (held.empty() ? "" : " OR ") + deeper;
+  if (held.empty()) return {};
+  return "EXISTS (SELECT FROM " + dependent.name + " AS " + alias + " WHERE " + join_of(dependent, parent, alias) +
+         " AND (" + held + "))";
+}
+
 // Whether a table alone, without its children, has such a row, for who takes all that are there now: neither row-level
 // security nor an old snapshot keeps a row from TRUNCATE, DROP or DETACH. Raises 42501 where rows are hidden from the
 // role; from the owner none are.
@@ -470,6 +485,16 @@ std::string unheld(Oid relation, const std::string& alias, Children children) {
   if (concerned(relation)) text += " AND NOT " + held_row(alias);
   for (const Dependent& dependent : dependents_of(relation, children))
     if (const std::string held = held_below(dependent, alias, 1); !held.empty()) text += " AND NOT " + held;
+  return text;
+}
+
+std::string changes_held(Oid relation, const std::string& alias) {
+  ensure_current();
+  std::string text;
+  if (nothing_is_held()) return text;
+  for (const Dependent& dependent : dependents_of(relation, Children::as_declared))
+    if (const std::string held = held_changed(dependent, alias, 1); !held.empty())
+      text += (text.empty() ? "" : " OR ") + held;
   return text;
 }
 
