@@ -266,6 +266,19 @@ DELETE FROM bottle WHERE id = 9;
 SELECT dbops.undelete(max(deletion_id)) FROM dbops.soft_deletions WHERE target = 'bottle';
 SELECT count(*) FROM bottle WHERE id = 9;
 SELECT dbops.release(:hold, 'over') = :hold AS released;
+-- ... and one on what would lose its reference, at any depth, keeps what it refers to
+CREATE TABLE label (id integer PRIMARY KEY, bottle integer REFERENCES bottle ON DELETE SET NULL);
+INSERT INTO crate VALUES (3), (4);
+INSERT INTO bottle VALUES (10, 3), (11, 3), (12, 4);
+INSERT INTO label VALUES (1, 10), (2, 12);
+SELECT dbops.hold('label', 'bottle = 10', 'case') AS hold \gset
+SELECT refused('SELECT dbops.soft_delete(''bottle'', 10)');
+SELECT refused('SELECT dbops.soft_delete(''crate'', 3)');
+SELECT refused('SELECT dbops.soft_delete(''bottle'', 11)') ~ 'NOT REFUSED' AS one_that_has_no_label_goes, refused('SELECT dbops.soft_delete(''crate'', 4)') ~ 'NOT REFUSED' AS one_whose_label_is_not_held_goes;
+SELECT array_agg(l.* ORDER BY l.id) FROM label l;
+SELECT dbops.release(:hold, 'over') = :hold AS released;
+SELECT dbops.soft_delete('crate', 3) > 0 AS then_it_goes;
+SELECT array_agg(l.* ORDER BY l.id) FROM label l;
 SET client_min_messages = warning;
 DROP SCHEMA stone CASCADE;
 DROP ROLE regress_dbops_cart;

@@ -22,7 +22,9 @@ extern "C" {
 #include "executor/executor.h"
 #include "executor/instrument.h"
 #include "executor/spi.h"
+#include "storage/lmgr.h"
 #include "storage/lock.h"
+#include "utils/acl.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -147,6 +149,43 @@ std::string held_below(const Dependent& dependent, const std::string& parent, in
   if (held.empty()) return {};
   return "EXISTS (SELECT FROM " + dependent.name + " AS " + alias + " WHERE " + join_of(dependent, parent, alias) +
          " AND (" + held + "))";
+}
+
+// "EXISTS (...)" of held rows whose reference to a row of `parent`, or to one that goes with it, would be changed.
+std::string held_changed(const Dependent& dependent, const std::string& parent, int depth) {
+  using Effect = Dependent::Effect;
+  const std::string alias = "dbops_" + std::to_string(depth);
+  std::string held =
+      dependent.effect == Effect::changed && concerned(dependent.relation) ? held_row(alias) : std::string();
+  if (dependent.effect == Effect::erased)
+    for (const Dependent& below : dependent.below)
+      if (const std::string deeper = held_changed(below, alias, depth + 1); !deeper.empty())
+        held += (held.empty() ? "" : " OR ") + deeper;
+  if (held.empty()) return {};
+  return "EXISTS (SELECT FROM " + dependent.name + " AS " + alias + " WHERE " + join_of(dependent, parent, alias) +
+         " AND (" + held + "))";
+}
+
+// Whether a table alone, without its children, has such a row, for who takes all that are there now: neither row-level
+// security nor an old snapshot keeps a row from TRUNCATE, DROP or DETACH. Raises 42501 where rows are hidden from the
+// role; from the owner none are.
+bool has_row(Oid table, const std::string& condition) {
+  const std::string sql = "SELECT 1 FROM ONLY " + qualified_name(table) + " AS t WHERE " + condition;
+  const Oid role = GetUserId();
+  return as_role(role, SECURITY_NOFORCE_RLS, [&] {
+    backfill::require_all_rows(table, role);
+    const int nest_level = enter_settings({{"search_path", "pg_catalog, pg_temp"}, {"row_security", "off"}});
+    call_pg([&sql] {
+      CommandCounterIncrement();
+      PushActiveSnapshot(GetLatestSnapshot());
+      if (const int code = SPI_execute(sql.c_str(), true, 1); code < 0)
+        elog(ERROR, "SPI_execute: %s", SPI_result_code_string(code));
+      PopActiveSnapshot();
+    });
+    const bool found = !take_result().empty();
+    leave_settings(nest_level);
+    return found;
+  });
 }
 
 // --- evaluating, for one statement -----------------------------------------------------------------------------------
@@ -326,8 +365,36 @@ std::string hold_on_dropped(Oid relation) {
     if (!holds[i].condition) return describe(holds[i]);
   if (numbers.empty() || call_pg([relation] { return get_rel_relkind(relation); }) == RELKIND_PARTITIONED_TABLE)
     return {};
-  if (query("SELECT 1 FROM ONLY " + qualified_name(relation) + " LIMIT 1").empty()) return {};
+  if (!has_row(relation, "true")) return {};
   return describe(holds[numbers.front()]);
+}
+
+// Waits for those that write to a table which is to be truncated: PostgreSQL reports it before it waits for them
+// itself, and before it asks whether the user may (tablecmds.c, RangeVarCallbackForTruncate). The children that go with
+// it are locked by then, and no privilege on them is asked for. False: it is refused there, or the table is gone.
+bool lock_to_truncate(Oid relation) {
+  return call_pg([relation] {
+    Relation table = RelationIdGetRelation(relation);
+    if (!RelationIsValid(table)) return false;
+    const bool locked = CheckRelationLockedByMe(table, AccessExclusiveLock, true);
+    RelationClose(table);
+    if (locked) return true;
+    if (pg_class_aclcheck(relation, GetUserId(), ACL_TRUNCATE) != ACLCHECK_OK) return false;
+    LockRelationOid(relation, AccessExclusiveLock);
+    return get_rel_relkind(relation) != '\0';
+  });
+}
+
+// Its own rows: each child that goes with it is asked for by itself.
+std::string hold_on_truncated(Oid relation) {
+  const std::vector<Hold>& holds = deleting().holds;
+  const std::vector<std::size_t> numbers = holds_on(relation, holds); // it may have come under one since
+  for (const std::size_t i : numbers)
+    if (!holds[i].condition) return describe(holds[i]);
+  if (numbers.empty() || call_pg([relation] { return get_rel_relkind(relation); }) == RELKIND_PARTITIONED_TABLE ||
+      !lock_to_truncate(relation))
+    return {};
+  return has_row(relation, held_row("t")) ? describe(holds[numbers.front()]) : std::string();
 }
 
 // TRUNCATE and DROP of statements that dbops runs for users, whatever they are called by: a schema that goes with
@@ -336,7 +403,7 @@ void refuse_to_empty(Oid relation, bool dropped) {
   if (dropped && deleting().droppable.contains(relation)) return;
   SpiConnection spi;
   ensure_current();
-  const std::string hold = dropped ? hold_on_dropped(relation) : hold_on_rows(relation);
+  const std::string hold = dropped ? hold_on_dropped(relation) : hold_on_truncated(relation);
   if (!hold.empty())
     throw SqlError(ERRCODE_RESTRICT_VIOLATION,
                    "table " + qualified_name(relation) + " must not be truncated or dropped: it is under legal " + hold,
@@ -421,6 +488,16 @@ std::string unheld(Oid relation, const std::string& alias, Children children) {
   return text;
 }
 
+std::string changes_held(Oid relation, const std::string& alias) {
+  ensure_current();
+  std::string text;
+  if (nothing_is_held()) return text;
+  for (const Dependent& dependent : dependents_of(relation, Children::as_declared))
+    if (const std::string held = held_changed(dependent, alias, 1); !held.empty())
+      text += (text.empty() ? "" : " OR ") + held;
+  return text;
+}
+
 std::string hold_on_rows(Oid relation, Oid also) {
   ensure_current();
   if (nothing_is_held()) return {};
@@ -431,9 +508,7 @@ std::string hold_on_rows(Oid relation, Oid also) {
       for (const std::size_t i : numbers)
         if (!deleting().holds[i].condition) return describe(deleting().holds[i]);
       if (numbers.empty()) continue;
-      if (!query("SELECT 1 FROM ONLY " + qualified_name(member) + " AS t WHERE dbops.is_held(" + to_text(part_of) +
-                 "::pg_catalog.oid, t.*) LIMIT 1")
-               .empty())
+      if (has_row(member, "dbops.is_held(" + to_text(part_of) + "::pg_catalog.oid, t.*)"))
         return describe(deleting().holds[numbers.front()]);
     }
   return {};

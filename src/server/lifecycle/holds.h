@@ -44,6 +44,11 @@ bool nothing_is_held();
 // is the table's name in the statement, quoted. After begin_deleting().
 std::string unheld(Oid relation, const std::string& alias, Children children = Children::as_declared);
 
+// For who deletes whole rows or nothing: the condition that a held row would lose its reference to a row of this table,
+// or to one that ON DELETE CASCADE deletes with it, by ON DELETE SET NULL or SET DEFAULT. Those that would be deleted
+// the guard finds. Empty when no hold concerns it. After begin_deleting().
+std::string changes_held(Oid relation, const std::string& alias);
+
 // Whether a row of the table, as it is now, is held. Reads all of it when there is a hold with a condition. The hold,
 // as "hold 7 (reason)"; empty: none. After begin_deleting(), and with a lock on the table against writers if it is to
 // last. `also`: a table that it was part of until now, whose holds count as well; InvalidOid: none.

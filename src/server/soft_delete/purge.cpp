@@ -26,6 +26,7 @@ extern "C" {
 #include "executor/spi.h"
 #include "utils/acl.h"
 #include "utils/lsyscache.h"
+#include "utils/rls.h"
 }
 
 namespace dbops::server::soft_delete {
@@ -46,6 +47,20 @@ Rule require_purgeable(Oid target) {
   return rule;
 }
 
+// Row-level security that is forced upon the owner of both tables counts for a job, and not where rows go as by a
+// foreign key.
+bool rows_are_hidden(Oid child, Oid owner) {
+  return call_pg([=] {
+    Oid role = InvalidOid;
+    int context = 0;
+    GetUserIdAndSecContext(&role, &context);
+    if (!compat::may_become(role, owner)) SetUserIdAndSecContext(role, context | SECURITY_NOFORCE_RLS);
+    const bool hidden = check_enable_rls(child, owner, true) == RLS_ENABLED;
+    SetUserIdAndSecContext(role, context);
+    return hidden;
+  });
+}
+
 // Whether a row is referred to is asked as the owner of its table. Looked at before anything is marked: a deletion
 // whose purge has begun cannot be undone any more.
 void require_readable_children(const Rule& rule, std::set<Oid>& seen) {
@@ -59,6 +74,11 @@ void require_readable_children(const Rule& rule, std::set<Oid>& seen) {
                      "the owner of " + label(rule.table) + " cannot see which rows of " + label(key.child) +
                          " refer to it, so nothing can be purged",
                      "GRANT SELECT ON " + key.child_name + " TO " + quote_name(role_name(rule.owner)) + ";");
+    if (rows_are_hidden(key.child, rule.owner))
+      throw SqlError(ERRCODE_INSUFFICIENT_PRIVILEGE,
+                     "row-level security of " + label(key.child) + " would hide from the owner of " +
+                         label(rule.table) + " which rows refer to it, so nothing can be purged",
+                     "ALTER ROLE " + quote_name(role_name(rule.owner)) + " BYPASSRLS;");
     if (key.on_delete != 'c') continue;
     if (const std::optional<Rule> child = find_rule(key.child); child && child->mode == Mode::column)
       require_readable_children(*child, seen);

@@ -251,9 +251,23 @@ class Cascade {
         .integer(0, 0);
   }
 
+  // Undeleting does not give back a reference that ON DELETE SET NULL has taken.
+  static void refuse_to_change_held(const Rule& rule, const Keys& keys) {
+    const std::string held = lifecycle::changes_held(rule.table, "c");
+    if (held.empty()) return;
+    const std::string sql =
+        "SELECT 1 FROM " + rule.name + " AS c" + join_keys(rule, 1, "CROSS JOIN") + " AND (" + held + ") LIMIT 1";
+    if (!read_as(rule.owner, sql, keys.arrays).empty())
+      throw SqlError(ERRCODE_RESTRICT_VIOLATION,
+                     "a row that refers to one of " + label(rule.table) +
+                         " must not lose its reference: it is under legal hold",
+                     "See dbops.holds.");
+  }
+
   // A real DELETE: foreign keys, unique keys and triggers do as ever, and the trigger of the table keeps the row.
   [[nodiscard]] std::int64_t erase(const Rule& rule, const Keys& keys) const {
     lifecycle::begin_deleting(); // a row that is held stays: 23001
+    refuse_to_change_held(rule, keys);
     const std::int64_t before = tombstones_of(rule);
     const Rows deleted =
         run_as_owner(rule, "DELETE FROM " + rule.name + " AS c" + join_keys(rule, 1, "USING"), keys.arrays);
