@@ -6,6 +6,7 @@
 #include "core/backup/evidence.h"
 #include "core/backup/expire.h"
 #include "core/backup/known_damage.h"
+#include "core/backup/pins.h"
 #include "core/base/error.h"
 #include "core/store/memory_store.h"
 #include "core/wal/layout.h"
@@ -145,6 +146,61 @@ TEST_F(VerifyWalTest, ExpiryKeepsATimelineThatHasNoBackupYet) {
   expire(where, {.last = 1}, false, {}, {});
   EXPECT_FALSE(has(labels_[0])) << "it has one of its own";
   EXPECT_FALSE(has(4, 2));
+}
+
+// What appears while expiry removes manifests.
+TEST_F(VerifyWalTest, ExpiryKeepsATimelineThatAppearsMeanwhile) {
+  const BackupRepository where = repository();
+  pin(where, Pinnable::backup, labels_[0], "why", {}, {});
+  backup(11);
+  bool appeared = false;
+  store_.set_hook([&](MemoryStore::Operation operation, const std::string& key, bool after) {
+    if (operation != MemoryStore::Operation::remove || after || !key.ends_with("/manifest") || appeared) return;
+    appeared = true;
+    restored();
+  });
+  expire(where, {.pitr_window = 1h}, false, {}, {});
+  store_.set_hook({});
+  EXPECT_TRUE(appeared);
+  EXPECT_TRUE(has(3, 2) && has(4, 2));
+  EXPECT_TRUE(has(3)) << "the way there";
+  EXPECT_FALSE(has(1)) << "but what was there before";
+}
+
+// Two servers write to the repository: the newest backup is of one, and the backup that runs of the other.
+TEST_F(VerifyWalTest, ExpiryKeepsWalThatABackupMayNeedThatRuns) {
+  for (const bool meanwhile : {false, true}) {
+    const BackupRepository where = repository();
+    restored();
+    for (const SegmentNumber number : {5, 6, 7})
+      segment(number, 2);
+    backup(5, 2);
+    backup(10 + meanwhile);
+    clock_.advance(1h);
+    const std::string label = iso8601_basic(clock_.wall);
+    const auto begin = [&] {
+      where.put(backup_begun_key(label), ObjectKind::backup_event, as_bytes(R"({"base": ")" + labels_.back() + "\"}"),
+                {});
+    };
+    bool begun = !meanwhile;
+    if (begun) begin();
+    store_.set_hook([&](MemoryStore::Operation operation, const std::string& key, bool after) {
+      if (operation != MemoryStore::Operation::remove || after || !key.ends_with("/manifest") || begun) return;
+      begun = true;
+      begin();
+    });
+    expire(where, {.last = 1}, false, {}, {});
+    store_.set_hook({});
+    EXPECT_TRUE(begun);
+    EXPECT_TRUE(has(5, 2) && has(6, 2) && has(7, 2)) << meanwhile;
+    EXPECT_FALSE(has(4, 2)) << "older than its timeline's last one";
+    EXPECT_FALSE(has(8)) << "older than that of the other timeline";
+    store_.remove(where.key(backup_begun_key(label)), {});
+    expire(where, {.last = 1}, false, {}, {});
+    for (const SegmentNumber number : {5, 6, 7})
+      if (has(number, 2)) store_.remove(where.key(key_of(number, 2)), {});
+    store_.remove(where.key("wal/00000002.history"), {});
+  }
 }
 
 TEST_F(VerifyWalTest, ATimelineThatNobodyWritesIsNotKeptForEver) {
