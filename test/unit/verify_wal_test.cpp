@@ -148,6 +148,21 @@ TEST_F(VerifyWalTest, ExpiryKeepsATimelineThatHasNoBackupYet) {
   EXPECT_FALSE(has(4, 2));
 }
 
+TEST_F(VerifyWalTest, ExpiryKeepsAWayToATimelineThatIsNotDamaged) {
+  const BackupRepository where = repository();
+  const std::string text = "1\t" + to_string(size_.start_of(8)) + "\tno recovery target specified\n";
+  where.put("wal/00000002.history", ObjectKind::wal_history, as_bytes(text), {});
+  segment(8, 2);
+  put_verification(where, {.at = clock_.wall, .deep = true, .whole = {}, .damaged = {{labels_[1], "block 3"}}}, {});
+  const ExpireResult result = expire(where, {.last = 1}, false, {}, {});
+  EXPECT_TRUE(has(labels_[0])) << "which is not damaged";
+  EXPECT_TRUE(has(labels_[1]));
+  for (const int i : {0, 1})
+    EXPECT_EQ(result.plan.decisions[std::size_t(i)].reasons, std::vector<std::string>{"timeline 2 goes on from it"});
+  EXPECT_TRUE(has(2) && has(3) && has(7) && has(8, 2));
+  EXPECT_FALSE(has(1));
+}
+
 // What appears while expiry removes manifests.
 TEST_F(VerifyWalTest, ExpiryKeepsATimelineThatAppearsMeanwhile) {
   const BackupRepository where = repository();

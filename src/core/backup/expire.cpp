@@ -54,7 +54,7 @@ class Expiry {
     require_keys(catalogue_);
     damage_.emplace(repository_, context_);
     now_ = time();
-    live_ = live_timelines(repository_, catalogue_, context_);
+    live_ = live_timelines(repository_, catalogue_, *damage_, context_);
     if (!dry_run_) withdraw_stale_announcements(repository_, Pinnable::backup, context_);
     plan(rules, read_pins(repository_, Pinnable::backup, context_));
     if (!dry_run_) announce(rules);
@@ -133,7 +133,7 @@ class Expiry {
     for (const LiveTimeline& live : live_) {
       result_.plan.wal_from = std::min(result_.plan.wal_from, live.from);
       for (RetentionDecision& decision : result_.plan.decisions)
-        if (decision.label == live.backup)
+        if (std::ranges::find(live.backups, decision.label) != live.backups.end())
           decision.reasons.push_back("timeline " + std::to_string(live.timeline) + " goes on from it");
     }
   }
@@ -285,7 +285,7 @@ class Expiry {
 
     Lsn wal_from = result_.plan.wal_from;
     std::set<TimelineId> live;
-    std::vector<LiveTimeline> timelines = live_timelines(repository_, catalogue_, context_);
+    std::vector<LiveTimeline> timelines = live_timelines(repository_, catalogue_, *damage_, context_);
     std::ranges::copy(live_, std::back_inserter(timelines));
     for (const LiveTimeline& timeline : timelines) {
       live.insert(timeline.timeline);
