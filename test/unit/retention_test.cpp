@@ -64,6 +64,17 @@ TEST(Retention, WindowNeedsTheBackupBeforeIt) {
   EXPECT_EQ(plan.wal_from, 26000U);
 }
 
+TEST(Retention, ABackupOfAClockThatWasBehindIsNoEarlierOne) {
+  auto backups = days(29);
+  backups[21].finished -= 24h * 10; // it was complete ten days later than it says
+  std::vector<RetentionBackup> weekly;
+  for (const std::size_t day : {0, 7, 14, 21, 28})
+    weekly.push_back(backups[day]);
+  const RetentionPlan plan = plan_retention(weekly, {.pitr_window = 24h * 16}, weekly.back().finished);
+  EXPECT_EQ(kept(plan), (std::vector<std::string>{"20240108", "20240115", "20240122", "20240129"}));
+  EXPECT_EQ(plan.wal_from, 7000U);
+}
+
 TEST(Retention, WindowLongerThanTheHistoryKeepsAll) {
   EXPECT_EQ(kept(plan_retention(days(5), {.pitr_window = 24h * 365}, start)).size(), 5U);
 }

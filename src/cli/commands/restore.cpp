@@ -113,7 +113,9 @@ class Choice {
   Choice(const RestoreCommand& command, const core::BackupRepository& repository, const RecoveryTarget& target,
          const core::CallContext& context)
       : command_(command), repository_(repository), target_(target), context_(context), damage_(repository, context),
-        catalogue_(core::read_catalogue(repository, 32, context)) {}
+        catalogue_(core::read_catalogue(repository, 32, context)) {
+    if (target.time) core::mend_times(repository, catalogue_, context);
+  }
 
   [[nodiscard]] core::BackupHead backup() {
     if (!command_.backup.empty()) return named();
