@@ -238,6 +238,22 @@ TEST_F(VerifyWalTest, TheWindowBeginsOnTheHistoryOfTheNewestBackup) {
   EXPECT_TRUE(has(3, 2) && has(4, 2) && has(2));
 }
 
+TEST_F(VerifyWalTest, TheWindowOfAnotherServerBeginsOnItsTimeline) {
+  const BackupRepository where = repository();
+  restored();
+  for (const SegmentNumber number : {5, 6, 7})
+    segment(number, 2);
+  backup(5, 2);
+  const WallTime begin = clock_.wall + 1h;
+  backup(11);
+  backup(7, 2);
+  expire(where, {.pitr_window = std::chrono::duration_cast<std::chrono::seconds>(clock_.wall - begin)}, false, {}, {});
+  EXPECT_TRUE(has(labels_[2])) << "that of the server whose backup is not the newest";
+  EXPECT_TRUE(has(labels_[3]));
+  EXPECT_FALSE(has(labels_[0]) || has(labels_[1]));
+  EXPECT_TRUE(has(9) && has(10) && has(5, 2));
+}
+
 TEST_F(VerifyWalTest, WhatWasRemovedOfOneTimelineHidesNoGapOfAnother) {
   const BackupRepository where = repository();
   EXPECT_GT(expire(where, {.daily = 3, .pitr_window = 1h}, false, {}, {}).wal_objects, 0U); // before 6

@@ -96,7 +96,7 @@ class Expiry {
       const auto held = held_by(pins, entry.label, reached);
       backups.push_back({entry.label, finished(*entry.head), entry.head->start_lsn, entry.head->stop_lsn,
                          held.has_value(), held.value_or(""), leads_to_newest(*entry.head),
-                         damage_->of(*entry.head, context_).has_value()});
+                         damage_->of(*entry.head, context_).has_value(), entry.head->timeline, leads_to(*entry.head)});
     }
     result_.plan = plan_retention(backups, rules, now_);
     keep_live();
@@ -121,12 +121,29 @@ class Expiry {
   // it is asked for: else two days would become one as time passes.
   [[nodiscard]] WallTime finished(const BackupHead& head) const { return std::min(head.finished, stored(head.label)); }
 
+  const std::optional<std::vector<TimelineSwitch>>& history_of(TimelineId timeline) {
+    const auto known = histories_.find(timeline);
+    if (known != histories_.end()) return known->second;
+    return histories_.emplace(timeline, read_history(repository_, timeline, context_)).first->second;
+  }
+
   // Whether the newest backup's server went through it. Without a history file that is not known.
   bool leads_to_newest(const BackupHead& head) {
     const TimelineId timeline = newest()->head->timeline;
     if (head.timeline == timeline || timeline == 1) return head.timeline == timeline;
-    if (!newest_history_) newest_history_ = read_history(repository_, timeline, context_);
-    return !newest_history_ || recovery_path(head, timeline, *newest_history_);
+    return !history_of(timeline) || recovery_path(head, timeline, *history_of(timeline));
+  }
+
+  std::vector<TimelineId> leads_to(const BackupHead& head) {
+    std::set<TimelineId> timelines;
+    for (const CatalogueEntry& entry : catalogue_)
+      if (entry.head) timelines.insert(entry.head->timeline);
+    std::vector<TimelineId> there;
+    for (const TimelineId timeline : timelines)
+      if (timeline == head.timeline ||
+          (timeline > head.timeline && history_of(timeline) && recovery_path(head, timeline, *history_of(timeline))))
+        there.push_back(timeline);
+    return there;
   }
 
   void keep_live() {
@@ -335,7 +352,7 @@ class Expiry {
   std::optional<KnownDamage> damage_;
   mutable std::map<std::string, WallTime> stored_; // by label
   WallTime now_{};
-  std::optional<std::vector<TimelineSwitch>> newest_history_;
+  std::map<TimelineId, std::optional<std::vector<TimelineSwitch>>> histories_;
   std::set<std::string> expired_;
   ExpireResult result_;
 };

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <functional>
 #include <iterator>
+#include <map>
+#include <set>
 #include <stdexcept>
 
 namespace dbops::core {
@@ -64,15 +66,23 @@ Lsn keep_window(const std::vector<RetentionBackup>& backups, std::vector<Retenti
     finished.push_back(finished.empty() ? backup.finished : std::max(finished.back(), backup.finished));
   const WallTime from = std::min(finished.back(), now) - window;
   // The last one that was complete when the window begins, of all and of those that lead to the newest: what came after
-  // the moment to which a server was restored is not of its history. Without it, all there are.
+  // the moment to which a server was restored is not of its history. And of those that lead to each timeline that has
+  // backups in the window: there may be more than one server. Without it, all there are.
+  std::set<TimelineId> timelines;
+  for (std::size_t i = 0; i < backups.size(); ++i)
+    if (finished[i] > from) timelines.insert(backups[i].timeline);
   std::optional<std::size_t> last, first;
+  std::map<TimelineId, std::size_t> firsts;
   for (std::size_t i = 0; i < backups.size() && finished[i] <= from; ++i) {
     last = i;
     if (backups[i].leads_to_newest) first = i;
+    for (const TimelineId timeline : backups[i].leads_to)
+      if (timelines.contains(timeline)) firsts[timeline] = i;
   }
   Lsn wal_from = backups.back().start_lsn;
   for (std::size_t i = 0; i < backups.size(); ++i) {
-    const bool begins = i == first || i == last;
+    const bool begins =
+        i == first || i == last || std::ranges::any_of(firsts, [i](const auto& each) { return each.second == i; });
     if (!begins && finished[i] <= from) continue;
     decisions[i].reasons.push_back(begins ? "begin of the recovery window" : "recovery window");
     wal_from = std::min(wal_from, backups[i].start_lsn);
