@@ -316,9 +316,21 @@ class Verification {
       for (const PackId& id : known_->packs())
         if (std::ranges::binary_search(packs, id, {}, &PackInfo::id))
           damaged_.try_emplace(id, "found to be damaged or missing before; only a deep verification tells more");
-    for (const auto& [id, what] : damaged_)
-      repository_.store.put_if_absent(repository_.key(damaged_key(id)), as_bytes(what), context_);
+    note_damaged_packs();
     if (options_.deep) forget_mended(packs);
+  }
+
+  // What was found is told, whether it can be noted or not.
+  void note_damaged_packs() {
+    try {
+      for (const auto& [id, what] : damaged_)
+        repository_.store.put_if_absent(repository_.key(damaged_key(id)), as_bytes(what), context_);
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::access_denied) throw;
+      if (log_)
+        log_({LogLevel::warning,
+              std::string("packs that are damaged are not noted, and the next backup may use them: ") + error.what()});
+    }
   }
 
   // Packs that were damaged, and have been read as a whole now.
