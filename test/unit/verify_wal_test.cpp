@@ -7,6 +7,7 @@
 #include "core/backup/expire.h"
 #include "core/backup/known_damage.h"
 #include "core/backup/pins.h"
+#include "core/backup/wal_coverage.h"
 #include "core/base/error.h"
 #include "core/store/memory_store.h"
 #include "core/wal/layout.h"
@@ -109,6 +110,26 @@ TEST_F(VerifyWalTest, AGapInAWindowIsDamageButOfNoBackup) {
   EXPECT_EQ(result.whole, labels_) << "each of them can be made consistent";
   remove(9);
   EXPECT_EQ(look().whole, (std::vector<std::string>{labels_[0], labels_[1]}));
+}
+
+TEST_F(VerifyWalTest, AHistoryFileThatIsMissingIsDamage) {
+  const BackupRepository where = repository();
+  restored();
+  EXPECT_EQ(text(look()), "");
+  EXPECT_TRUE(timelines_without_history(where, 1, {}).empty());
+  store_.remove(where.key("wal/00000002.history"), {});
+  for (const bool deep : {false, true}) {
+    const VerifyResult result = look({.deep = deep});
+    EXPECT_EQ(text(result), "WAL: the history file of timeline 2 is missing: recovery from backup " + labels_[2] +
+                                " and those before it does not come to that timeline\n");
+    EXPECT_EQ(result.whole, labels_);
+  }
+  EXPECT_EQ(timelines_without_history(where, 1, {}), std::vector<TimelineId>{2});
+  EXPECT_TRUE(timelines_without_history(where, 2, {}).empty());
+  backup(3, 2);
+  for (int i = 0; i < 3; ++i)
+    store_.remove(where.key(backup_head_key(labels_[std::size_t(i)])), {});
+  EXPECT_EQ(text(look()), "") << "the archive begins with it";
 }
 
 TEST_F(VerifyWalTest, WhatExpiryHasRemovedIsNoGap) {

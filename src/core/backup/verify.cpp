@@ -131,9 +131,13 @@ class Verification {
     if (heads_.empty()) return;
     if (options_.label.empty())
       for (const WalGap& gap : wal_gaps(repository_, catalogue_, options_.gap_time, context_))
-        report(wal_damage, "is missing from " + to_string(gap.from) + " to " + to_string(gap.to) + " of timeline " +
-                               std::to_string(gap.timeline) + ": recovery from backup " + gap.last_backup +
-                               " and those before it ends there");
+        report(wal_damage, gap.to == 0
+                               ? "the history file of timeline " + std::to_string(gap.timeline) +
+                                     " is missing: recovery from backup " + gap.last_backup +
+                                     " and those before it does not come to that timeline"
+                               : "is missing from " + to_string(gap.from) + " to " + to_string(gap.to) +
+                                     " of timeline " + std::to_string(gap.timeline) + ": recovery from backup " +
+                                     gap.last_backup + " and those before it ends there");
     if (!options_.deep) return;
     const SegmentSize size(heads_.back().wal_segment_size);
     const auto wanted = [&](const std::string& name, const std::optional<SegmentId>& segment) {
