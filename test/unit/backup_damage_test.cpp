@@ -102,6 +102,26 @@ TEST_P(BackupDamage, DamageInTheStoreIsFoundNamedAndMended) {
   EXPECT_TRUE(contents(root_.path() / "better") == expected());
 }
 
+// With credentials that may only read.
+TEST_P(BackupDamage, DamageIsNamedWhereItCannotBeNoted) {
+  const BackupHead head = backup();
+  const auto packs = keys("pack/");
+  ASSERT_FALSE(packs.empty());
+  for (const std::string& key : packs)
+    store_.remove(key, {});
+  store_.set_hook([](MemoryStore::Operation operation, const std::string&, bool) {
+    if (operation == MemoryStore::Operation::put || operation == MemoryStore::Operation::remove)
+      throw Error(ErrorKind::access_denied, "403");
+  });
+  for (const bool deep : {false, true}) {
+    VerifyProgress progress;
+    const VerifyResult result = verify(repository(), {.deep = deep}, progress, {}, {});
+    EXPECT_TRUE(std::ranges::any_of(result.damage, [&](const Damage& damage) {
+      return damage.backup == head.label && damage.what.find("\"base/5/16384\"") != std::string::npos;
+    })) << deep;
+  }
+}
+
 TEST_P(BackupDamage, EveryDamagedByteOfAManifestOrPackIsNoticed) {
   const BackupHead head = backup();
   for (const char* part : {"backup/", "pack/"})

@@ -157,6 +157,32 @@ TEST_P(BackupExpiry, AClockThatLeapsExpiresNothing) {
   EXPECT_GT(expired(), 0U) << "but time passes";
 }
 
+TEST_P(BackupExpiry, AServerClockThatIsBehindMakesNoEarlyBackup) {
+  const BackupRepository where = repository();
+  const BackupHead first = backup();
+  backup();
+  server_ahead_ = -std::chrono::hours(36);
+  backup(); // half a day after the first one, it says
+  server_ahead_ = {};
+  const BackupHead last = backup();
+  const auto choice = [&](WallTime time) {
+    auto catalogue = read_catalogue(where, 2, {});
+    mend_times(where, catalogue, {});
+    return choose_backup(catalogue, {.kind = RecoveryTarget::Kind::time, .value = "then", .time = time}).label;
+  };
+  const WallTime then = first.finished + std::chrono::hours(13);
+  EXPECT_EQ(choice(then), first.label);
+  const auto window = std::chrono::duration_cast<std::chrono::seconds>(last.finished - then);
+  EXPECT_TRUE(expire(where, {.pitr_window = window}, true, {}, {}).plan.decisions.front().keep());
+  server_ahead_ = std::chrono::hours(10000);
+  const BackupHead ahead = backup();
+  server_ahead_ = {};
+  const BackupHead right = backup();
+  EXPECT_EQ(choice(right.finished - std::chrono::hours(1)), last.label);
+  EXPECT_EQ(choice(right.finished), right.label) << "one that was ahead makes none later";
+  EXPECT_EQ(choice(ahead.finished), right.label);
+}
+
 // A backup has the same time on all days, whether its clock's time has come or not.
 TEST_P(BackupExpiry, AServerClockThatIsADayAheadKeepsDailyBackups) {
   server_ahead_ = std::chrono::hours(25);

@@ -64,6 +64,34 @@ TEST(Retention, WindowNeedsTheBackupBeforeIt) {
   EXPECT_EQ(plan.wal_from, 26000U);
 }
 
+TEST(Retention, ABackupOfAClockThatWasBehindIsNoEarlierOne) {
+  auto backups = days(29);
+  backups[21].finished -= 24h * 10; // it was complete ten days later than it says
+  std::vector<RetentionBackup> weekly;
+  for (const std::size_t day : {0, 7, 14, 21, 28})
+    weekly.push_back(backups[day]);
+  const RetentionPlan plan = plan_retention(weekly, {.pitr_window = 24h * 16}, weekly.back().finished);
+  EXPECT_EQ(kept(plan), (std::vector<std::string>{"20240108", "20240115", "20240122", "20240129"}));
+  EXPECT_EQ(plan.wal_from, 7000U);
+}
+
+// Production, and a clone that goes on from one of its first backups and has the newest one.
+TEST(Retention, TheWindowOfEachServerHasItsBeginning) {
+  std::vector<RetentionBackup> backups;
+  for (RetentionBackup backup : days(22)) {
+    const std::size_t day = backup.start_lsn / 1000;
+    if (day % 10 > 1) continue;
+    backup.timeline = day % 10 == 0 ? 1 : 2;
+    backup.leads_to_newest = day == 0 || backup.timeline == 2;
+    backup.leads_to.push_back(backup.timeline);
+    if (day == 0) backup.leads_to.push_back(2);
+    backups.push_back(backup);
+  }
+  const RetentionPlan plan = plan_retention(backups, {.pitr_window = 24h * 7}, backups.back().finished);
+  EXPECT_EQ(kept(plan), (std::vector<std::string>{"20240111", "20240112", "20240121", "20240122"}));
+  EXPECT_EQ(plan.wal_from, 10000U);
+}
+
 TEST(Retention, WindowLongerThanTheHistoryKeepsAll) {
   EXPECT_EQ(kept(plan_retention(days(5), {.pitr_window = 24h * 365}, start)).size(), 5U);
 }

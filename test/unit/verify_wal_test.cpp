@@ -6,6 +6,8 @@
 #include "core/backup/evidence.h"
 #include "core/backup/expire.h"
 #include "core/backup/known_damage.h"
+#include "core/backup/pins.h"
+#include "core/backup/wal_coverage.h"
 #include "core/base/error.h"
 #include "core/store/memory_store.h"
 #include "core/wal/layout.h"
@@ -110,6 +112,26 @@ TEST_F(VerifyWalTest, AGapInAWindowIsDamageButOfNoBackup) {
   EXPECT_EQ(look().whole, (std::vector<std::string>{labels_[0], labels_[1]}));
 }
 
+TEST_F(VerifyWalTest, AHistoryFileThatIsMissingIsDamage) {
+  const BackupRepository where = repository();
+  restored();
+  EXPECT_EQ(text(look()), "");
+  EXPECT_TRUE(timelines_without_history(where, 1, {}).empty());
+  store_.remove(where.key("wal/00000002.history"), {});
+  for (const bool deep : {false, true}) {
+    const VerifyResult result = look({.deep = deep});
+    EXPECT_EQ(text(result), "WAL: the history file of timeline 2 is missing: recovery from backup " + labels_[2] +
+                                " and those before it does not come to that timeline\n");
+    EXPECT_EQ(result.whole, labels_);
+  }
+  EXPECT_EQ(timelines_without_history(where, 1, {}), std::vector<TimelineId>{2});
+  EXPECT_TRUE(timelines_without_history(where, 2, {}).empty());
+  backup(3, 2);
+  for (int i = 0; i < 3; ++i)
+    store_.remove(where.key(backup_head_key(labels_[std::size_t(i)])), {});
+  EXPECT_EQ(text(look()), "") << "the archive begins with it";
+}
+
 TEST_F(VerifyWalTest, WhatExpiryHasRemovedIsNoGap) {
   const BackupRepository where = repository();
   EXPECT_GT(expire(where, {.daily = 3, .pitr_window = 1h}, false, {}, {}).wal_objects, 0U);
@@ -147,6 +169,76 @@ TEST_F(VerifyWalTest, ExpiryKeepsATimelineThatHasNoBackupYet) {
   EXPECT_FALSE(has(4, 2));
 }
 
+TEST_F(VerifyWalTest, ExpiryKeepsAWayToATimelineThatIsNotDamaged) {
+  const BackupRepository where = repository();
+  const std::string text = "1\t" + to_string(size_.start_of(8)) + "\tno recovery target specified\n";
+  where.put("wal/00000002.history", ObjectKind::wal_history, as_bytes(text), {});
+  segment(8, 2);
+  put_verification(where, {.at = clock_.wall, .deep = true, .whole = {}, .damaged = {{labels_[1], "block 3"}}}, {});
+  const ExpireResult result = expire(where, {.last = 1}, false, {}, {});
+  EXPECT_TRUE(has(labels_[0])) << "which is not damaged";
+  EXPECT_TRUE(has(labels_[1]));
+  for (const int i : {0, 1})
+    EXPECT_EQ(result.plan.decisions[std::size_t(i)].reasons, std::vector<std::string>{"timeline 2 goes on from it"});
+  EXPECT_TRUE(has(2) && has(3) && has(7) && has(8, 2));
+  EXPECT_FALSE(has(1));
+}
+
+// What appears while expiry removes manifests.
+TEST_F(VerifyWalTest, ExpiryKeepsATimelineThatAppearsMeanwhile) {
+  const BackupRepository where = repository();
+  pin(where, Pinnable::backup, labels_[0], "why", {}, {});
+  backup(11);
+  bool appeared = false;
+  store_.set_hook([&](MemoryStore::Operation operation, const std::string& key, bool after) {
+    if (operation != MemoryStore::Operation::remove || after || !key.ends_with("/manifest") || appeared) return;
+    appeared = true;
+    restored();
+  });
+  expire(where, {.pitr_window = 1h}, false, {}, {});
+  store_.set_hook({});
+  EXPECT_TRUE(appeared);
+  EXPECT_TRUE(has(3, 2) && has(4, 2));
+  EXPECT_TRUE(has(3)) << "the way there";
+  EXPECT_FALSE(has(1)) << "but what was there before";
+}
+
+// Two servers write to the repository: the newest backup is of one, and the backup that runs of the other.
+TEST_F(VerifyWalTest, ExpiryKeepsWalThatABackupMayNeedThatRuns) {
+  for (const bool meanwhile : {false, true}) {
+    const BackupRepository where = repository();
+    restored();
+    for (const SegmentNumber number : {5, 6, 7})
+      segment(number, 2);
+    backup(5, 2);
+    backup(10 + meanwhile);
+    clock_.advance(1h);
+    const std::string label = iso8601_basic(clock_.wall);
+    const auto begin = [&] {
+      where.put(backup_begun_key(label), ObjectKind::backup_event, as_bytes(R"({"base": ")" + labels_.back() + "\"}"),
+                {});
+    };
+    bool begun = !meanwhile;
+    if (begun) begin();
+    store_.set_hook([&](MemoryStore::Operation operation, const std::string& key, bool after) {
+      if (operation != MemoryStore::Operation::remove || after || !key.ends_with("/manifest") || begun) return;
+      begun = true;
+      begin();
+    });
+    expire(where, {.last = 1}, false, {}, {});
+    store_.set_hook({});
+    EXPECT_TRUE(begun);
+    EXPECT_TRUE(has(5, 2) && has(6, 2) && has(7, 2)) << meanwhile;
+    EXPECT_FALSE(has(4, 2)) << "older than its timeline's last one";
+    EXPECT_FALSE(has(8)) << "older than that of the other timeline";
+    store_.remove(where.key(backup_begun_key(label)), {});
+    expire(where, {.last = 1}, false, {}, {});
+    for (const SegmentNumber number : {5, 6, 7})
+      if (has(number, 2)) store_.remove(where.key(key_of(number, 2)), {});
+    store_.remove(where.key("wal/00000002.history"), {});
+  }
+}
+
 TEST_F(VerifyWalTest, ATimelineThatNobodyWritesIsNotKeptForEver) {
   restored();
   clock_.advance(24h * 40);
@@ -165,6 +257,22 @@ TEST_F(VerifyWalTest, TheWindowBeginsOnTheHistoryOfTheNewestBackup) {
   expire(where, {.pitr_window = 1h}, false, {}, {});
   EXPECT_TRUE(has(labels_[0])) << "of it, nothing but this one leads to the beginning of the window";
   EXPECT_TRUE(has(3, 2) && has(4, 2) && has(2));
+}
+
+TEST_F(VerifyWalTest, TheWindowOfAnotherServerBeginsOnItsTimeline) {
+  const BackupRepository where = repository();
+  restored();
+  for (const SegmentNumber number : {5, 6, 7})
+    segment(number, 2);
+  backup(5, 2);
+  const WallTime begin = clock_.wall + 1h;
+  backup(11);
+  backup(7, 2);
+  expire(where, {.pitr_window = std::chrono::duration_cast<std::chrono::seconds>(clock_.wall - begin)}, false, {}, {});
+  EXPECT_TRUE(has(labels_[2])) << "that of the server whose backup is not the newest";
+  EXPECT_TRUE(has(labels_[3]));
+  EXPECT_FALSE(has(labels_[0]) || has(labels_[1]));
+  EXPECT_TRUE(has(9) && has(10) && has(5, 2));
 }
 
 TEST_F(VerifyWalTest, WhatWasRemovedOfOneTimelineHidesNoGapOfAnother) {

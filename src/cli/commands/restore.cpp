@@ -113,7 +113,9 @@ class Choice {
   Choice(const RestoreCommand& command, const core::BackupRepository& repository, const RecoveryTarget& target,
          const core::CallContext& context)
       : command_(command), repository_(repository), target_(target), context_(context), damage_(repository, context),
-        catalogue_(core::read_catalogue(repository, 32, context)) {}
+        catalogue_(core::read_catalogue(repository, 32, context)) {
+    if (target.time) core::mend_times(repository, catalogue_, context);
+  }
 
   [[nodiscard]] core::BackupHead backup() {
     if (!command_.backup.empty()) return named();
@@ -244,6 +246,10 @@ core::BackupHead restore_files(const RestoreCommand& command, const fs::path& al
   if (const std::string warning = core::check_wal_coverage(repository.get(), head, target, patience, context);
       !warning.empty())
     say("WARNING: " + warning);
+  if (target.timeline == "latest" || (target.timeline.empty() && target.kind != RecoveryTarget::Kind::immediate))
+    for (const core::TimelineId timeline : core::timelines_without_history(repository.get(), head.timeline, context))
+      say(fmt::format("WARNING: the store has timeline {}, but not its history file: recovery does not come to it",
+                      timeline));
   core::RestoreOptions options{.data_directory = fs::absolute(command.data_directory).lexically_normal(),
                                .delta = command.delta,
                                .discard_wal = command.discard_wal,

@@ -1,5 +1,6 @@
 #include "core/backup/catalogue.h"
 
+#include "core/backup/store_clock.h"
 #include "core/backup/summary.h"
 #include "core/base/error.h"
 #include "core/base/thread_pool.h"
@@ -89,6 +90,22 @@ std::vector<CatalogueEntry> read_catalogue(const BackupRepository& repository, u
   const std::vector<std::string> labels = list_backup_labels(repository, context);
   return in_threads(labels, threads,
                     [&](const std::string& label) { return read_catalogue_entry(repository, label, context); });
+}
+
+void mend_times(const BackupRepository& repository, std::vector<CatalogueEntry>& entries, const CallContext& context) {
+  std::vector<BackupHead*> heads;
+  for (CatalogueEntry& entry : entries)
+    if (entry.head) heads.push_back(&*entry.head);
+  if (std::ranges::is_sorted(heads, {}, &BackupHead::finished)) return;
+  const std::vector<WallTime> stored = in_threads(heads, 32, [&](const BackupHead* head) {
+    return stored_until(repository, backup_head_key(head->label), context);
+  });
+  WallTime before = WallTime::min();
+  for (std::size_t i = 0; i < heads.size(); ++i) {
+    const WallTime own = heads[i]->finished;
+    heads[i]->finished = std::max(own, before);
+    before = std::max(before, std::min(own, stored[i]));
+  }
 }
 
 const BackupHead& choose_backup(const std::vector<CatalogueEntry>& catalogue, const RecoveryTarget& target,

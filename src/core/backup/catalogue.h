@@ -34,6 +34,11 @@ CatalogueEntry read_catalogue_entry(const BackupRepository& repository, const st
 std::vector<CatalogueEntry> read_catalogue(const BackupRepository& repository, unsigned threads,
                                            const CallContext& context);
 
+// A server's clock that was behind made a backup that says it was finished before those that began before it: it is
+// given the time of those, as far as the store's clock bears them out (one that was ahead makes none later). Entries:
+// ascending.
+void mend_times(const BackupRepository& repository, std::vector<CatalogueEntry>& entries, const CallContext& context);
+
 // Where recovery is to end; none of them: at the end of the archived WAL.
 struct RecoveryTarget {
   enum class Kind { latest, time, lsn, xid, name, immediate } kind = Kind::latest;

@@ -16,6 +16,7 @@
 #include "core/wal/layout.h"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -53,7 +54,7 @@ class Expiry {
     require_keys(catalogue_);
     damage_.emplace(repository_, context_);
     now_ = time();
-    live_ = live_timelines(repository_, catalogue_, context_);
+    live_ = live_timelines(repository_, catalogue_, *damage_, context_);
     if (!dry_run_) withdraw_stale_announcements(repository_, Pinnable::backup, context_);
     plan(rules, read_pins(repository_, Pinnable::backup, context_));
     if (!dry_run_) announce(rules);
@@ -95,7 +96,7 @@ class Expiry {
       const auto held = held_by(pins, entry.label, reached);
       backups.push_back({entry.label, finished(*entry.head), entry.head->start_lsn, entry.head->stop_lsn,
                          held.has_value(), held.value_or(""), leads_to_newest(*entry.head),
-                         damage_->of(*entry.head, context_).has_value()});
+                         damage_->of(*entry.head, context_).has_value(), entry.head->timeline, leads_to(*entry.head)});
     }
     result_.plan = plan_retention(backups, rules, now_);
     keep_live();
@@ -120,19 +121,36 @@ class Expiry {
   // it is asked for: else two days would become one as time passes.
   [[nodiscard]] WallTime finished(const BackupHead& head) const { return std::min(head.finished, stored(head.label)); }
 
+  const std::optional<std::vector<TimelineSwitch>>& history_of(TimelineId timeline) {
+    const auto known = histories_.find(timeline);
+    if (known != histories_.end()) return known->second;
+    return histories_.emplace(timeline, read_history(repository_, timeline, context_)).first->second;
+  }
+
   // Whether the newest backup's server went through it. Without a history file that is not known.
   bool leads_to_newest(const BackupHead& head) {
     const TimelineId timeline = newest()->head->timeline;
     if (head.timeline == timeline || timeline == 1) return head.timeline == timeline;
-    if (!newest_history_) newest_history_ = read_history(repository_, timeline, context_);
-    return !newest_history_ || recovery_path(head, timeline, *newest_history_);
+    return !history_of(timeline) || recovery_path(head, timeline, *history_of(timeline));
+  }
+
+  std::vector<TimelineId> leads_to(const BackupHead& head) {
+    std::set<TimelineId> timelines;
+    for (const CatalogueEntry& entry : catalogue_)
+      if (entry.head) timelines.insert(entry.head->timeline);
+    std::vector<TimelineId> there;
+    for (const TimelineId timeline : timelines)
+      if (timeline == head.timeline ||
+          (timeline > head.timeline && history_of(timeline) && recovery_path(head, timeline, *history_of(timeline))))
+        there.push_back(timeline);
+    return there;
   }
 
   void keep_live() {
     for (const LiveTimeline& live : live_) {
       result_.plan.wal_from = std::min(result_.plan.wal_from, live.from);
       for (RetentionDecision& decision : result_.plan.decisions)
-        if (decision.label == live.backup)
+        if (std::ranges::find(live.backups, decision.label) != live.backups.end())
           decision.reasons.push_back("timeline " + std::to_string(live.timeline) + " goes on from it");
     }
   }
@@ -241,7 +259,22 @@ class Expiry {
     });
   }
 
-  // Of WAL that is older than what has to be kept as a whole, what a kept backup needs to become consistent.
+  // A backup that runs, or was finished meanwhile, may be of any timeline, and does not say where its WAL begins: it
+  // does behind that of each backup of the same timeline that was finished when it began. The newest of those; absent:
+  // no backup runs.
+  [[nodiscard]] std::optional<std::string> last_before_those_that_run() const {
+    std::optional<std::string> last;
+    for (const std::string& label : list_backup_labels(repository_, context_)) {
+      if (label <= newest()->label) continue;
+      const std::string base = base_of(label);
+      last = std::min(last.value_or(label), base.empty() ? label : base);
+    }
+    return last;
+  }
+
+  // Of WAL that is older than what has to be kept as a whole, what a kept backup needs to become consistent. Objects
+  // are listed before what may need them, which may appear at any time: a server that was restored and goes on, a
+  // backup.
   void remove_wal() {
     if (newest() == nullptr) return;
     std::vector<std::pair<SegmentNumber, SegmentNumber>> needed;
@@ -251,26 +284,56 @@ class Expiry {
         if (entry.head->wal_segment_size != size.bytes()) return; // segments have no common numbers
         needed.emplace_back(size.segment_of(entry.head->start_lsn), size.segment_of(entry.head->stop_lsn));
       }
-    const SegmentNumber from = size.segment_of(result_.plan.wal_from);
-    const auto is_live = [this](TimelineId timeline) {
-      return std::ranges::find(live_, timeline, &LiveTimeline::timeline) != live_.end();
+    struct WalObject {
+      ObjectInfo object;
+      SegmentId segment;
     };
-    TimelineId youngest = 0; // from which any is removed
-    for (const TimelineId timeline : list_timelines(repository_.store, repository_.system_identifier, context_))
-      if (!is_live(timeline)) youngest = std::max(youngest, timeline);
+    std::vector<WalObject> objects;
     for_each_object(repository_, "wal/", context_, [&](const std::string& name, const ObjectInfo& object) {
       const auto key = parse_wal_key(name);
       const auto remnant = key ? std::nullopt : parse_remnant_key(name);
       if (!key && !remnant) return;
       const auto segment = parse_segment_name(key ? key->file.segment : remnant->segment, size);
-      if (!segment || segment->number >= from || is_live(segment->timeline) || segment->timeline > youngest) return;
+      if (!segment || segment->number >= size.segment_of(result_.plan.wal_from)) return;
       for (const auto& [first, last] : needed)
         if (segment->number >= first && segment->number <= last) return;
-      if (result_.wal_objects++ == 0 && !dry_run_)
-        note_expired_wal(repository_, youngest, size.start_of(from), context_);
-      result_.wal_bytes += object.size;
-      if (!dry_run_) repository_.store.remove(object.key, context_);
+      objects.push_back({object, *segment});
     });
+
+    Lsn wal_from = result_.plan.wal_from;
+    std::set<TimelineId> live;
+    std::vector<LiveTimeline> timelines = live_timelines(repository_, catalogue_, *damage_, context_);
+    std::ranges::copy(live_, std::back_inserter(timelines));
+    for (const LiveTimeline& timeline : timelines) {
+      live.insert(timeline.timeline);
+      wal_from = std::min(wal_from, timeline.from);
+    }
+    std::map<TimelineId, SegmentNumber> before; // which any is removed
+    for (const WalObject& each : objects)
+      if (!live.contains(each.segment.timeline)) before[each.segment.timeline] = size.segment_of(wal_from);
+    if (const auto last = last_before_those_that_run())
+      for (auto& [timeline, from] : before) {
+        SegmentNumber begun = 0;
+        for (const CatalogueEntry& entry : catalogue_)
+          if (entry.head && entry.head->timeline == timeline && entry.label <= *last)
+            begun = std::max(begun, size.segment_of(entry.head->start_lsn));
+        from = std::min(from, begun);
+      }
+    std::erase_if(objects, [&](const WalObject& each) {
+      const auto from = before.find(each.segment.timeline);
+      return from == before.end() || each.segment.number >= from->second;
+    });
+    std::erase_if(before, [&](const auto& timeline) {
+      return std::ranges::find(objects, timeline.first, [](const WalObject& each) { return each.segment.timeline; }) ==
+             objects.end();
+    });
+    for (const auto& [timeline, from] : before) // ascending: a note replaces those of which it says all
+      if (!dry_run_) note_expired_wal(repository_, timeline, size.start_of(from), context_);
+    for (const WalObject& each : objects) {
+      ++result_.wal_objects;
+      result_.wal_bytes += each.object.size;
+      if (!dry_run_) repository_.store.remove(each.object.key, context_);
+    }
   }
 
   void remove(const std::string& name) {
@@ -289,7 +352,7 @@ class Expiry {
   std::optional<KnownDamage> damage_;
   mutable std::map<std::string, WallTime> stored_; // by label
   WallTime now_{};
-  std::optional<std::vector<TimelineSwitch>> newest_history_;
+  std::map<TimelineId, std::optional<std::vector<TimelineSwitch>>> histories_;
   std::set<std::string> expired_;
   ExpireResult result_;
 };

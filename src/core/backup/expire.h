@@ -18,7 +18,7 @@ struct ExpireResult {
 // Removes nothing when dry_run. Removing goes: packs are listed, then backups; manifests of backups that are not kept
 // are removed first, so that no half of a backup looks like one, then their lists, then packs that no other backup
 // refers to, then WAL. It may be interrupted anywhere: the next call goes on. While a backup runs, packs that no backup
-// refers to are left alone: they may be its.
+// refers to are left alone, and WAL of each timeline from its last finished backup on: they may be its.
 //
 // Time is what the store's clock tells as well: a clock of this machine or of the server that is ahead of it expires
 // nothing. What is known to be damaged is no reason to remove what is not.

@@ -39,21 +39,25 @@ std::optional<WallTime> newest_stored(const BackupRepository& repository, const 
 }
 
 LiveTimeline needs_of(TimelineId timeline, const std::optional<std::vector<TimelineSwitch>>& history,
-                      const std::vector<CatalogueEntry>& backups) {
-  if (!history && timeline > 1) return {.timeline = timeline, .backup = {}, .from = 0}; // of whom it is, is not known
-  LiveTimeline live{.timeline = timeline, .backup = {}, .from = std::numeric_limits<Lsn>::max()};
-  for (const CatalogueEntry& entry : backups)
-    if (entry.head && history && recovery_path(*entry.head, timeline, *history)) {
-      live.backup = entry.label;
-      live.from = entry.head->start_lsn;
-    }
+                      const std::vector<CatalogueEntry>& backups, const KnownDamage& damage,
+                      const CallContext& context) {
+  if (!history && timeline > 1) return {.timeline = timeline, .backups = {}, .from = 0}; // of whom it is, is not known
+  LiveTimeline live{.timeline = timeline, .backups = {}, .from = std::numeric_limits<Lsn>::max()};
+  for (auto entry = backups.rbegin(); entry != backups.rend(); ++entry) {
+    if (!entry->head || !history || !recovery_path(*entry->head, timeline, *history)) continue;
+    const bool sound = !damage.of(*entry->head, context);
+    if (!sound && !live.backups.empty()) continue;
+    live.backups.push_back(entry->label);
+    live.from = std::min(live.from, entry->head->start_lsn);
+    if (sound) break;
+  }
   return live;
 }
 
 } // namespace
 
 std::vector<LiveTimeline> live_timelines(const BackupRepository& repository, const std::vector<CatalogueEntry>& backups,
-                                         const CallContext& context) {
+                                         const KnownDamage& damage, const CallContext& context) {
   std::set<TimelineId> settled; // a backup is of them, or another one goes on from them
   for (const CatalogueEntry& entry : backups)
     if (entry.head) settled.insert(entry.head->timeline);
@@ -71,7 +75,7 @@ std::vector<LiveTimeline> live_timelines(const BackupRepository& repository, con
     if (settled.contains(timeline)) continue;
     const auto last = last_stored(repository, timeline, context);
     if (last && newest && *last + abandoned_after < *newest) continue;
-    live.push_back(needs_of(timeline, history, backups));
+    live.push_back(needs_of(timeline, history, backups, damage, context));
   }
   return live;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/backup/catalogue.h"
+#include "core/backup/known_damage.h"
 
 namespace dbops::core {
 
@@ -9,13 +10,15 @@ namespace dbops::core {
 // and needs the backup that it was restored from until there is one of its own.
 struct LiveTimeline {
   TimelineId timeline = 0;
-  std::string backup; // the newest one that leads there; empty: there is none, or it is not known
-  Lsn from = 0;       // WAL that recovery needs begins here, on all timelines; the greatest LSN: it needs none
+  // The newest one that leads there, and the newest that is not known to be damaged; empty: there is none, or it is not
+  // known.
+  std::vector<std::string> backups;
+  Lsn from = 0; // WAL that recovery needs begins here, on all timelines; the greatest LSN: it needs none
 };
 
 // Those without a backup that are no other's ancestor, but for those of which the last WAL was stored 30 days before
 // the newest backup (by the store's clock): nobody writes them any more. Reads the list of their WAL.
 std::vector<LiveTimeline> live_timelines(const BackupRepository& repository, const std::vector<CatalogueEntry>& backups,
-                                         const CallContext& context);
+                                         const KnownDamage& damage, const CallContext& context);
 
 } // namespace dbops::core

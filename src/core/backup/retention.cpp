@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <functional>
 #include <iterator>
+#include <map>
+#include <set>
 #include <stdexcept>
 
 namespace dbops::core {
@@ -58,20 +60,30 @@ void keep_periods(const std::vector<RetentionBackup>& backups, std::vector<Reten
 // What recovery to any time of the window needs. Returns where WAL has to begin.
 Lsn keep_window(const std::vector<RetentionBackup>& backups, std::vector<RetentionDecision>& decisions,
                 chrono::seconds window, WallTime now) {
-  const auto newest = std::ranges::max_element(backups, {}, &RetentionBackup::finished);
-  const WallTime from = std::min(newest->finished, now) - window;
+  // A clock that was behind makes a backup none of an earlier time: it was finished no earlier than those before it.
+  std::vector<WallTime> finished;
+  for (const RetentionBackup& backup : backups)
+    finished.push_back(finished.empty() ? backup.finished : std::max(finished.back(), backup.finished));
+  const WallTime from = std::min(finished.back(), now) - window;
   // The last one that was complete when the window begins, of all and of those that lead to the newest: what came after
-  // the moment to which a server was restored is not of its history. Without it, all there are.
+  // the moment to which a server was restored is not of its history. And of those that lead to each timeline that has
+  // backups in the window: there may be more than one server. Without it, all there are.
+  std::set<TimelineId> timelines;
+  for (std::size_t i = 0; i < backups.size(); ++i)
+    if (finished[i] > from) timelines.insert(backups[i].timeline);
   std::optional<std::size_t> last, first;
-  for (std::size_t i = 0; i < backups.size(); ++i) {
-    if (backups[i].finished > from) continue;
-    if (!last || backups[*last].finished <= backups[i].finished) last = i;
-    if (backups[i].leads_to_newest && (!first || backups[*first].finished <= backups[i].finished)) first = i;
+  std::map<TimelineId, std::size_t> firsts;
+  for (std::size_t i = 0; i < backups.size() && finished[i] <= from; ++i) {
+    last = i;
+    if (backups[i].leads_to_newest) first = i;
+    for (const TimelineId timeline : backups[i].leads_to)
+      if (timelines.contains(timeline)) firsts[timeline] = i;
   }
   Lsn wal_from = backups.back().start_lsn;
   for (std::size_t i = 0; i < backups.size(); ++i) {
-    const bool begins = i == first || i == last;
-    if (!begins && backups[i].finished <= from) continue;
+    const bool begins =
+        i == first || i == last || std::ranges::any_of(firsts, [i](const auto& each) { return each.second == i; });
+    if (!begins && finished[i] <= from) continue;
     decisions[i].reasons.push_back(begins ? "begin of the recovery window" : "recovery window");
     wal_from = std::min(wal_from, backups[i].start_lsn);
   }

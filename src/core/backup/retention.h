@@ -32,6 +32,8 @@ struct RetentionBackup {
   bool leads_to_newest = true; // false: it is of a timeline that the newest one's server did not come along
   // It cannot be relied on: what the rules keep is kept, and what they would keep if it was not there.
   bool damaged = false;
+  TimelineId timeline = 0;
+  std::vector<TimelineId> leads_to = {}; // its own, and those of other backups whose servers went through it
 };
 
 struct RetentionDecision {

@@ -131,9 +131,13 @@ class Verification {
     if (heads_.empty()) return;
     if (options_.label.empty())
       for (const WalGap& gap : wal_gaps(repository_, catalogue_, options_.gap_time, context_))
-        report(wal_damage, "is missing from " + to_string(gap.from) + " to " + to_string(gap.to) + " of timeline " +
-                               std::to_string(gap.timeline) + ": recovery from backup " + gap.last_backup +
-                               " and those before it ends there");
+        report(wal_damage, gap.to == 0
+                               ? "the history file of timeline " + std::to_string(gap.timeline) +
+                                     " is missing: recovery from backup " + gap.last_backup +
+                                     " and those before it does not come to that timeline"
+                               : "is missing from " + to_string(gap.from) + " to " + to_string(gap.to) +
+                                     " of timeline " + std::to_string(gap.timeline) + ": recovery from backup " +
+                                     gap.last_backup + " and those before it ends there");
     if (!options_.deep) return;
     const SegmentSize size(heads_.back().wal_segment_size);
     const auto wanted = [&](const std::string& name, const std::optional<SegmentId>& segment) {
@@ -316,9 +320,21 @@ class Verification {
       for (const PackId& id : known_->packs())
         if (std::ranges::binary_search(packs, id, {}, &PackInfo::id))
           damaged_.try_emplace(id, "found to be damaged or missing before; only a deep verification tells more");
-    for (const auto& [id, what] : damaged_)
-      repository_.store.put_if_absent(repository_.key(damaged_key(id)), as_bytes(what), context_);
+    note_damaged_packs();
     if (options_.deep) forget_mended(packs);
+  }
+
+  // What was found is told, whether it can be noted or not.
+  void note_damaged_packs() {
+    try {
+      for (const auto& [id, what] : damaged_)
+        repository_.store.put_if_absent(repository_.key(damaged_key(id)), as_bytes(what), context_);
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::access_denied) throw;
+      if (log_)
+        log_({LogLevel::warning,
+              std::string("packs that are damaged are not noted, and the next backup may use them: ") + error.what()});
+    }
   }
 
   // Packs that were damaged, and have been read as a whole now.

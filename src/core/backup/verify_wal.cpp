@@ -55,6 +55,21 @@ std::vector<WalGap> gaps_at_switches(const BackupRepository& repository, const s
   return gaps;
 }
 
+// A cluster whose archive begins with a later timeline has no older backup that could lead there.
+std::vector<WalGap> missing_histories(const std::vector<CatalogueEntry>& backups,
+                                      const std::vector<TimelineContents>& timelines) {
+  std::vector<WalGap> missing;
+  for (const TimelineContents& timeline : timelines) {
+    if (timeline.timeline == 1 || timeline.has_history || (timeline.ranges.empty() && timeline.streamed.empty()))
+      continue;
+    const auto last = std::ranges::find_if(backups.rbegin(), backups.rend(), [&](const CatalogueEntry& entry) {
+      return entry.head && entry.head->timeline < timeline.timeline;
+    });
+    if (last != backups.rend()) missing.push_back({timeline.timeline, 0, 0, last->label});
+  }
+  return missing;
+}
+
 std::vector<WalGap> gaps_now(const BackupRepository& repository, const std::vector<CatalogueEntry>& backups,
                              SegmentSize size, const CallContext& context) {
   std::vector<TimelineContents> timelines;
@@ -64,7 +79,7 @@ std::vector<WalGap> gaps_now(const BackupRepository& repository, const std::vect
   const std::vector<WalGap> at_switches = gaps_at_switches(repository, backups, timelines, context);
   // After the lists: expiry notes first, and removes then.
   const std::vector<ExpiredWal> expired = read_expired_wal(repository, context);
-  std::vector<WalGap> gaps;
+  std::vector<WalGap> gaps = missing_histories(backups, timelines);
   for (const RecoveryWindow& window : windows)
     if (window.gap_until > expired_wal(expired, window.timeline))
       gaps.push_back({window.timeline, window.to, window.gap_until, window.last_backup});

@@ -8,7 +8,8 @@
 
 namespace dbops::core {
 
-// WAL of a timeline that recovery from a backup cannot pass.
+// WAL of a timeline that recovery from a backup cannot pass. Or all of it is there, but not the history file, without
+// which recovery from a backup of an older timeline does not come to it: both ends are 0 then.
 struct WalGap {
   TimelineId timeline = 0;
   Lsn from = 0, to = 0;

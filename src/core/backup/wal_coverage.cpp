@@ -84,6 +84,17 @@ std::optional<std::vector<TimelineSwitch>> read_history(const BackupRepository& 
   return parse_timeline_history(as_text(*text), timeline);
 }
 
+std::vector<TimelineId> timelines_without_history(const BackupRepository& repository, TimelineId after,
+                                                  const CallContext& context) {
+  std::vector<TimelineId> without;
+  for (const TimelineId timeline : list_timelines(repository.store, repository.system_identifier, context)) {
+    if (timeline <= after) continue;
+    const auto file = parse_wal_file_name(hex_field(timeline, 8) + ".history");
+    if (!repository.store.head(repository.key(wal_file_key(*file)), context)) without.push_back(timeline);
+  }
+  return without;
+}
+
 std::optional<RecoveryPath> recovery_path(const BackupRepository& repository, const BackupHead& head,
                                           const RecoveryTarget& target, const CallContext& context) {
   if (target.timeline == "current" || (target.timeline.empty() && target.kind == RecoveryTarget::Kind::immediate))

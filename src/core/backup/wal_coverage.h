@@ -40,6 +40,10 @@ std::optional<RecoveryPath> recovery_path(const BackupRepository& repository, co
 std::optional<std::vector<TimelineSwitch>> read_history(const BackupRepository& repository, TimelineId timeline,
                                                         const CallContext& context);
 
+// Timelines after this one that recovery cannot come to, as their history file is missing. Ascending.
+std::vector<TimelineId> timelines_without_history(const BackupRepository& repository, TimelineId after,
+                                                  const CallContext& context);
+
 WalCoverage wal_coverage(const BackupHead& head, const RecoveryPath& path, const ContentsOf& contents_of);
 // On its own timeline alone.
 WalCoverage wal_coverage(const TimelineContents& contents, const BackupHead& head);
