@@ -28,6 +28,7 @@ CORE_SOURCES = \
 	src/core/backup/recovery_window.cpp \
 	src/core/backup/region_map.cpp \
 	src/core/backup/relation_names.cpp \
+	src/core/backup/store_clock.cpp \
 	src/core/backup/summary.cpp \
 	src/core/base/allocator.cpp \
 	src/core/base/bytes.cpp \
@@ -131,7 +132,6 @@ CORE_TOOL_SOURCES = \
 	src/core/backup/restore_space.cpp \
 	src/core/backup/restore_worker.cpp \
 	src/core/backup/retention.cpp \
-	src/core/backup/store_clock.cpp \
 	src/core/backup/stored_file.cpp \
 	src/core/backup/target_time.cpp \
 	src/core/backup/verify.cpp \
