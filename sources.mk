@@ -152,6 +152,7 @@ CORE_TOOL_SOURCES = \
 	src/core/wal/prefetcher.cpp \
 	src/core/wal/restore_file.cpp \
 	src/core/wal/spool.cpp \
+	src/core/wal/tablespace_records.cpp \
 	src/core/wal/wal_fetch.cpp
 
 SERVER_SOURCES = \
@@ -323,6 +324,7 @@ CLI_SOURCES = \
 	src/cli/server_programs.cpp \
 	src/cli/signals.cpp \
 	src/cli/stores.cpp \
+	src/cli/tablespace_guard.cpp \
 	src/cli/terminal.cpp \
 	src/cli/visibility_check.cpp \
 	src/cli/watch_display.cpp \

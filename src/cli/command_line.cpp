@@ -71,7 +71,7 @@ Exit status:
   1    there is no such file: the word of every store that is named
   200  wrong usage, setting, permission or key        201  a store could not be reached within --retry-time
   202  WAL is missing in the middle                   203  the copies of the file are damaged
-  204  the file could not be written here
+  204  the file could not be written here             205  its WAL creates a tablespace where files are already
 PostgreSQL ends recovery at 1, and stops at 200 and above, so that an outage never looks like the end of WAL.)";
 
 void add_connection_options(CLI::App& app, ConnectionSettings& settings) {
@@ -222,6 +222,8 @@ CLI::App* add_wal_get(CLI::App& app, WalGetCommand& command) {
          "(stop), or always (end)")
       ->type_name("crash|stop|end")
       ->check(CLI::IsMember(policies)); // CLI11's transformers take the values of an enum, too
+  get->add_flag("--no-new-tablespaces", command.no_new_tablespaces,
+                "refuse WAL that creates a tablespace, also where nothing is yet");
   add_spool_options(*get, command.spool);
   get->footer(wal_get_manual);
   return get;

@@ -21,6 +21,7 @@ enum RestoreStatus : int {
   restore_gap = 202,           // WAL is missing, and there is later WAL
   restore_damaged = 203,       // no repository has an undamaged copy
   restore_local = 204,         // the file could not be written here
+  restore_tablespace = 205,    // replay would write into files that are not this server's
 };
 
 } // namespace dbops::cli

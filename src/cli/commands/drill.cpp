@@ -100,6 +100,7 @@ class Drill {
   [[nodiscard]] const fs::path& place() const { return scratch_->path(); }
   [[nodiscard]] std::string data() const { return DrillScratch::data_of(place()).string(); }
   [[nodiscard]] fs::path log() const { return place() / "log"; }
+  [[nodiscard]] fs::path server_log() const { return place() / "server.log"; }
   [[nodiscard]] std::string program(const char* name) const { return programs_.path(name); }
 
   // That of a drill that was killed. The number in its file may be another process's by now, which must not be
@@ -168,6 +169,7 @@ class Drill {
     restore.ignore_space = command_.ignore_space;
     restore.programs = command_.programs;
     restore.starts_server = true;
+    restore.no_new_tablespaces = true; // replay would leave the scratch directory
     const core::BackupHead head = restore_files(restore, place() / "tablespaces", fetched_, stop_);
     record_.backup = head.label;
     programs_ = find_server_programs(command_.programs, head.server_version / 10000);
@@ -176,7 +178,7 @@ class Drill {
   // When the last record of WAL was replayed, by the server's log: seconds since 1970. Absent: there was none to
   // replay.
   [[nodiscard]] std::optional<double> replay_ended() const {
-    std::istringstream log(words_of(place() / "server.log", std::uint64_t(1) << 20));
+    std::istringstream log(words_of(server_log(), std::uint64_t(1) << 20));
     std::optional<double> at;
     for (std::string line; std::getline(log, line);) {
       double seconds = 0;
@@ -207,18 +209,23 @@ class Drill {
     if (!fs::exists(fs::path(data()) / "postgresql.conf")) std::ofstream(fs::path(data()) / "postgresql.conf") << "";
     const std::string socket = place().string();
     const std::string options = fmt::format(
-        "-c listen_addresses='' -c port=5432 -c unix_socket_directories='{0}' -c hba_file='{0}/hba' "
+        "-c data_directory='{1}' -c listen_addresses='' -c port=5432 -c unix_socket_directories='{0}' -c "
+        "hba_file='{0}/hba' "
         "-c ident_file='{0}/ident' -c archive_mode=off -c hot_standby=off -c logging_collector=off -c ssl=off "
         "-c log_destination=stderr -c log_line_prefix='%n ' -c lc_messages=C "
         "-c external_pid_file='' -c cluster_name=dbops_drill "
         // No launcher or scheduler may do the source's work, nobody be waited for or told.
         "-c max_worker_processes=0 -c max_logical_replication_workers=0 -c synchronous_standby_names='' "
         "-c archive_cleanup_command='' -c recovery_end_command='' -c primary_conninfo='' -c primary_slot_name=''",
-        socket);
+        socket, data());
     running_ = true; // also when pg_ctl gives up waiting
-    must({program("pg_ctl"), "-D", data(), "-w", "-t", fmt::format("{:.0f}", command_.recovery_timeout), "-l",
-          (place() / "server.log").string(), "-o", options, "start"},
-         "starting the restored server");
+    const int status =
+        run_program({program("pg_ctl"), "-D", data(), "-w", "-t", fmt::format("{:.0f}", command_.recovery_timeout),
+                     "-l", server_log().string(), "-o", options, "start"},
+                    log());
+    if (status != 0)
+      throw Error(ErrorKind::io, fmt::format("starting the restored server failed with status {}: {}{}", status,
+                                             words_of(log()), words_of(server_log())));
     Connection connection = connect();
     record_.rto_seconds = std::chrono::duration<double>(repository_.clock().wall_now() - record_.at).count();
     const Result result = connection.execute(
@@ -245,7 +252,7 @@ class Drill {
         return connector("postgres").connect();
       } catch (const ConnectionError& error) {
         if (run_program({program("pg_ctl"), "-D", data(), "status"}, log()) != 0)
-          throw Error(ErrorKind::io, "the restored server has stopped: " + words_of(place() / "server.log"));
+          throw Error(ErrorKind::io, "the restored server has stopped: " + words_of(server_log()));
         if (repository_.clock().steady_now() > deadline)
           throw Error(ErrorKind::io, fmt::format("the restored server does not answer in time: {}", error.what()));
       }

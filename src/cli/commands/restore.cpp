@@ -87,6 +87,7 @@ std::string restore_command(const RestoreCommand& command, std::uint64_t identif
   add("--key-file", absolute(command.stores.key_file));
   add("--credentials-file", absolute(command.stores.credentials_file));
   add("--system-identifier", std::to_string(identifier));
+  if (command.no_new_tablespaces) text += " --no-new-tablespaces";
   std::string escaped;
   for (const char c : text) {
     if (c == '%') escaped += '%';

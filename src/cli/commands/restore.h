@@ -24,10 +24,11 @@ struct RestoreCommand {
   bool accept_damage = false; // also a backup in which a verification has found damage
   bool standby = false, delta = false, discard_wal = false, keep_archiving = false;
   std::vector<std::string> tablespaces; // OID=PATH
-  std::string programs;       // directory of the server's programs, whose major version is compared; empty: found
-  bool ignore_space = false;  // also where there seems to be too little of it
-  bool accept_major = false;  // also when those are of another one
-  bool starts_server = false; // who calls will start a server with them
+  std::string programs;            // directory of the server's programs, whose major version is compared; empty: found
+  bool ignore_space = false;       // also where there seems to be too little of it
+  bool accept_major = false;       // also when those are of another one
+  bool starts_server = false;      // who calls will start a server with them
+  bool no_new_tablespaces = false; // recovery is to stop at WAL that creates one
   unsigned jobs = 2;
   double gap_time = 30; // seconds that WAL which the target needs is waited for
 };

@@ -2,6 +2,7 @@
 
 #include "cli/exit_status.h"
 #include "cli/recovery_process.h"
+#include "cli/tablespace_guard.h"
 #include "core/base/error.h"
 #include "core/wal/archive_reader.h"
 #include "core/wal/cluster_identity.h"
@@ -180,6 +181,13 @@ void WalGet::read_ahead(bool told) {
 
 int WalGet::commit() {
   if (recovery_.has_ended()) return restore_local;
+  if (file_.kind == WalFileKind::segment || file_.kind == WalFileKind::partial) {
+    const TablespaceGuard guard(fs::current_path(), command_.no_new_tablespaces);
+    if (const auto refusal = guard.look_at(out_, fs::path(command_.target).parent_path(), file_.segment)) {
+      say(file_.name, refusal->what, refusal->hint);
+      return restore_tablespace;
+    }
+  }
   out_.commit();
   return restore_done;
 }

@@ -24,6 +24,7 @@ struct WalGetCommand {
   double retry_time = 300; // seconds
   double gap_time = 30;    // seconds
   HolePolicy at_hole = HolePolicy::crash;
+  bool no_new_tablespaces = false;
 };
 
 // A RestoreStatus. Never throws.

@@ -11,10 +11,12 @@ namespace {
 
 // access/xlog_internal.h and access/xlogrecord.h
 constexpr std::uint16_t begins_with_rest = 0x0001;                    // XLP_FIRST_IS_CONTRECORD
+constexpr std::uint16_t has_long_header = 0x0002;                     // XLP_LONG_HEADER
 constexpr std::uint16_t overwrites_rest = 0x0008;                     // XLP_FIRST_IS_OVERWRITE_CONTRECORD
 constexpr std::size_t short_header_size = 24;                         // SizeOfXLogShortPHD
 constexpr std::size_t long_header_size = 40;                          // SizeOfXLogLongPHD
 constexpr std::size_t record_header_size = 24;                        // SizeOfXLogRecord
+constexpr std::size_t info_place = 16, manager_place = 17;            // offsetof(XLogRecord, xl_info), xl_rmid
 constexpr std::size_t checksum_place = 20;                            // offsetof(XLogRecord, xl_crc)
 constexpr std::uint64_t record_alignment = 8;                         // MAXALIGN
 constexpr std::size_t min_page_size = 1024, max_page_size = 64 << 10; // XLOG_BLCKSZ
@@ -64,7 +66,7 @@ void RecordWalk::take_page() {
 bool RecordWalk::take_page_header() {
   const auto info = native<std::uint16_t>(page_, 2);
   if (native<std::uint16_t>(page_, 0) != magic_ || native<Lsn>(page_, 8) != start_ + offset_) return false;
-  first_place_ = offset_ == 0 ? long_header_size : short_header_size;
+  first_place_ = (info & has_long_header) != 0 ? long_header_size : short_header_size;
   const std::uint64_t rest = (info & begins_with_rest) != 0 ? native<std::uint32_t>(page_, 16) : 0;
   if ((info & overwrites_rest) != 0) { // a server that crashed gave the record up
     left_ = previous_ = 0;
@@ -112,13 +114,21 @@ void RecordWalk::begin_record(std::size_t place) {
   record_ = start_ + offset_ + place;
   known_ = true;
   header_.clear();
+  body_.clear();
   crc_ = 0;
+}
+
+bool RecordWalk::is_watched() const {
+  return show_ && header_.size() == record_header_size &&
+         std::to_integer<std::uint8_t>(header_[manager_place]) == watched_;
 }
 
 void RecordWalk::take_record(ByteView bytes) {
   const ByteView head = bytes.first(std::min(bytes.size(), record_header_size - header_.size()));
   append(header_, head);
-  crc_ = crc32c(bytes.subspan(head.size()), crc_);
+  bytes = bytes.subspan(head.size());
+  if (!show_ || is_watched()) crc_ = crc32c(bytes, crc_);
+  if (is_watched()) append(body_, bytes);
 }
 
 bool RecordWalk::is_record_whole() const {
@@ -126,6 +136,7 @@ bool RecordWalk::is_record_whole() const {
   if (header_.size() < record_header_size) return false;
   const auto before = native<Lsn>(header_, 8);
   if (previous_ != 0 ? before != previous_ : before >= record_) return false;
+  if (show_ && !is_watched()) return true;
   return crc32c(ByteView(header_).first(checksum_place), crc_) == native<std::uint32_t>(header_, checksum_place);
 }
 
@@ -136,6 +147,11 @@ void RecordWalk::arrive(std::size_t place) {
   else if (offset_ + place == end_)
     state_ = State::reached;
   if (known_) previous_ = record_;
+  if (known_ && state_ != State::broken && is_watched())
+    show_({.begin = record_,
+           .manager = watched_,
+           .info = std::to_integer<std::uint8_t>(header_[info_place]),
+           .body = body_});
 }
 
 } // namespace dbops::core

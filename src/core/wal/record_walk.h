@@ -4,7 +4,17 @@
 #include "core/base/bytes.h"
 #include "core/wal/segment.h"
 
+#include <functional>
+
 namespace dbops::core {
+
+// One that is whole.
+struct WalRecord {
+  Lsn begin = 0;
+  std::uint8_t manager = 0; // xl_rmid
+  std::uint8_t info = 0;    // xl_info
+  ByteView body;            // what follows its header
+};
 
 // Takes the bytes of a segment in order. Of each record that begins in it the checksum is compared, and that it points
 // to the one before it, so what a recycled file had behind the end, or a record that is there in part, is no WAL.
@@ -12,6 +22,16 @@ class RecordWalk {
  public:
   // end: bytes from the start of the segment.
   explicit RecordWalk(std::uint64_t end) : end_(end) {}
+  // The same from a page within a segment on: `end` counts from there.
+  RecordWalk(std::uint64_t end, std::uint16_t magic, std::size_t page_size, Lsn start)
+      : end_(end), page_size_(page_size), magic_(magic), start_(start) {}
+  // Shows each record of this resource manager that begins in what is taken, when it is whole. The checksums of others
+  // are not compared then: to look for a few records costs no more than to go from one to the next.
+  using Show = std::function<void(const WalRecord&)>;
+  void watch(std::uint8_t manager, Show show) {
+    watched_ = manager;
+    show_ = std::move(show);
+  }
   void take(ByteView bytes);
   // A record ends exactly at `end`, and all up to there are whole.
   [[nodiscard]] bool reached() const noexcept { return state_ == State::reached; }
@@ -24,6 +44,7 @@ class RecordWalk {
   void begin_record(std::size_t place);
   void take_record(ByteView bytes);
   [[nodiscard]] bool is_record_whole() const;
+  [[nodiscard]] bool is_watched() const;
   void arrive(std::size_t place);
 
   std::uint64_t end_;
@@ -39,6 +60,9 @@ class RecordWalk {
   Lsn record_ = 0, previous_ = 0; // begin of the record that is read, of the one before it; 0: not in this segment
   Bytes header_;                  // of the record
   std::uint32_t crc_ = 0;         // of what follows its header
+  Show show_;
+  std::uint8_t watched_ = 0;
+  Bytes body_; // of a record that is watched
 };
 
 } // namespace dbops::core
