@@ -49,6 +49,7 @@ void print_array(const std::vector<Json>& objects) {
 
 void print_rows(const Result& result) {
   std::vector<Json> objects;
+  objects.reserve(std::size_t(result.rows()));
   for (int row = 0; row < result.rows(); ++row)
     objects.push_back(row_as_json(result, row));
   print_array(objects);

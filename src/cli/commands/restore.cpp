@@ -240,7 +240,7 @@ core::BackupHead restore_files(const RestoreCommand& command, const fs::path& al
   const RecoveryTarget target = target_of(command);
   Repository repository(command.stores, {});
   const core::CallContext context{.stop = stop, .deadline = {}};
-  const core::BackupHead head = Choice(command, repository.get(), target, context).backup();
+  core::BackupHead head = Choice(command, repository.get(), target, context).backup();
   check_major(command, head);
   const core::WalPatience patience{.time = core::milliseconds(std::int64_t(command.gap_time * 1000)),
                                    .log = [](const core::LogMessage& message) { say(message.text); }};

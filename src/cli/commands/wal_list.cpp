@@ -17,7 +17,6 @@
 
 namespace dbops::cli {
 
-using core::Cell;
 using core::Error;
 using core::ErrorKind;
 using core::SegmentNumber;
