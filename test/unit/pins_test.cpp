@@ -193,11 +193,36 @@ TEST_F(PinsTest, WhatAKilledExpiryHasAnnouncedIsForgottenADayLater) {
   store_.set_hook({});
   EXPECT_THROW(pin(where, Pinnable::backup, label, "", {}, {}), Error);
   EXPECT_FALSE(held_by(read_pins(where, Pinnable::backup, {}), label, clock_.wall)) << "and leaves no pin";
-  clock_.advance(25h);
-  expire(where, {.last = 2}, false, {}, {});
+  backup();
+  clock_.advance(1h);
+  backup();
+  expire(where, {.last = 4}, false, {}, {});
   pin(where, Pinnable::backup, label, "", {}, {});
   expire(where, {.last = 1}, false, {}, {});
   EXPECT_EQ(labels().front(), label);
+}
+
+// The clock of the machine that expires is ahead of the others', while another expiry is at work.
+TEST_F(PinsTest, AClockThatIsAheadWithdrawsNoAnnouncement) {
+  const std::string label = backup();
+  backup();
+  const BackupRepository where = repository();
+  announce_removal(where, Pinnable::backup, {label}, "20231114T000000Z-other", {});
+  announce_removal(where, Pinnable::dump, {label}, "20231114T000000Z-other", {});
+  FakeClock ahead;
+  ahead.wall = clock_.wall + 24h * 30;
+  const BackupRepository from_there{
+      .store = store_, .clock = ahead, .random = random_, .system_identifier = 1, .keys = nullptr, .origin = "t"};
+  DumpHead head;
+  head.database = "shop";
+  DumpWriter writer(where, head, 1, {});
+  writer.begin_file("dump");
+  writer.write(Bytes(1000));
+  writer.finish();
+  expire(from_there, {.last = 2}, false, {}, {});
+  expire_dumps(from_there, {.last = 2}, false, {}, {});
+  EXPECT_EQ(objects_below("expiring/"), 2U);
+  EXPECT_THROW(pin(where, Pinnable::backup, label, "", {}, {}), Error);
 }
 
 TEST_F(PinsTest, Dumps) {

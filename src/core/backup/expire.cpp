@@ -55,7 +55,7 @@ class Expiry {
     damage_.emplace(repository_, context_);
     now_ = time();
     live_ = live_timelines(repository_, catalogue_, *damage_, context_);
-    if (!dry_run_) withdraw_stale_announcements(repository_, Pinnable::backup, context_);
+    if (!dry_run_) withdraw_stale_announcements(repository_, Pinnable::backup, now_, context_);
     plan(rules, read_pins(repository_, Pinnable::backup, context_));
     if (!dry_run_) announce(rules);
     const std::set<PackId> dropped = packs_to_remove();

@@ -93,7 +93,7 @@ class Expiry {
 
   // As of backups: who pins one from now on is told that it goes; who has done so meanwhile keeps it.
   void announce() {
-    withdraw_stale_announcements(repository_, Pinnable::dump, context_);
+    withdraw_stale_announcements(repository_, Pinnable::dump, now_, context_);
     std::set<std::string> going;
     for (const DumpDecision& decision : result_.decisions)
       if (decision.reasons.empty()) going.insert(decision.label);

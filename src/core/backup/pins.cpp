@@ -165,7 +165,8 @@ void pin(const BackupRepository& repository, Pinnable what, const std::string& l
   if (objects_below(repository, announcement_prefix(what) + label + "/", context).empty() && is_there()) return;
   release(repository, what, label, name, context);
   throw Error(ErrorKind::conflict, "expiry is removing \"" + label + "\"",
-              "Try again when it has ended; what one that was killed has announced, the next one forgets after a day.");
+              "Try again when it has ended; what one that was killed has announced is forgotten by the next one behind "
+              "a backup that is a day younger.");
 }
 
 std::size_t release_pins(const BackupRepository& repository, Pinnable what, const std::string& label,
@@ -198,9 +199,9 @@ void withdraw_announcement(const BackupRepository& repository, Pinnable what, co
   repository.store.remove(repository.key(announcement_prefix(what) + label + "/" + run), context);
 }
 
-void withdraw_stale_announcements(const BackupRepository& repository, Pinnable what, const CallContext& context) {
+void withdraw_stale_announcements(const BackupRepository& repository, Pinnable what, WallTime now,
+                                  const CallContext& context) {
   const std::string prefix = announcement_prefix(what);
-  const WallTime now = repository.clock.wall_now();
   for (const ObjectInfo& object : objects_below(repository, prefix, context))
     if (object.modified + stale_after < now) repository.store.remove(repository.key(prefix + object.key), context);
 }

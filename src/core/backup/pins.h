@@ -52,7 +52,9 @@ void withdraw_announcement(const BackupRepository& repository, Pinnable what, co
 // Of one that is gone: its pins and all announcements.
 void forget_removed(const BackupRepository& repository, Pinnable what, const std::string& label,
                     const CallContext& context);
-// Those of runs that were killed more than a day ago.
-void withdraw_stale_announcements(const BackupRepository& repository, Pinnable what, const CallContext& context);
+// Those of runs that were killed more than a day ago. now: as the store's clock bears it out; this machine's alone may
+// be ahead, and the run may be under way.
+void withdraw_stale_announcements(const BackupRepository& repository, Pinnable what, WallTime now,
+                                  const CallContext& context);
 
 } // namespace dbops::core
