@@ -132,6 +132,23 @@ TEST_F(VerifyWalTest, AHistoryFileThatIsMissingIsDamage) {
   EXPECT_EQ(text(look()), "") << "the archive begins with it";
 }
 
+// A server that was promoted claims its timeline before it stores the history, and may die there.
+TEST_F(VerifyWalTest, ATimelineThatWasOnlyClaimedLacksNothing) {
+  const BackupRepository where = repository();
+  store_.put_if_absent(where.key("wal/00000002/owner.json"), as_bytes("{}"), {});
+  EXPECT_EQ(text(look()), "");
+  EXPECT_TRUE(timelines_without_history(where, 1, {}).empty()) << "a restore has nothing to warn of";
+  expire(where, {.last = 1}, false, {}, {});
+  EXPECT_TRUE(has(1)) << "where it goes on from is not known yet";
+  segment(3, 2);
+  EXPECT_EQ(timelines_without_history(where, 1, {}), std::vector<TimelineId>{2});
+  store_.remove(where.key(key_of(3, 2)), {});
+  clock_.advance(24h * 40);
+  backup(11);
+  expire(where, {.last = 1}, false, {}, {});
+  EXPECT_FALSE(has(1)) << "nothing came of it";
+}
+
 TEST_F(VerifyWalTest, WhatExpiryHasRemovedIsNoGap) {
   const BackupRepository where = repository();
   EXPECT_GT(expire(where, {.daily = 3, .pitr_window = 1h}, false, {}, {}).wal_objects, 0U);

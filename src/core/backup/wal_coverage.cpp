@@ -84,13 +84,29 @@ std::optional<std::vector<TimelineSwitch>> read_history(const BackupRepository& 
   return parse_timeline_history(as_text(*text), timeline);
 }
 
+bool has_wal(const BackupRepository& repository, TimelineId timeline, const CallContext& context) {
+  ListRequest request;
+  request.prefix = repository.key(timeline_prefix(timeline));
+  const std::size_t root = repository.key("").size();
+  do {
+    ListPage page = repository.store.list(request, context);
+    for (const ObjectInfo& object : page.objects)
+      if (const auto key = parse_wal_key(std::string_view(object.key).substr(root));
+          key && key->file.kind == WalFileKind::segment)
+        return true;
+    request.continuation = std::move(page.continuation);
+  } while (!request.continuation.empty());
+  return false;
+}
+
 std::vector<TimelineId> timelines_without_history(const BackupRepository& repository, TimelineId after,
                                                   const CallContext& context) {
   std::vector<TimelineId> without;
   for (const TimelineId timeline : list_timelines(repository.store, repository.system_identifier, context)) {
     if (timeline <= after) continue;
     const auto file = parse_wal_file_name(hex_field(timeline, 8) + ".history");
-    if (!repository.store.head(repository.key(wal_file_key(*file)), context)) without.push_back(timeline);
+    if (!repository.store.head(repository.key(wal_file_key(*file)), context) && has_wal(repository, timeline, context))
+      without.push_back(timeline);
   }
   return without;
 }

@@ -40,7 +40,10 @@ std::optional<RecoveryPath> recovery_path(const BackupRepository& repository, co
 std::optional<std::vector<TimelineSwitch>> read_history(const BackupRepository& repository, TimelineId timeline,
                                                         const CallContext& context);
 
-// Timelines after this one that recovery cannot come to, as their history file is missing. Ascending.
+// Whether there is any of the timeline. A server that was promoted claims its own before it stores anything.
+bool has_wal(const BackupRepository& repository, TimelineId timeline, const CallContext& context);
+
+// Timelines with WAL after this one that recovery cannot come to, as their history file is missing. Ascending.
 std::vector<TimelineId> timelines_without_history(const BackupRepository& repository, TimelineId after,
                                                   const CallContext& context);
 
