@@ -58,6 +58,7 @@ PGXS := $(shell $(PG_CONFIG) --pgxs)
 override with_llvm = no
 include $(PGXS)
 -include $(OBJS:.o=.d)
+$(shlib): sources.mk # also when nothing is to be compiled: a source less
 
 PREFIX ?= /usr/local
 CLI_LIBS ?= -lcurl -lcrypto -lzstd -lpthread
@@ -68,8 +69,8 @@ CLI_CXXFLAGS = -std=gnu++20 -O2 -g -Wall -Wextra -Werror -MMD -MP -Isrc -isystem
 
 all: cli
 cli: build/cli/dbops
-build/cli/dbops: $(CLI_OBJS)
-	$(CXX) $(CXXFLAGS_EXTRA) -o $@ $^ -L$(shell $(PG_CONFIG) --libdir) -lpq -lfmt $(CLI_LIBS)
+build/cli/dbops: $(CLI_OBJS) sources.mk
+	$(CXX) $(CXXFLAGS_EXTRA) -o $@ $(CLI_OBJS) -L$(shell $(PG_CONFIG) --libdir) -lpq -lfmt $(CLI_LIBS)
 build/cli/%.o: %.cpp
 	@mkdir -p $(@D)
 	$(CXX) $(CLI_CXXFLAGS) $(CXXFLAGS_EXTRA) -c -o $@ $<
