@@ -184,6 +184,36 @@ TEST_F(CatalogueCacheTest, AManifestThatIsLostIsNotAnAbortedBackup) {
   EXPECT_EQ(read_catalogue_entry(where, open, {}).problem, "");
 }
 
+TEST_F(CatalogueCacheTest, ABackupOfWhichNothingIsLeftButItsSummaryIsNotForgotten) {
+  std::vector<std::string> labels;
+  for (int i = 0; i < 20; ++i)
+    labels.push_back(add_summarised(i));
+  const BackupRepository where = repository();
+  const auto problems = [](const std::vector<CatalogueEntry>& entries) {
+    std::string text;
+    for (const CatalogueEntry& entry : entries)
+      if (!entry.problem.empty()) text += entry.label + ": " + entry.problem + "\n";
+    return text;
+  };
+  EXPECT_EQ(problems(cache_.backups(where, 4, {})), "");
+  const std::string lost = labels[3];
+  store_.remove(where.key(backup_head_key(lost)), {});
+  store_.remove(where.key(backup_begun_key(lost)), {});
+  const std::string expected = lost + ": \"" + backup_head_key(lost) + "\" was there, and is missing\n";
+  CatalogueCache fresh;
+  for (const auto& entries : {read_catalogue(where, 4, {}), cache_.backups(where, 4, {}), fresh.backups(where, 4, {}),
+                              fresh.all(where, 4, {}).backups}) {
+    EXPECT_EQ(problems(entries), expected);
+    ASSERT_EQ(entries.size(), labels.size());
+    for (std::size_t i = 0; i < labels.size(); ++i)
+      EXPECT_EQ(entries[i].label, labels[i]);
+  }
+  store_.remove(where.key(summary_key(lost)), {}); // as an expiry does
+  labels.erase(labels.begin() + 3);
+  EXPECT_EQ(finished(read_catalogue(where, 4, {})), labels);
+  EXPECT_EQ(read_catalogue(where, 4, {}).size(), labels.size());
+}
+
 TEST_F(CatalogueCacheTest, ASummaryComesBackAsItWasAndIsBounded) {
   const std::vector<SummaryEntry> entries{{"a", "1"}, {"b", std::string(max_summary_size, 'x')}, {"c", ""}};
   const Bytes bytes = encode_summary(entries);

@@ -7,6 +7,7 @@
 #include "core/backup/expire.h"
 #include "core/backup/known_damage.h"
 #include "core/backup/pins.h"
+#include "core/backup/summary.h"
 #include "core/backup/wal_coverage.h"
 #include "core/base/error.h"
 #include "core/store/memory_store.h"
@@ -147,6 +148,26 @@ TEST_F(VerifyWalTest, ATimelineThatWasOnlyClaimedLacksNothing) {
   backup(11);
   expire(where, {.last = 1}, false, {}, {});
   EXPECT_FALSE(has(1)) << "nothing came of it";
+}
+
+TEST_F(VerifyWalTest, ABackupOfWhichOnlyTheSummaryIsLeftIsDamage) {
+  const BackupRepository where = repository();
+  put_summary(where, labels_[1], 1, {});
+  const std::string lost =
+      labels_[1] + ": its manifest: \"" + backup_head_key(labels_[1]) + "\" was there, and is missing\n";
+  for (const std::string& name : {backup_head_key(labels_[1]), backup_begun_key(labels_[1])}) {
+    store_.remove(where.key(name), {});
+    for (const VerifyOptions& options :
+         {VerifyOptions{}, VerifyOptions{.label = labels_[1]}, VerifyOptions{.deep = true}})
+      EXPECT_EQ(text(look(options)), lost) << name;
+  }
+  EXPECT_EQ(look().whole, (std::vector<std::string>{labels_[0], labels_[2]}));
+  EXPECT_THROW(expire(where, {.last = 1}, false, {}, {}), Error) << "what it needs is not known";
+  EXPECT_TRUE(has(labels_[0]) && has(1));
+  store_.remove(where.key(summary_key(labels_[1])), {}); // as the hint says
+  EXPECT_EQ(text(look()), "");
+  expire(where, {.last = 1}, false, {}, {});
+  EXPECT_FALSE(has(labels_[0]));
 }
 
 TEST_F(VerifyWalTest, WhatExpiryHasRemovedIsNoGap) {

@@ -85,11 +85,36 @@ void require_keys(const std::vector<CatalogueEntry>& entries) {
               newest->hint);
 }
 
+std::vector<std::string> list_summaries(const BackupRepository& repository, const CallContext& context) {
+  return names_below(repository, summary_key(""), context);
+}
+
+std::vector<CatalogueEntry> read_lost_backups(const BackupRepository& repository,
+                                              const std::vector<std::string>& labels,
+                                              const std::vector<std::string>& summaries, unsigned threads,
+                                              const CallContext& context) {
+  std::vector<std::string> lost;
+  for (const std::string& name : summaries) {
+    std::string label = name.substr(summary_key("").size());
+    if (is_backup_label(label) && !std::ranges::binary_search(labels, label)) lost.push_back(std::move(label));
+  }
+  auto entries = in_threads(lost, threads,
+                            [&](const std::string& label) { return read_catalogue_entry(repository, label, context); });
+  // Removed by an expiry since the list.
+  std::erase_if(entries, [](const CatalogueEntry& entry) { return !entry.head && entry.problem.empty(); });
+  return entries;
+}
+
 std::vector<CatalogueEntry> read_catalogue(const BackupRepository& repository, unsigned threads,
                                            const CallContext& context) {
-  const std::vector<std::string> labels = list_backup_labels(repository, context);
-  return in_threads(labels, threads,
-                    [&](const std::string& label) { return read_catalogue_entry(repository, label, context); });
+  const std::vector<std::string> summaries = list_summaries(repository, context),
+                                 labels = list_backup_labels(repository, context);
+  auto entries = in_threads(labels, threads,
+                            [&](const std::string& label) { return read_catalogue_entry(repository, label, context); });
+  for (CatalogueEntry& entry : read_lost_backups(repository, labels, summaries, threads, context))
+    entries.push_back(std::move(entry));
+  std::ranges::sort(entries, {}, &CatalogueEntry::label);
+  return entries;
 }
 
 void mend_times(const BackupRepository& repository, std::vector<CatalogueEntry>& entries, const CallContext& context) {

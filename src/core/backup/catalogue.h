@@ -30,7 +30,17 @@ void require_keys(const std::vector<CatalogueEntry>& entries);
 CatalogueEntry read_catalogue_entry(const BackupRepository& repository, const std::string& label,
                                     const CallContext& context);
 
-// All that was begun, ascending. threads: how many manifests are read at a time.
+// Names of the summaries, ascending.
+std::vector<std::string> list_summaries(const BackupRepository& repository, const CallContext& context);
+// Backups of which there is a summary, and nothing else: their directory is missing. labels: those of the directories,
+// listed after the summaries, both ascending.
+std::vector<CatalogueEntry> read_lost_backups(const BackupRepository& repository,
+                                              const std::vector<std::string>& labels,
+                                              const std::vector<std::string>& summaries, unsigned threads,
+                                              const CallContext& context);
+
+// All that was begun, also when nothing but its summary is left; ascending. threads: how many manifests are read at a
+// time.
 std::vector<CatalogueEntry> read_catalogue(const BackupRepository& repository, unsigned threads,
                                            const CallContext& context);
 

@@ -14,22 +14,7 @@ constexpr std::uint64_t largest_record = 4 << 20; // bytes of a drill's or verif
 constexpr std::size_t few = 8;                    // objects that are as quick to read as a summary
 constexpr std::size_t summaries_tried = 3;        // before each object is read by itself
 constexpr std::string_view drill_directory = "drill/", verify_directory = "verify/", backup_directory = "backup/",
-                           manifest_name = "/manifest", summary_directory = "summary/";
-
-std::vector<std::string> names_below(const BackupRepository& repository, std::string_view directory,
-                                     const CallContext& context) {
-  std::vector<std::string> names;
-  const std::size_t root = repository.key("").size();
-  ListRequest request;
-  request.prefix = repository.key(std::string(directory));
-  do {
-    ListPage page = repository.store.list(request, context);
-    for (const ObjectInfo& object : page.objects)
-      names.push_back(object.key.substr(root));
-    request.continuation = std::move(page.continuation);
-  } while (!request.continuation.empty());
-  return names;
-}
+                           manifest_name = "/manifest";
 
 // What cannot be read by this program or with these keys, as against a store that does not answer.
 bool is_unreadable(ErrorKind kind) {
@@ -124,8 +109,9 @@ std::vector<CatalogueEntry> CatalogueCache::read_backups(const Names& labels, co
   const Names unknown = unknown_backups(labels, summaries);
   auto fresh = in_threads(unknown, threads,
                           [&](const std::string& label) { return read_catalogue_entry(repository, label, context); });
-  std::vector<CatalogueEntry> entries;
-  entries.reserve(labels.size());
+  std::vector<CatalogueEntry> entries = read_lost_backups(repository, labels, summaries, threads, context);
+  const auto lost = std::ptrdiff_t(entries.size());
+  entries.reserve(entries.size() + labels.size());
   const std::lock_guard lock(mutex_);
   auto next = fresh.begin();
   for (const std::string& label : labels) {
@@ -140,6 +126,7 @@ std::vector<CatalogueEntry> CatalogueCache::read_backups(const Names& labels, co
     }
     entries.push_back(std::move(*next++));
   }
+  std::ranges::inplace_merge(entries, entries.begin() + lost, {}, &CatalogueEntry::label);
   return entries;
 }
 
@@ -171,11 +158,12 @@ BackupCatalogue CatalogueCache::all(const BackupRepository& repository, unsigned
   constexpr std::size_t lists = 5;
   ThreadPool pool(lists);
   const auto names = [&](std::string_view directory) {
-    return pool.submit([&, directory](const std::stop_token&) { return names_below(repository, directory, context); });
+    return pool.submit(
+        [&, directory](const std::stop_token&) { return names_below(repository, std::string(directory), context); });
   };
   auto listed_labels = pool.submit([&](const std::stop_token&) { return list_backup_labels(repository, context); });
-  auto listed_summaries = names(summary_directory), listed_drills = names(drill_directory),
-       listed_verifications = names(verify_directory);
+  auto listed_summaries = pool.submit([&](const std::stop_token&) { return list_summaries(repository, context); });
+  auto listed_drills = names(drill_directory), listed_verifications = names(verify_directory);
   auto pins = pool.submit([&](const std::stop_token&) { return read_pins(repository, Pinnable::backup, context); });
   const Names labels = listed_labels.get(), summaries = listed_summaries.get(), drills = listed_drills.get(),
               verifications = listed_verifications.get();
@@ -192,8 +180,7 @@ BackupCatalogue CatalogueCache::all(const BackupRepository& repository, unsigned
 
 std::vector<CatalogueEntry> CatalogueCache::backups(const BackupRepository& repository, unsigned threads,
                                                     const CallContext& context) {
-  const Names labels = list_backup_labels(repository, context);
-  const Names summaries = labels.empty() ? Names() : names_below(repository, summary_directory, context);
+  const Names summaries = list_summaries(repository, context), labels = list_backup_labels(repository, context);
   if (unknown_backups(labels, summaries).size() > few) learn(repository, summaries, context);
   return read_backups(labels, summaries, repository, threads, context);
 }
@@ -203,8 +190,7 @@ std::vector<Record> CatalogueCache::records(Records<Record>& known, const std::s
                                             const BackupRepository& repository, unsigned threads,
                                             const CallContext& context) {
   const Names names = names_below(repository, directory, context);
-  if (unknown_of(known, names).size() > few)
-    learn(repository, names_below(repository, summary_directory, context), context);
+  if (unknown_of(known, names).size() > few) learn(repository, list_summaries(repository, context), context);
   return read_records(known, names, decode, repository, threads, context);
 }
 

@@ -71,7 +71,6 @@ class Expiry {
     remove_wal();
     if (!dry_run_ && newest() != nullptr) {
       forget_verify_checkpoints(repository_, context_);
-      forget_summaries();
       std::set<std::string> left;
       for (const CatalogueEntry& entry : catalogue_)
         if (entry.head && !expired_.contains(entry.label)) left.insert(entry.label);
@@ -91,7 +90,9 @@ class Expiry {
       if (!entry.problem.empty())
         throw Error(ErrorKind::configuration,
                     "backup " + entry.label + " cannot be read, so what it needs is not known: " + entry.problem,
-                    "Nothing was removed. Remove that backup's objects yourself, or expire with a newer dbops.");
+                    "Nothing was removed. Remove what is left of it yourself, \"" +
+                        repository_.key(backup_prefix(entry.label)) + "\" and \"" +
+                        repository_.key(summary_key(entry.label)) + "\", or expire with a newer dbops.");
       if (!entry.head) continue;
       const auto held = held_by(pins, entry.label, reached);
       backups.push_back({entry.label, finished(*entry.head), entry.head->start_lsn, entry.head->stop_lsn,
@@ -246,17 +247,6 @@ class Expiry {
       if (!dry_run_) forget_removed(repository_, Pinnable::backup, entry.label, context_);
       remove(backup_begun_key(entry.label));
     }
-  }
-
-  // Of backups that somebody else has removed. One that was finished meanwhile is not in the catalogue.
-  void forget_summaries() {
-    if (newest() == nullptr) return;
-    std::set<std::string> known;
-    for (const CatalogueEntry& entry : catalogue_)
-      known.insert(summary_key(entry.label));
-    for_each_object(repository_, summary_key(""), context_, [&](const std::string& name, const ObjectInfo&) {
-      if (name < summary_key(newest()->label) && !known.contains(name)) remove(name);
-    });
   }
 
   // A backup that runs, or was finished meanwhile, may be of any timeline, and does not say where its WAL begins: it

@@ -151,4 +151,19 @@ std::vector<std::string> list_backup_labels(const BackupRepository& repository, 
   return labels;
 }
 
+std::vector<std::string> names_below(const BackupRepository& repository, const std::string& directory,
+                                     const CallContext& context) {
+  std::vector<std::string> names;
+  const std::size_t root = repository.key("").size();
+  ListRequest request;
+  request.prefix = repository.key(directory);
+  do {
+    ListPage page = repository.store.list(request, context);
+    for (const ObjectInfo& object : page.objects)
+      names.push_back(object.key.substr(root));
+    request.continuation = std::move(page.continuation);
+  } while (!request.continuation.empty());
+  return names;
+}
+
 } // namespace dbops::core

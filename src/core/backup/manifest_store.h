@@ -74,5 +74,8 @@ std::optional<BackupHead> read_head(const BackupRepository& repository, const st
 
 // Labels of all that was begun, ascending; which of them were finished, read_head() tells.
 std::vector<std::string> list_backup_labels(const BackupRepository& repository, const CallContext& context);
+// Names of the objects whose name begins with `directory`, ascending.
+std::vector<std::string> names_below(const BackupRepository& repository, const std::string& directory,
+                                     const CallContext& context);
 
 } // namespace dbops::core

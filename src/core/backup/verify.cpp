@@ -10,6 +10,7 @@
 #include "core/backup/relation_names.h"
 #include "core/backup/restore_run.h"
 #include "core/backup/stored_file.h"
+#include "core/backup/summary.h"
 #include "core/backup/verify_checkpoint.h"
 #include "core/backup/verify_wal.h"
 #include "core/backup/wal_coverage.h"
@@ -284,12 +285,16 @@ class Verification {
     return repository_.store.head(repository_.key(name), context_).has_value();
   }
 
+  // Whoever removes a backup removes its summary first: while that is there, a manifest that is not was lost.
+  [[nodiscard]] bool was_removed(const std::string& label) const {
+    return !is_there(backup_head_key(label)) && !is_there(summary_key(label));
+  }
+
   // What expiry has removed meanwhile is no damage.
   void forget_removed() {
-    std::erase_if(heads_, [this](const BackupHead& head) { return !is_there(backup_head_key(head.label)); });
-    std::erase_if(result_.damage, [this](const Damage& damage) {
-      return damage.backup != wal_damage && !is_there(backup_head_key(damage.backup));
-    });
+    std::erase_if(heads_, [this](const BackupHead& head) { return was_removed(head.label); });
+    std::erase_if(result_.damage,
+                  [this](const Damage& damage) { return damage.backup != wal_damage && was_removed(damage.backup); });
     std::erase_if(dump_damage_, [this](const Damage& damage) { return !is_there(dump_head_key(damage.backup)); });
   }
 
