@@ -40,6 +40,15 @@ unlink glob "$store->{directory}/*/summary/$labels[2]" or die;
 is(run('expire', '--keep-last', 1)->{status}, 0, 'without what was left of it expire goes on');
 is(states(), "$labels[1]:ok", 'and keeps the last one that is sound');
 
+# --- the first store ----------------------------------------------------------------------------------------------------
+Backup::take($node, $offsite, what => 'a backup into the offsite store, which gets all WAL');
+$node->safe_psql('postgres', q{CREATE TABLE later AS SELECT 42 AS n; SELECT pg_switch_wal()});
+Archive::wait_archived($node);
+Archive::wait_durable($node);
 $node->stop;
+File::Path::remove_tree($store->{directory});
+$copy = Backup::restored('elsewhere', $offsite);
+is(Dbops::value($copy, 'SELECT n FROM later'), 42, 'backup and WAL of the offsite store alone bring it back');
+$copy->stop;
 
 done_testing();
