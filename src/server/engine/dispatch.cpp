@@ -469,9 +469,13 @@ void account_for_losses(Session& session) {
     const Rows lost = note_lost_runs();
     const std::string orphaned = std::string(" FROM dbops.job j WHERE state = 'running' AND NOT EXISTS (SELECT FROM ") +
                                  held_slices_sql + " h WHERE h.job_id = j.job_id)";
-    const Rows orphans = bookkeep("SELECT job_id" + orphaned + " ORDER BY job_id FOR NO KEY UPDATE SKIP LOCKED");
+    // One whose run could not be accounted for would wait for that run's row, with the row of its job locked.
+    const Rows orphans = bookkeep("SELECT job_id" + orphaned +
+                                  " AND NOT EXISTS (SELECT FROM dbops.job_run r WHERE r.job_id = j.job_id"
+                                  " AND r.outcome = 'running') ORDER BY job_id FOR NO KEY UPDATE SKIP LOCKED");
     // Who has one locked may leave it as it is, without a word.
-    if (static_cast<std::int64_t>(orphans.size()) < bookkeep("SELECT count(*)" + orphaned).integer(0, 0))
+    if (static_cast<std::int64_t>(orphans.size()) < bookkeep("SELECT count(*)" + orphaned).integer(0, 0) ||
+        has_lost_runs())
       publish_due(GetCurrentTimestamp() + USECS_PER_SEC);
     for (std::size_t i = 0; i < orphans.size(); ++i) {
       const std::int64_t id = orphans.integer(i, 0);

@@ -1,0 +1,45 @@
+# What must not bring the work of a database, or of the server, to a halt: rows and databases that somebody has locked in an open
+# transaction, jobs that cannot be started, more databases than there are places for.
+use strict;
+use warnings;
+use Test::More;
+use Dbops;
+
+my $node = Dbops::node('dispatch', conf => "autovacuum = off\ndbops.max_workers = 2\n");
+sub sql { my ($text, $database) = @_; return Dbops::value($node, $text, $database); }
+sub workers_setting { my ($n) = @_; sql("ALTER SYSTEM SET dbops.max_workers = $n"); $node->reload; return Dbops::wait_for($node, 'SHOW dbops.max_workers', $n); }
+my $number = 0;
+# A job that has nothing in its way; its state in the end.
+sub another
+{
+	my ($database) = @_;
+	++$number;
+	sql("CREATE TABLE other_$number (id int PRIMARY KEY, n int); INSERT INTO other_$number VALUES (1)", $database);
+	return Dbops::wait_job($node, Dbops::backfill($node, "'other_$number', 'n = 1'", $database), undef, database => $database);
+}
+sub runs_until { my ($name, $runs, $database) = @_; return Dbops::wait_for($node, "SELECT runs >= $runs FROM dbops.schedules WHERE name = '$name'", 't', undef, $database); }
+
+# --- the run of a worker that is lost, in somebody's open transaction -------------------------------------------------------------
+sql(q{CREATE TABLE slow (id int PRIMARY KEY, n int); INSERT INTO slow SELECT i, 0 FROM generate_series(1, 2000) i});
+for my $end ('ROLLBACK', 'COMMIT')
+{
+	my $job = Dbops::backfill($node, q{target => 'slow', assignments => 'n = n + 1', max_rows_per_second => 50});
+	my $running = "FROM dbops.job_runs r JOIN pg_stat_activity a USING (pid) WHERE r.job_id = $job AND r.outcome = 'running'";
+	ok(Dbops::wait_for($node, "SELECT count(*) $running", 1), "$end: a job runs");
+	my $pid = sql("SELECT pid $running");
+	my $session = $node->background_psql('postgres');
+	$session->query_safe("BEGIN; SELECT 1 FROM dbops.job JOIN dbops.job_run USING (job_id) WHERE job_id = $job AND outcome = 'running' FOR NO KEY UPDATE");
+	sql("SELECT pg_terminate_backend($pid, 10000)");
+	$session->query_safe("SELECT dbops.cancel($job)");
+	is(another(), 'succeeded', "$end: its worker is lost while somebody has it cancelled and not said COMMIT; other jobs go on");
+	$session->query_safe($end);
+	$session->quit;
+	ok(Dbops::wait_for($node, "SELECT count(*) FROM dbops.job_runs WHERE job_id = $job AND pid = $pid AND outcome = 'lost'", 1), "$end: then the run is known as lost");
+	$end eq 'COMMIT' ? is(Dbops::job_state($node, $job), 'cancelled', "$end: and the job is cancelled")
+	  : ok(Dbops::wait_for($node, "SELECT count(*) $running", 1), "$end: and the job goes on");
+	sql("SELECT dbops.cancel($job)") if $end ne 'COMMIT';
+}
+
+$node->stop;
+unlike(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/PANIC|TRAP:|terminated by signal/, 'nothing untoward in the log');
+done_testing();
