@@ -40,6 +40,24 @@ for my $end ('ROLLBACK', 'COMMIT')
 	sql("SELECT dbops.cancel($job)") if $end ne 'COMMIT';
 }
 
+# --- databases that somebody has locked in an open transaction ------------------------------------------------------------------------
+my @databases = qw(one two three four);
+for my $database (@databases)
+{
+	sql("CREATE DATABASE $database");
+	Dbops::create_extension($node, $database);
+	sql(q{SELECT dbops.schedule('later', '@yearly', 'SELECT 1')}, $database);
+}
+ok(Dbops::at_rest($node), 'databases in which something falls due');
+my $renaming = $node->background_psql('postgres');
+$renaming->query_safe('BEGIN');
+$renaming->query_safe("ALTER DATABASE $_ RENAME TO ${_}_too") for @databases;
+is(another(), 'succeeded', 'while they are being renamed, work goes on in others');
+$renaming->query_safe('ROLLBACK');
+$renaming->quit;
+sql(q{SELECT dbops.run_now('later')}, $_) for @databases;
+ok(runs_until('later', 1, $_), "and then in $_") for @databases;
+
 $node->stop;
 unlike(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/PANIC|TRAP:|terminated by signal/, 'nothing untoward in the log');
 done_testing();
