@@ -40,6 +40,20 @@ for my $end ('ROLLBACK', 'COMMIT')
 	sql("SELECT dbops.cancel($job)") if $end ne 'COMMIT';
 }
 
+# --- jobs that cannot be started, which somebody is steering -------------------------------------------------------------------------
+ok(workers_setting(0), 'no worker');
+my @held = map { sql("CREATE TABLE held_$_ (id int PRIMARY KEY, n int)"); Dbops::backfill($node, "'held_$_', 'n = 1', priority => 5") } 1 .. 4;
+my $held = join ', ', @held;
+sql("UPDATE dbops.job_slice SET launches = 5 WHERE job_id IN ($held)");
+my $steering = $node->background_psql('postgres');
+$steering->query_safe("BEGIN; SELECT 1 FROM dbops.job WHERE job_id IN ($held) FOR NO KEY UPDATE");
+ok(workers_setting(2), 'workers again');
+is(another(), 'succeeded', 'what cannot be started, and somebody has in an open transaction, does not hide what is behind it');
+is(sql("SELECT count(*) FROM dbops.jobs WHERE job_id IN ($held) AND state = 'queued'"), 4, 'it waits');
+$steering->query_safe('ROLLBACK');
+$steering->quit;
+ok(Dbops::wait_for($node, "SELECT count(*) FROM dbops.jobs WHERE job_id IN ($held) AND state = 'failed'", 4), 'and fails when he lets it go without a word');
+
 # --- databases that somebody has locked in an open transaction ------------------------------------------------------------------------
 my @databases = qw(one two three four);
 for my $database (@databases)

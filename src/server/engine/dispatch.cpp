@@ -51,13 +51,18 @@ bool in_slot(const Assignment& wanted) {
   return false;
 }
 
-// Slots in use by this database's jobs, as an array literal of "job:slice" for the query.
-std::string slots_in_use() {
+// Slots in use by this database's jobs, and what is to be left out besides, as an array literal of "job:slice" for the
+// query.
+std::string slots_in_use(const std::vector<Assignment>& besides = {}) {
   std::string list = "{";
+  const auto add = [&list](std::int64_t job, int slice) {
+    list += (list.size() > 1 ? "," : "") + std::to_string(job) + ":" + std::to_string(slice);
+  };
+  for (const Assignment& one : besides)
+    add(one.job, one.slice);
   SharedLock lock;
   for (const Slot& slot : shared()->slots)
-    if (slot.state != Slot::State::free && slot.database == MyDatabaseId)
-      list += (list.size() > 1 ? "," : "") + std::to_string(slot.job) + ":" + std::to_string(slot.slice);
+    if (slot.state != Slot::State::free && slot.database == MyDatabaseId) add(slot.job, slot.slice);
   return list + "}";
 }
 
@@ -129,9 +134,14 @@ void end_without_session(std::int64_t id) {
   change_state(job, core::JobAction::cancel, "dbops", "its session has ended");
 }
 
+// What was due and could not be started at all: there may be others behind it.
+struct Unstartable {
+  int failed = 0;
+  std::vector<Assignment> held; // somebody is steering these at the moment: for a later look, the others do not wait
+};
+
 // Due and not being worked on, best first: priority, then a first worker for every job before second ones, then age.
-// failed: how many of these could not be started at all, so that there may be others behind them.
-std::vector<Candidate> candidates(int limit, int& failed) {
+std::vector<Candidate> candidates(int limit, Unstartable& unstartable) {
   const Rows due = bookkeep(std::string("SELECT j.job_id, s.slice, j.owner_oid, r.rolname, r.rolcanlogin,"
                                         " CASE WHEN r.oid IS NOT NULL THEN has_database_privilege(r.oid, "
                                         "current_database(), 'CONNECT') END, s.launches, j.priority,"
@@ -148,7 +158,7 @@ std::vector<Candidate> candidates(int limit, int& failed) {
                                 held_slices_sql + " h WHERE h.job_id = j.job_id AND h.slice = s.slice)" +
                                 (was_restored() ? std::string(" AND NOT ") + brought_by_restore : "") +
                                 " ORDER BY j.priority DESC, j.job_id, s.slice LIMIT $2::bigint",
-                            {slots_in_use(), to_text(limit)});
+                            {slots_in_use(unstartable.held), to_text(limit)});
   std::vector<Candidate> found;
   for (std::size_t i = 0; i < due.size(); ++i) {
     const auto owner = static_cast<Oid>(due.integer(i, 2));
@@ -158,15 +168,16 @@ std::vector<Candidate> candidates(int limit, int& failed) {
     const bool session_only = due.boolean(i, 8);
     const Value why = obstacle(owner, due.text(i, 3), due.boolean(i, 4), due.boolean(i, 5), due.integer(i, 6), hint);
     if (session_only || why) {
-      // Somebody who is steering the job at the moment decides; the others do not wait for him.
       if (bookkeep("SELECT 1 FROM dbops.job WHERE job_id = $1::bigint FOR NO KEY UPDATE SKIP LOCKED", {to_text(job)})
-              .empty())
+              .empty()) {
+        unstartable.held.push_back({job, slice});
         continue;
+      }
       if (session_only)
         end_without_session(job);
       else if (!give_up_slice(job, slice, *why))
         fail_unstartable(job, *why, hint);
-      ++failed;
+      ++unstartable.failed;
     } else {
       found.push_back({{job, slice}, owner, static_cast<int>(due.integer(i, 7))});
     }
@@ -175,18 +186,20 @@ std::vector<Candidate> candidates(int limit, int& failed) {
 }
 
 // Schedules that are due. Those that cannot be started at all fail at once.
-std::vector<Candidate> due_commands(int limit, int& failed) {
+std::vector<Candidate> due_commands(int limit, Unstartable& unstartable) {
   std::vector<Candidate> found;
-  for (const schedule::DueSchedule& due : schedule::due_schedules(limit, slots_in_use())) {
+  for (const schedule::DueSchedule& due : schedule::due_schedules(limit, slots_in_use(unstartable.held))) {
     std::string hint;
     if (Value why = obstacle(due.owner, due.role, due.can_login, due.may_connect, due.launches, hint)) {
       if (bookkeep("SELECT 1 FROM dbops.schedule s JOIN dbops.job j USING (job_id) WHERE s.job_id = $1::bigint"
                    " FOR NO KEY UPDATE SKIP LOCKED",
                    {to_text(due.job)})
-              .empty())
+              .empty()) {
+        unstartable.held.push_back({due.job, schedule::any_due});
         continue;
+      }
       fail_unstartable(due.job, *why, hint);
-      ++failed;
+      ++unstartable.failed;
     } else
       found.push_back({{due.job, schedule::any_due}, due.owner, due.priority});
   }
@@ -399,14 +412,16 @@ std::optional<Assignment> dispatch(Session& session, Oid free_owner, int own_slo
   const int room = free_slots() + (can_take ? 1 : 0);
   if (room == 0) {
     session.transaction([looked_at] {
-      int failed = 0;
+      Unstartable unstartable;
       // Without workers nothing is judged by whether one could start it: CALL dbops.run() may be meant to.
       if (guc::max_workers == 0) {
         publish_backlog(true, false, {});
       } else {
-        const std::vector<Candidate> commands = due_commands(guc::max_workers, failed);
-        const bool waits = !commands.empty() || !candidates(1, failed).empty() || failed > 0;
+        const std::vector<Candidate> commands = due_commands(guc::max_workers, unstartable);
+        const bool waits = !commands.empty() || !candidates(1, unstartable).empty() || unstartable.failed > 0 ||
+                           !unstartable.held.empty();
         publish_backlog(waits, waits, commands);
+        if (!unstartable.held.empty()) publish_due(GetCurrentTimestamp() + USECS_PER_SEC);
       }
       publish_due(next_due(looked_at));
     });
@@ -414,19 +429,23 @@ std::optional<Assignment> dispatch(Session& session, Oid free_owner, int own_slo
     return std::nullopt;
   }
   // One more than there is room for tells whether work is left over.
+  const std::size_t enough = static_cast<std::size_t>(room) + 1;
   std::vector<Candidate> due;
-  for (int failed = 1; failed > 0 && due.empty();) {
-    failed = 0;
+  Unstartable unstartable;
+  for (bool others_behind = true; others_behind && due.size() < enough;) {
+    const std::size_t held = unstartable.held.size();
+    unstartable.failed = 0;
     due = session.transaction([&] {
       // What has a time to keep goes before what has not, at the same priority.
-      std::vector<Candidate> commands = due_commands(room + 1, failed);
-      const std::vector<Candidate> others = candidates(room + 1, failed);
+      std::vector<Candidate> commands = due_commands(room + 1, unstartable);
+      const std::vector<Candidate> others = candidates(room + 1, unstartable);
       commands.insert(commands.end(), others.begin(), others.end());
       std::stable_sort(commands.begin(), commands.end(),
                        [](const Candidate& a, const Candidate& b) { return a.priority > b.priority; });
-      if (commands.size() > static_cast<std::size_t>(room) + 1) commands.resize(static_cast<std::size_t>(room) + 1);
+      if (commands.size() > enough) commands.resize(enough);
       return commands;
     });
+    others_behind = unstartable.failed > 0 || unstartable.held.size() > held;
   }
   std::optional<Assignment> taken;
   bool backlog = false;
@@ -458,7 +477,7 @@ std::optional<Assignment> dispatch(Session& session, Oid free_owner, int own_slo
     const bool held_up = !started.refused.empty() || started.held_up;
     publish_backlog(backlog || !started.refused.empty(), backlog && !held_up, waiting);
     publish_due(started.refused.empty() ? next_due(looked_at) : DT_NOEND);
-    if (held_up) publish_due(GetCurrentTimestamp() + USECS_PER_SEC);
+    if (held_up || !unstartable.held.empty()) publish_due(GetCurrentTimestamp() + USECS_PER_SEC);
   });
   if (backlog) wake_waiting_workers();
   return taken;
