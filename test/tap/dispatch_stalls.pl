@@ -72,6 +72,13 @@ $renaming->quit;
 sql(q{SELECT dbops.run_now('later')}, $_) for @databases;
 ok(runs_until('later', 1, $_), "and then in $_") for @databases;
 
+# --- a command that needs the database for itself -------------------------------------------------------------------------------------
+sql(q{SELECT dbops.schedule('copy', '@yearly', 'CREATE DATABASE copied TEMPLATE one'); SELECT dbops.run_now('copy')}, 'one');
+ok(runs_until('copy', 1, 'one'), 'a scheduled command that copies its own database');
+is(sql(q{SELECT last_result, last_error FROM dbops.schedules WHERE name = 'copy'}, 'one'), 'finished|', 'is not told to leave it');
+sql(q{SELECT dbops.schedule('drop', '@yearly', 'DROP EXTENSION dbops'); SELECT dbops.run_now('drop')}, 'two');
+ok(Dbops::wait_for($node, q{SELECT count(*) FROM pg_extension WHERE extname = 'dbops'}, 0, undef, 'two'), 'one that drops the extension does so');
+
 $node->stop;
 unlike(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/PANIC|TRAP:|terminated by signal/, 'nothing untoward in the log');
 done_testing();
