@@ -79,6 +79,21 @@ is(sql(q{SELECT last_result, last_error FROM dbops.schedules WHERE name = 'copy'
 sql(q{SELECT dbops.schedule('drop', '@yearly', 'DROP EXTENSION dbops'); SELECT dbops.run_now('drop')}, 'two');
 ok(Dbops::wait_for($node, q{SELECT count(*) FROM pg_extension WHERE extname = 'dbops'}, 0, undef, 'two'), 'one that drops the extension does so');
 
+# --- more databases than there are places for -----------------------------------------------------------------------------------------
+# Rows without a directory: each is looked at, cannot be connected to, and is to be looked at again a minute later.
+my @columns = split /\n/, sql(q{SELECT attname FROM pg_attribute WHERE attrelid = 'pg_database'::regclass AND attnum > 0 AND attname NOT IN ('oid', 'datname', 'datistemplate') ORDER BY attnum});
+my $columns = join ', ', @columns;
+sql("INSERT INTO pg_database (oid, datname, datistemplate, $columns) SELECT 100000 + i, 'none_' || i, false, $columns FROM pg_database, generate_series(1, 1100) i WHERE datname = 'template1'");
+sql('CREATE DATABASE five');    # the launcher lists them anew
+my $looked = sub { my @missing = PostgreSQL::Test::Utils::slurp_file($node->logfile) =~ /FATAL: .*database "none_\d+" does not exist/g; return scalar @missing; };
+for (1 .. 20 * $PostgreSQL::Test::Utils::timeout_default) { last if $looked->() >= 1050; select undef, undef, undef, 0.1; }
+cmp_ok($looked->(), '>=', 1020, 'more databases have something to do than there are places');
+Dbops::create_extension($node, 'five');
+is(another('five'), 'succeeded', 'one that comes then has its turn');
+sql(q{SELECT dbops.run_now('later')}, 'three');
+ok(runs_until('later', 2, 'three'), 'and so has one that had a place');
+sql("DELETE FROM pg_database WHERE datname LIKE 'none\\_%'");
+
 $node->stop;
 unlike(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/PANIC|TRAP:|terminated by signal/, 'nothing untoward in the log');
 done_testing();

@@ -246,7 +246,10 @@ void publish_backlog(bool backlog, bool found_no_slot, const std::vector<Candida
   {
     SharedLock lock;
     DatabaseEntry* entry = find_database(MyDatabaseId, true);
-    if (entry == nullptr) return;
+    if (entry == nullptr) {
+      shared()->overflow = shared()->overflow || backlog;
+      return;
+    }
     entry->backlog = backlog;
     entry->slot_missing = found_no_slot;
     // A slot is asked for once. Since the commands were looked for, one may have been left for them, be free, or run
