@@ -74,9 +74,19 @@ int slots_left() {
   return std::max(0, guc::max_workers - used);
 }
 
-int free_slots() {
+// A look at what is due. A database may be looked at by its dispatcher and by workers that are out of work at once.
+struct Look {
+  TimestampTz at = GetCurrentTimestamp();
+  std::int64_t began = 0; // by Shared::looks
+  int free_slots = 0;
+};
+
+Look begin_look() {
+  Look look;
   SharedLock lock;
-  return slots_left();
+  look.began = ++shared()->looks;
+  look.free_slots = slots_left();
+  return look;
 }
 
 // What cannot be started at all fails at once, with the reason; what did not come up after some tries as well.
@@ -241,7 +251,7 @@ void publish_due(TimestampTz due) {
 }
 
 // found_no_slot: work waits for nothing else. commands: those among what waits that have a time to keep.
-void publish_backlog(bool backlog, bool found_no_slot, const std::vector<Candidate>& commands) {
+void publish_backlog(const Look& look, bool backlog, bool found_no_slot, const std::vector<Candidate>& commands) {
   bool look_again = false;
   {
     SharedLock lock;
@@ -250,8 +260,11 @@ void publish_backlog(bool backlog, bool found_no_slot, const std::vector<Candida
       shared()->overflow = shared()->overflow || backlog;
       return;
     }
-    entry->backlog = backlog;
-    entry->slot_missing = found_no_slot;
+    // What another look has found since this one began may be what this one has not seen: it stands.
+    const bool beside = entry->backlog && entry->said > look.began;
+    if (backlog) entry->said = ++shared()->looks;
+    entry->backlog = backlog || beside;
+    entry->slot_missing = found_no_slot || (beside && entry->slot_missing);
     // A slot is asked for once. Since the commands were looked for, one may have been left for them, be free, or run
     // them already: asked for again, another worker would leave its own as well.
     const auto coming = std::count_if(std::begin(shared()->slots), std::end(shared()->slots), [](const Slot& slot) {
@@ -259,10 +272,13 @@ void publish_backlog(bool backlog, bool found_no_slot, const std::vector<Candida
     });
     const auto without = std::count_if(commands.begin(), commands.end(),
                                        [](const Candidate& command) { return !in_slot(command.assignment); });
-    entry->commands = std::max(0, static_cast<int>(without) - static_cast<int>(coming) - slots_left());
-    entry->command_priority = commands.empty() ? 0 : commands.front().priority;
+    const int wanted = std::max(0, static_cast<int>(without) - static_cast<int>(coming) - slots_left());
+    if (!beside || wanted > entry->commands) {
+      entry->commands = wanted;
+      entry->command_priority = commands.empty() ? 0 : commands.front().priority;
+    }
     // A worker of another database that has ended meanwhile did not know that this one waits for its slot.
-    look_again = found_no_slot && slots_left() > 0;
+    look_again = (found_no_slot && slots_left() > 0) || (beside && !backlog);
     if (look_again) entry->scan = true;
   }
   if (look_again) wake_launcher();
@@ -410,23 +426,23 @@ void hold_back_what_a_restore_brought() {
 
 std::optional<Assignment> dispatch(Session& session, Oid free_owner, int own_slot) {
   if (shared() == nullptr) return std::nullopt;
-  const TimestampTz looked_at = GetCurrentTimestamp();
+  const Look look = begin_look();
   const bool can_take = OidIsValid(free_owner);
-  const int room = free_slots() + (can_take ? 1 : 0);
+  const int room = look.free_slots + (can_take ? 1 : 0);
   if (room == 0) {
-    session.transaction([looked_at] {
+    session.transaction([&look] {
       Unstartable unstartable;
       // Without workers nothing is judged by whether one could start it: CALL dbops.run() may be meant to.
       if (guc::max_workers == 0) {
-        publish_backlog(true, false, {});
+        publish_backlog(look, true, false, {});
       } else {
         const std::vector<Candidate> commands = due_commands(guc::max_workers, unstartable);
         const bool waits = !commands.empty() || !candidates(1, unstartable).empty() || unstartable.failed > 0 ||
                            !unstartable.held.empty();
-        publish_backlog(waits, waits, commands);
+        publish_backlog(look, waits, waits, commands);
         if (!unstartable.held.empty()) publish_due(GetCurrentTimestamp() + USECS_PER_SEC);
       }
-      publish_due(next_due(looked_at));
+      publish_due(next_due(look.at));
     });
     wake_waiting_workers();
     return std::nullopt;
@@ -478,8 +494,8 @@ std::optional<Assignment> dispatch(Session& session, Oid free_owner, int own_slo
     for (const Assignment& assignment : started.refused)
       discount_launch(assignment);
     const bool held_up = !started.refused.empty() || started.held_up;
-    publish_backlog(backlog || !started.refused.empty(), backlog && !held_up, waiting);
-    publish_due(started.refused.empty() ? next_due(looked_at) : DT_NOEND);
+    publish_backlog(look, backlog || !started.refused.empty(), backlog && !held_up, waiting);
+    publish_due(started.refused.empty() ? next_due(look.at) : DT_NOEND);
     if (held_up || !unstartable.held.empty()) publish_due(GetCurrentTimestamp() + USECS_PER_SEC);
   });
   if (backlog) wake_waiting_workers();
