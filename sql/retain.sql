@@ -1,6 +1,8 @@
 -- Retention rules
 \set ECHO none
 \i sql/include/setup.sql
+DELETE FROM dbops.legal_hold;
+SELECT setval('dbops.legal_hold_hold_id_seq', 1, false) AS begin \gset
 DELETE FROM dbops.retention_rule;
 SELECT setval('dbops.retention_rule_rule_id_seq', 1, false) AS begin \gset
 CREATE PROCEDURE run_rule(rule bigint) LANGUAGE plpgsql AS $$

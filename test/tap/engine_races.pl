@@ -230,5 +230,37 @@ is(Dbops::wait_job($node, $job), 'succeeded', 'and a worker has been told');
 is(sql("SELECT string_agg(mode || ' ' || outcome, ', ' ORDER BY run_id) FROM dbops.job_runs WHERE job_id = $job"), 'session stopped, worker finished', 'which has done it');
 is(rows_of('handed_over'), '1:1 2:1', 'each row once');
 
+# --- Two looks at once: what one has found waiting, the other does not take back -----------------------------------------------------
+sql('CREATE DATABASE elsewhere');
+Dbops::create_extension($node, 'elsewhere');
+ok(workers_setting(2), 'two workers');
+Dbops::value($node, q{SELECT dbops.schedule('long', '@yearly', 'SELECT pg_sleep(3600)'); SELECT dbops.run_now('long')}, 'elsewhere');
+ok(Dbops::wait_for($node, q{SELECT count(*) FROM pg_stat_activity WHERE datname = 'elsewhere' AND wait_event = 'PgSleep'}, 1), 'one is at a command in another database');
+two_rows($_) for qw(at_hand next_one third_one);
+sql(q{CREATE TABLE second_gate (shut boolean); INSERT INTO second_gate VALUES (true);
+	CREATE FUNCTION pass_second() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN WHILE (SELECT shut FROM second_gate) LOOP PERFORM pg_sleep(0.02); END LOOP; RETURN NEW; END$$;
+	DROP TRIGGER pass ON next_one; DROP TRIGGER pass ON third_one;
+	CREATE TRIGGER pass BEFORE UPDATE ON next_one FOR EACH ROW EXECUTE FUNCTION pass_second()});
+shut('true');
+my $at_hand = Dbops::backfill($node, "'at_hand', 'n = n + 1', $one_by_one");
+ok(at_gate($at_hand), 'one at a job');
+keep_at('looked', of_gate($at_hand));
+my $next = Dbops::backfill($node, "'next_one', 'n = n + 1', $one_by_one");
+shut('false');
+ok(arrived('looked'), 'which ends; its worker has seen the next one');
+keep_at('dispatch');
+my $third = Dbops::backfill($node, "'third_one', 'n = n + 1', $one_by_one");
+ok(arrived('dispatch'), 'a dispatcher looks after a third one, for which there is no worker');
+let_go('dispatch');
+ok(Dbops::wait_for($node, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'dbops dispatcher'}, 0), 'and says so');
+let_go('looked');
+ok(at_gate($next), 'the worker does the next one');
+sql(q{SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE datname = 'elsewhere' AND wait_event = 'PgSleep'});
+is(Dbops::wait_job($node, $third), 'succeeded', 'when a worker is free, the third one gets it');
+is(Dbops::job_state($node, $next), 'running', 'beside the second');
+sql('UPDATE second_gate SET shut = false');
+is(Dbops::wait_job($node, $next), 'succeeded', 'which ends as well');
+
 $node->stop;
 done_testing();

@@ -94,6 +94,17 @@ over($job, 'failed');
 is(history($job), '1 lost', 'with synchronous_commit among its settings a claim is on disk before the command begins');
 is(done('careful'), 0, '... and it is not begun again');
 
+# --- others run after it ------------------------------------------------------------------------------------------------------
+my $leader = sql(q{SELECT dbops.schedule('leader', '@yearly', 'INSERT INTO log VALUES ($$leader$$)')});
+my $closed = sql(q{SELECT to_char(now() AT TIME ZONE 'UTC' + interval '2 hours', 'HH24:MI') || '-' || to_char(now() AT TIME ZONE 'UTC' + interval '3 hours', 'HH24:MI')});
+sql(qq{SELECT dbops.schedule('follower', NULL, 'SELECT 2', after => 'leader', timezone => 'UTC', windows => '$closed')});
+stop_there('walwriter');
+sql(q{SELECT dbops.run_now('leader')});
+ok(Dbops::wait_for($node, q{SELECT last_result FROM dbops.schedules WHERE name = 'leader'}, 'finished'), 'a run ends after which others are to run');
+crash_by('none', 'dbops launcher');
+is(history($leader), '1 finished', 'its end is on disk');
+is(sql(q{SELECT pending_why FROM dbops.schedule WHERE name = 'follower'}), 'after', '... and with it what follows, which still waits for its window');
+
 # --- before the claim ---------------------------------------------------------------------------------------------------------
 for my $moment ([ 'claim', 'dbops worker' ], [ 'dispatch', 'dbops dispatcher' ])
 {

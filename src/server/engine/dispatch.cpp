@@ -51,13 +51,18 @@ bool in_slot(const Assignment& wanted) {
   return false;
 }
 
-// Slots in use by this database's jobs, as an array literal of "job:slice" for the query.
-std::string slots_in_use() {
+// Slots in use by this database's jobs, and what is to be left out besides, as an array literal of "job:slice" for the
+// query.
+std::string slots_in_use(const std::vector<Assignment>& besides = {}) {
   std::string list = "{";
+  const auto add = [&list](std::int64_t job, int slice) {
+    list += (list.size() > 1 ? "," : "") + std::to_string(job) + ":" + std::to_string(slice);
+  };
+  for (const Assignment& one : besides)
+    add(one.job, one.slice);
   SharedLock lock;
   for (const Slot& slot : shared()->slots)
-    if (slot.state != Slot::State::free && slot.database == MyDatabaseId)
-      list += (list.size() > 1 ? "," : "") + std::to_string(slot.job) + ":" + std::to_string(slot.slice);
+    if (slot.state != Slot::State::free && slot.database == MyDatabaseId) add(slot.job, slot.slice);
   return list + "}";
 }
 
@@ -69,9 +74,19 @@ int slots_left() {
   return std::max(0, guc::max_workers - used);
 }
 
-int free_slots() {
+// A look at what is due. A database may be looked at by its dispatcher and by workers that are out of work at once.
+struct Look {
+  TimestampTz at = GetCurrentTimestamp();
+  std::int64_t began = 0; // by Shared::looks
+  int free_slots = 0;
+};
+
+Look begin_look() {
+  Look look;
   SharedLock lock;
-  return slots_left();
+  look.began = ++shared()->looks;
+  look.free_slots = slots_left();
+  return look;
 }
 
 // What cannot be started at all fails at once, with the reason; what did not come up after some tries as well.
@@ -129,9 +144,14 @@ void end_without_session(std::int64_t id) {
   change_state(job, core::JobAction::cancel, "dbops", "its session has ended");
 }
 
+// What was due and could not be started at all: there may be others behind it.
+struct Unstartable {
+  int failed = 0;
+  std::vector<Assignment> held; // somebody is steering these at the moment: for a later look, the others do not wait
+};
+
 // Due and not being worked on, best first: priority, then a first worker for every job before second ones, then age.
-// failed: how many of these could not be started at all, so that there may be others behind them.
-std::vector<Candidate> candidates(int limit, int& failed) {
+std::vector<Candidate> candidates(int limit, Unstartable& unstartable) {
   const Rows due = bookkeep(std::string("SELECT j.job_id, s.slice, j.owner_oid, r.rolname, r.rolcanlogin,"
                                         " CASE WHEN r.oid IS NOT NULL THEN has_database_privilege(r.oid, "
                                         "current_database(), 'CONNECT') END, s.launches, j.priority,"
@@ -148,7 +168,7 @@ std::vector<Candidate> candidates(int limit, int& failed) {
                                 held_slices_sql + " h WHERE h.job_id = j.job_id AND h.slice = s.slice)" +
                                 (was_restored() ? std::string(" AND NOT ") + brought_by_restore : "") +
                                 " ORDER BY j.priority DESC, j.job_id, s.slice LIMIT $2::bigint",
-                            {slots_in_use(), to_text(limit)});
+                            {slots_in_use(unstartable.held), to_text(limit)});
   std::vector<Candidate> found;
   for (std::size_t i = 0; i < due.size(); ++i) {
     const auto owner = static_cast<Oid>(due.integer(i, 2));
@@ -158,15 +178,16 @@ std::vector<Candidate> candidates(int limit, int& failed) {
     const bool session_only = due.boolean(i, 8);
     const Value why = obstacle(owner, due.text(i, 3), due.boolean(i, 4), due.boolean(i, 5), due.integer(i, 6), hint);
     if (session_only || why) {
-      // Somebody who is steering the job at the moment decides; the others do not wait for him.
       if (bookkeep("SELECT 1 FROM dbops.job WHERE job_id = $1::bigint FOR NO KEY UPDATE SKIP LOCKED", {to_text(job)})
-              .empty())
+              .empty()) {
+        unstartable.held.push_back({job, slice});
         continue;
+      }
       if (session_only)
         end_without_session(job);
       else if (!give_up_slice(job, slice, *why))
         fail_unstartable(job, *why, hint);
-      ++failed;
+      ++unstartable.failed;
     } else {
       found.push_back({{job, slice}, owner, static_cast<int>(due.integer(i, 7))});
     }
@@ -175,18 +196,20 @@ std::vector<Candidate> candidates(int limit, int& failed) {
 }
 
 // Schedules that are due. Those that cannot be started at all fail at once.
-std::vector<Candidate> due_commands(int limit, int& failed) {
+std::vector<Candidate> due_commands(int limit, Unstartable& unstartable) {
   std::vector<Candidate> found;
-  for (const schedule::DueSchedule& due : schedule::due_schedules(limit, slots_in_use())) {
+  for (const schedule::DueSchedule& due : schedule::due_schedules(limit, slots_in_use(unstartable.held))) {
     std::string hint;
     if (Value why = obstacle(due.owner, due.role, due.can_login, due.may_connect, due.launches, hint)) {
       if (bookkeep("SELECT 1 FROM dbops.schedule s JOIN dbops.job j USING (job_id) WHERE s.job_id = $1::bigint"
                    " FOR NO KEY UPDATE SKIP LOCKED",
                    {to_text(due.job)})
-              .empty())
+              .empty()) {
+        unstartable.held.push_back({due.job, schedule::any_due});
         continue;
+      }
       fail_unstartable(due.job, *why, hint);
-      ++failed;
+      ++unstartable.failed;
     } else
       found.push_back({{due.job, schedule::any_due}, due.owner, due.priority});
   }
@@ -228,14 +251,20 @@ void publish_due(TimestampTz due) {
 }
 
 // found_no_slot: work waits for nothing else. commands: those among what waits that have a time to keep.
-void publish_backlog(bool backlog, bool found_no_slot, const std::vector<Candidate>& commands) {
+void publish_backlog(const Look& look, bool backlog, bool found_no_slot, const std::vector<Candidate>& commands) {
   bool look_again = false;
   {
     SharedLock lock;
     DatabaseEntry* entry = find_database(MyDatabaseId, true);
-    if (entry == nullptr) return;
-    entry->backlog = backlog;
-    entry->slot_missing = found_no_slot;
+    if (entry == nullptr) {
+      shared()->overflow = shared()->overflow || backlog;
+      return;
+    }
+    // What another look has found since this one began may be what this one has not seen: it stands.
+    const bool beside = entry->backlog && entry->said > look.began;
+    if (backlog) entry->said = ++shared()->looks;
+    entry->backlog = backlog || beside;
+    entry->slot_missing = found_no_slot || (beside && entry->slot_missing);
     // A slot is asked for once. Since the commands were looked for, one may have been left for them, be free, or run
     // them already: asked for again, another worker would leave its own as well.
     const auto coming = std::count_if(std::begin(shared()->slots), std::end(shared()->slots), [](const Slot& slot) {
@@ -243,10 +272,13 @@ void publish_backlog(bool backlog, bool found_no_slot, const std::vector<Candida
     });
     const auto without = std::count_if(commands.begin(), commands.end(),
                                        [](const Candidate& command) { return !in_slot(command.assignment); });
-    entry->commands = std::max(0, static_cast<int>(without) - static_cast<int>(coming) - slots_left());
-    entry->command_priority = commands.empty() ? 0 : commands.front().priority;
+    const int wanted = std::max(0, static_cast<int>(without) - static_cast<int>(coming) - slots_left());
+    if (!beside || wanted > entry->commands) {
+      entry->commands = wanted;
+      entry->command_priority = commands.empty() ? 0 : commands.front().priority;
+    }
     // A worker of another database that has ended meanwhile did not know that this one waits for its slot.
-    look_again = found_no_slot && slots_left() > 0;
+    look_again = (found_no_slot && slots_left() > 0) || (beside && !backlog);
     if (look_again) entry->scan = true;
   }
   if (look_again) wake_launcher();
@@ -394,39 +426,45 @@ void hold_back_what_a_restore_brought() {
 
 std::optional<Assignment> dispatch(Session& session, Oid free_owner, int own_slot) {
   if (shared() == nullptr) return std::nullopt;
-  const TimestampTz looked_at = GetCurrentTimestamp();
+  const Look look = begin_look();
   const bool can_take = OidIsValid(free_owner);
-  const int room = free_slots() + (can_take ? 1 : 0);
+  const int room = look.free_slots + (can_take ? 1 : 0);
   if (room == 0) {
-    session.transaction([looked_at] {
-      int failed = 0;
+    session.transaction([&look] {
+      Unstartable unstartable;
       // Without workers nothing is judged by whether one could start it: CALL dbops.run() may be meant to.
       if (guc::max_workers == 0) {
-        publish_backlog(true, false, {});
+        publish_backlog(look, true, false, {});
       } else {
-        const std::vector<Candidate> commands = due_commands(guc::max_workers, failed);
-        const bool waits = !commands.empty() || !candidates(1, failed).empty() || failed > 0;
-        publish_backlog(waits, waits, commands);
+        const std::vector<Candidate> commands = due_commands(guc::max_workers, unstartable);
+        const bool waits = !commands.empty() || !candidates(1, unstartable).empty() || unstartable.failed > 0 ||
+                           !unstartable.held.empty();
+        publish_backlog(look, waits, waits, commands);
+        if (!unstartable.held.empty()) publish_due(GetCurrentTimestamp() + USECS_PER_SEC);
       }
-      publish_due(next_due(looked_at));
+      publish_due(next_due(look.at));
     });
     wake_waiting_workers();
     return std::nullopt;
   }
   // One more than there is room for tells whether work is left over.
+  const std::size_t enough = static_cast<std::size_t>(room) + 1;
   std::vector<Candidate> due;
-  for (int failed = 1; failed > 0 && due.empty();) {
-    failed = 0;
+  Unstartable unstartable;
+  for (bool others_behind = true; others_behind && due.size() < enough;) {
+    const std::size_t held = unstartable.held.size();
+    unstartable.failed = 0;
     due = session.transaction([&] {
       // What has a time to keep goes before what has not, at the same priority.
-      std::vector<Candidate> commands = due_commands(room + 1, failed);
-      const std::vector<Candidate> others = candidates(room + 1, failed);
+      std::vector<Candidate> commands = due_commands(room + 1, unstartable);
+      const std::vector<Candidate> others = candidates(room + 1, unstartable);
       commands.insert(commands.end(), others.begin(), others.end());
       std::stable_sort(commands.begin(), commands.end(),
                        [](const Candidate& a, const Candidate& b) { return a.priority > b.priority; });
-      if (commands.size() > static_cast<std::size_t>(room) + 1) commands.resize(static_cast<std::size_t>(room) + 1);
+      if (commands.size() > enough) commands.resize(enough);
       return commands;
     });
+    others_behind = unstartable.failed > 0 || unstartable.held.size() > held;
   }
   std::optional<Assignment> taken;
   bool backlog = false;
@@ -456,9 +494,9 @@ std::optional<Assignment> dispatch(Session& session, Oid free_owner, int own_slo
     for (const Assignment& assignment : started.refused)
       discount_launch(assignment);
     const bool held_up = !started.refused.empty() || started.held_up;
-    publish_backlog(backlog || !started.refused.empty(), backlog && !held_up, waiting);
-    publish_due(started.refused.empty() ? next_due(looked_at) : DT_NOEND);
-    if (held_up) publish_due(GetCurrentTimestamp() + USECS_PER_SEC);
+    publish_backlog(look, backlog || !started.refused.empty(), backlog && !held_up, waiting);
+    publish_due(started.refused.empty() ? next_due(look.at) : DT_NOEND);
+    if (held_up || !unstartable.held.empty()) publish_due(GetCurrentTimestamp() + USECS_PER_SEC);
   });
   if (backlog) wake_waiting_workers();
   return taken;
@@ -469,9 +507,13 @@ void account_for_losses(Session& session) {
     const Rows lost = note_lost_runs();
     const std::string orphaned = std::string(" FROM dbops.job j WHERE state = 'running' AND NOT EXISTS (SELECT FROM ") +
                                  held_slices_sql + " h WHERE h.job_id = j.job_id)";
-    const Rows orphans = bookkeep("SELECT job_id" + orphaned + " ORDER BY job_id FOR NO KEY UPDATE SKIP LOCKED");
+    // One whose run could not be accounted for would wait for that run's row, with the row of its job locked.
+    const Rows orphans = bookkeep("SELECT job_id" + orphaned +
+                                  " AND NOT EXISTS (SELECT FROM dbops.job_run r WHERE r.job_id = j.job_id"
+                                  " AND r.outcome = 'running') ORDER BY job_id FOR NO KEY UPDATE SKIP LOCKED");
     // Who has one locked may leave it as it is, without a word.
-    if (static_cast<std::int64_t>(orphans.size()) < bookkeep("SELECT count(*)" + orphaned).integer(0, 0))
+    if (static_cast<std::int64_t>(orphans.size()) < bookkeep("SELECT count(*)" + orphaned).integer(0, 0) ||
+        has_lost_runs())
       publish_due(GetCurrentTimestamp() + USECS_PER_SEC);
     for (std::size_t i = 0; i < orphans.size(); ++i) {
       const std::int64_t id = orphans.integer(i, 0);

@@ -168,11 +168,19 @@ void note_lost_run(std::int64_t job, int slice) {
 
 Rows note_lost_runs(std::optional<std::int64_t> job) {
   return bookkeep(std::string(lost_run_sql) +
-                      " AND ($1::bigint IS NULL OR r.job_id = $1::bigint) AND NOT EXISTS (SELECT FROM " +
+                      " AND r.run_id IN (SELECT l.run_id FROM dbops.job_run l WHERE l.outcome = 'running'"
+                      " AND ($1::bigint IS NULL OR l.job_id = $1::bigint) AND NOT EXISTS (SELECT FROM " +
                       held_slices_sql +
-                      " h WHERE h.job_id = r.job_id AND h.slice = r.slice)"
+                      " h WHERE h.job_id = l.job_id AND h.slice = l.slice) FOR NO KEY UPDATE SKIP LOCKED)"
                       " RETURNING r.job_id, (s.batches > r.batches_before)",
                   {job ? Value(to_text(*job)) : Value()});
+}
+
+bool has_lost_runs() {
+  return !bookkeep(std::string("SELECT 1 FROM dbops.job_run r JOIN dbops.job_slice s USING (job_id, slice)"
+                               " WHERE r.outcome = 'running' AND NOT EXISTS (SELECT FROM ") +
+                   held_slices_sql + " h WHERE h.job_id = r.job_id AND h.slice = r.slice) LIMIT 1")
+              .empty();
 }
 
 void record_error(std::int64_t job, const SqlError& error) {

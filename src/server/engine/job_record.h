@@ -40,8 +40,10 @@ void open_slices(std::int64_t job);
 // The run of a slice whose lock the caller holds, if one is recorded as running: its process died.
 void note_lost_run(std::int64_t job, int slice);
 // The runs, of one job or of all, that are recorded as running and whose slices nobody has. Gives each job's id and
-// whether the run got on.
+// whether the run got on. Those that somebody has in an open transaction are left for the next look.
 Rows note_lost_runs(std::optional<std::int64_t> job = std::nullopt);
+// Whether there are such runs now.
+bool has_lost_runs();
 
 // dbops.job.last_sqlstate, last_error, last_hint.
 void record_error(std::int64_t job, const SqlError& error);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <csignal>
 #include <iterator>
+#include <map>
 #include <utility>
 
 #include "server/engine/clock_watch.h"
@@ -77,6 +78,7 @@ std::vector<Oid> list_databases() {
 struct Databases {
   std::vector<Oid> known;    // by OID
   std::vector<Oid> to_visit; // in which nobody has looked yet; from the back
+  std::map<Oid, TimestampTz> later; // when something falls due in those that were to make room in shared memory
   TimestampTz listed = 0;
   TimestampTz visited_all = 0;
   std::size_t turn = 0; // of the entry that is looked at first, so that one that is always due does not hold up others
@@ -96,7 +98,13 @@ void refresh(Databases& databases, bool visit_all, TimestampTz now) {
   databases.known = std::move(all);
   databases.to_visit = std::move(visit);
   databases.listed = now;
-  if (visit_all) databases.visited_all = now;
+  if (visit_all) {
+    databases.visited_all = now;
+    databases.later.clear();
+  }
+  std::erase_if(databases.later, [&databases](const auto& one) {
+    return !std::binary_search(databases.known.begin(), databases.known.end(), one.first);
+  });
   SharedLock lock;
   for (DatabaseEntry& entry : shared()->databases)
     if (entry.database != InvalidOid && entry.dispatcher == 0 &&
@@ -147,6 +155,39 @@ void sweep_dead(TimestampTz now, TimestampTz& next) {
     slot = Slot{};
     mark_due(database);
     mark_waiting();
+  }
+}
+
+// There may be more databases with schedules than there are entries. What is only due later the launcher can remember by
+// itself: who has something to say of such a database makes it an entry again.
+void make_room(Databases& databases, TimestampTz now) {
+  constexpr std::ptrdiff_t few = max_databases / 8;
+  SharedLock lock;
+  if (std::count_if(std::begin(shared()->databases), std::end(shared()->databases),
+                    [](const DatabaseEntry& entry) { return entry.database == InvalidOid; }) >= few)
+    return;
+  for (DatabaseEntry& entry : shared()->databases) {
+    if (entry.database == InvalidOid || entry.dispatcher != 0 || entry.scan || entry.backlog || entry.due <= now)
+      continue;
+    if (entry.due != DT_NOEND) {
+      const auto [one, is_new] = databases.later.try_emplace(entry.database, entry.due);
+      one->second = std::min(one->second, entry.due);
+    }
+    entry = DatabaseEntry{};
+  }
+}
+
+// Those of which the time has come are looked at.
+void remember(Databases& databases, TimestampTz now, TimestampTz& next) {
+  for (auto one = databases.later.begin(); one != databases.later.end();) {
+    if (one->second > now) {
+      next = std::min(next, one->second);
+      ++one;
+      continue;
+    }
+    if (std::find(databases.to_visit.begin(), databases.to_visit.end(), one->first) == databases.to_visit.end())
+      databases.to_visit.push_back(one->first);
+    one = databases.later.erase(one);
   }
 }
 
@@ -222,7 +263,9 @@ bool clock_went_back(TimestampTz now) {
   return now - wall_before < passed.count() - USECS_PER_SEC;
 }
 
-void scan_all() {
+void scan_all(Databases& databases) {
+  for (auto& [database, due] : databases.later)
+    due = 0;
   SharedLock lock;
   for (DatabaseEntry& entry : shared()->databases)
     if (entry.database != InvalidOid) entry.scan = true;
@@ -286,8 +329,10 @@ void work() {
     refresh_if_due(databases, now);
     TimestampTz next = databases.visited_all + guc::housekeeping_interval * USECS_PER_SEC;
     sweep_dead(now, next);
-    if (clock_went_back(now)) scan_all();
+    if (clock_went_back(now)) scan_all(databases);
     note_clock();
+    make_room(databases, now);
+    remember(databases, now, next);
     if (shared()->overflow) next = std::min(next, databases.visited_all + overflow_pause_ms * INT64CONST(1000));
     bool refused = !start_wanted(now, next);
     const bool waits_for_dispatcher = refused && next < now + USECS_PER_SEC;

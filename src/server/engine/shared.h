@@ -36,6 +36,7 @@ struct DatabaseEntry {
   TimestampTz started;  // of that dispatcher
   int commands;         // scheduled commands that wait for a slot, for which jobs are to give theirs back
   int command_priority; // the highest of theirs
+  std::int64_t said;    // when a look has last found a backlog, by Shared::looks
 };
 
 // A session that needs a database for itself: no process may connect before `until`, or before it has let go.
@@ -55,6 +56,7 @@ struct Shared {
   Latch* launcher;         // valid while launcher_pid is not 0
   bool overflow;           // a database found no entry: look at all of them again
   bool relist;             // databases have come or gone
+  std::int64_t looks;      // counts beginnings and findings of looks: a clock that nobody sets back
   bool restored;           // this start of the server was one from a backup: see was_restored()
   bool short_of_processes; // the postmaster refused one when last asked
   Slot slots[max_slots];

@@ -83,6 +83,19 @@ void worker_ended(int, Datum slot) {
   wake_launcher();
 }
 
+// Somebody may have the database locked in an open transaction (ALTER DATABASE ... RENAME), and there are few dispatchers
+// for all databases. False: he has.
+bool connect_dispatcher(Oid database) {
+  SetConfigOption("lock_timeout", "1s", PGC_SUSET, PGC_S_OVERRIDE);
+  try {
+    call_pg([database] { BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0); });
+    return true;
+  } catch (const SqlError& error) {
+    if (error.code != ERRCODE_LOCK_NOT_AVAILABLE) throw;
+    return false;
+  }
+}
+
 bool database_is_held(Oid database) {
   SharedLock lock;
   return held_until(database) > 0;
@@ -260,13 +273,14 @@ void dbops_dispatcher_main(Datum argument) {
   }
   before_shmem_exit(dispatcher_ended, argument);
   BackgroundWorkerUnblockSignals();
-  BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
+  const bool connected = boundary([database] { return connect_dispatcher(database); });
+  dispatcher_stage = DispatcherStage::working;
+  if (!connected) proc_exit(0);
   // It may never wait for a lock longer than a DROP DATABASE would wait for it.
   plain_session();
   SetConfigOption("lock_timeout", "1s", PGC_SUSET, PGC_S_OVERRIDE);
   give_way_to_others();
   SetConfigOption("synchronous_commit", "local", PGC_USERSET, PGC_S_OVERRIDE);
-  dispatcher_stage = DispatcherStage::working;
   boundary([] { dispatcher_work(); });
   dispatcher_stage = DispatcherStage::finished;
   proc_exit(0);

@@ -94,12 +94,13 @@ Oid database_wanted(Node* statement) {
   return database;
 }
 
-// Processes of dbops that are still in the database; tells workers to go.
+// Processes of dbops that are still in the database, but for this one; tells workers to go.
 int ask_to_leave(Oid database, bool again) {
   SharedLock lock;
   int left = 0;
   for (Slot& slot : shared()->slots) {
     if (slot.state == Slot::State::free || slot.database != database) continue;
+    if (slot.pid == MyProcPid) continue; // a scheduled command that says so itself
     ++left;
     // Not each time: it would cancel the worker's last word as well.
     if (slot.pid != 0 && (!slot.leave || again)) kill(slot.pid, SIGINT);

@@ -171,7 +171,12 @@ void start_followers(std::int64_t job) {
                " due_at = clock_timestamp(), attempt = 1 FROM dbops.job j"
                " WHERE s.after_job = $1::bigint AND j.job_id = s.job_id AND j.state = 'queued' RETURNING 1",
                {to_text(job)});
-  if (!started.empty()) announce_at_commit();
+  if (started.empty()) return;
+  announce_at_commit();
+  // Of what a crash takes back, nobody would know afterwards that the others are to run. Whatever was said before.
+  call_pg([] {
+    set_config_option("synchronous_commit", "local", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+  });
 }
 
 // A schedule that will never fire again is over: its job ends as its last run did.

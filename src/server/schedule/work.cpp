@@ -42,6 +42,8 @@ void publish_due(TimestampTz due) {
     if (DatabaseEntry* entry = find_database(MyDatabaseId, true)) {
       sooner = due < entry->due;
       entry->due = std::min(entry->due, due);
+    } else if (due != DT_NOEND) {
+      shared()->overflow = true;
     }
   }
   if (sooner) wake_launcher();
