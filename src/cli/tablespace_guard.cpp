@@ -74,22 +74,25 @@ std::optional<TablespaceGuard::Refusal> TablespaceGuard::judge(const core::Table
   return {};
 }
 
-// An earlier replay of the same record has made the link.
+// An earlier replay has made the link, of this tablespace or of another that came to its place; or the restore has, which
+// found nothing there.
 bool TablespaceGuard::is_own(const core::TablespaceCreation& creation) const {
   std::error_code error;
-  const fs::path link = fs::read_symlink(data_directory_ / "pg_tblspc" / std::to_string(creation.oid), error);
-  return !error && link == creation.location;
+  for (fs::directory_iterator link(data_directory_ / "pg_tblspc", error), end; !error && link != end;
+       link.increment(error))
+    if (std::error_code unreadable; fs::read_symlink(link->path(), unreadable) == creation.location) return true;
+  return false;
 }
 
-// By anything of this version. What cannot be looked at is somebody else's: replay would fail as well.
+// By a server of this version, also when it has no table there yet: both would make theirs. What cannot be looked at is
+// somebody else's: replay would fail as well.
 bool TablespaceGuard::is_occupied(const fs::path& location) const {
   std::string major;
   std::ifstream(data_directory_ / "PG_VERSION") >> major;
   const fs::path files =
       location / fmt::format("PG_{}_{}", major, core::catalog_version(core::read_control_file(data_directory_)));
   std::error_code error;
-  const bool empty = fs::is_empty(files, error);
-  return error ? error != std::errc::no_such_file_or_directory && error != std::errc::not_a_directory : !empty;
+  return fs::symlink_status(files, error).type() != fs::file_type::not_found;
 }
 
 } // namespace dbops::cli
