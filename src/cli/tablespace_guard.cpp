@@ -3,6 +3,7 @@
 #include "core/backup/control_file.h"
 #include "core/base/error.h"
 #include "core/base/file.h"
+#include "core/wal/page_header.h"
 #include "core/wal/segment.h"
 
 #include <fmt/format.h>
@@ -74,8 +75,8 @@ std::optional<TablespaceGuard::Refusal> TablespaceGuard::judge(const core::Table
   return {};
 }
 
-// An earlier replay has made the link, of this tablespace or of another that came to its place; or the restore has, which
-// found nothing there.
+// An earlier replay has made the link, of this tablespace or of another that came to its place; or the restore has,
+// which found nothing there.
 bool TablespaceGuard::is_own(const core::TablespaceCreation& creation) const {
   std::error_code error;
   for (fs::directory_iterator link(data_directory_ / "pg_tblspc", error), end; !error && link != end;

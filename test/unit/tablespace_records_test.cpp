@@ -3,6 +3,7 @@
 
 #include "core/base/crc32c.h"
 #include "core/base/error.h"
+#include "core/wal/page_header.h"
 
 #include <gtest/gtest.h>
 
@@ -206,6 +207,19 @@ TEST(TablespaceRecords, EndWithTheWal) {
   Bytes recycled = wal.segment(0); // pages of an older segment behind the end
   std::copy_n(recycled.begin() + 3 * page_size, page_size, recycled.begin() + 10 * page_size);
   EXPECT_EQ(look(recycled).size(), 1U);
+}
+
+// The last record of such a page would begin within the last bytes of it.
+TEST(TablespaceRecords, APageHasASizeThatIsAPowerOfTwo) {
+  Wal wal;
+  wal.fill(segment_size / 2);
+  wal.add(tablespace_manager, 0, creation(16400, "/srv/a"));
+  for (const std::uint32_t size : {1025U, 8190U, 8193U, 512U, 128U << 10}) {
+    Bytes bytes = wal.segment(0);
+    std::memcpy(bytes.data() + 36, &size, sizeof size);
+    EXPECT_FALSE(wal_page_size(bytes)) << size;
+    EXPECT_TRUE(look(bytes).empty()) << size;
+  }
 }
 
 TEST(TablespaceRecords, AFormThatIsNotKnownIsSaid) {

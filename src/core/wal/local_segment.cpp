@@ -21,7 +21,6 @@ constexpr std::size_t long_header_size = 40;       // SizeOfXLogLongPHD
 constexpr std::size_t record_header_size = 24;     // SizeOfXLogRecord; a switch is nothing else
 constexpr std::uint8_t switch_info = 0x40;         // XLOG_SWITCH, of resource manager 0
 constexpr std::uint64_t record_alignment = 8;      // MAXALIGN
-constexpr std::uint64_t max_page_size = 64 << 10;  // XLOG_BLCKSZ
 
 struct Record {
   std::uint32_t length = 0;
@@ -69,9 +68,9 @@ std::optional<Segment> open_segment(const fs::path& directory, const std::string
   Bytes start(long_header_size);
   start.resize(file->read_at(0, start));
   check_segment(start, file->size(), identifier, name);
-  const std::uint64_t page_size = native<std::uint32_t>(start, 36);
-  if (page_size < 1024 || page_size > max_page_size || file->size() % page_size != 0) return {};
-  return Segment{std::move(*file), parse_segment_header(start), page_size};
+  const auto page_size = wal_page_size(start);
+  if (!page_size || file->size() % *page_size != 0) return {};
+  return Segment{std::move(*file), parse_segment_header(start), *page_size};
 }
 
 // Records up to the end of the last page, each pointing to the one before it.

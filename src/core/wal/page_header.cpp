@@ -2,6 +2,7 @@
 
 #include "core/base/error.h"
 
+#include <bit>
 #include <cstring>
 
 namespace dbops::core {
@@ -9,7 +10,8 @@ namespace dbops::core {
 namespace {
 
 constexpr std::uint16_t long_header_flag = 0x0002; // XLP_LONG_HEADER
-constexpr std::size_t long_header_size = 40;
+constexpr std::size_t long_header_size = 40, page_size_place = 36;
+constexpr std::size_t min_page_size = 1024, max_page_size = 64 << 10; // XLOG_BLCKSZ
 
 template <class Value>
 Value native(ByteView bytes, std::size_t offset) {
@@ -30,6 +32,13 @@ SegmentHeader parse_segment_header(ByteView first_page) {
           .page_address = native<std::uint64_t>(first_page, 8),
           .system_identifier = native<std::uint64_t>(first_page, 24),
           .segment_size = native<std::uint32_t>(first_page, 32)};
+}
+
+std::optional<std::size_t> wal_page_size(ByteView first_page) {
+  if (first_page.size() < long_header_size) return {};
+  const std::size_t size = native<std::uint32_t>(first_page, page_size_place);
+  if (size < min_page_size || size > max_page_size || !std::has_single_bit(size)) return {};
+  return size;
 }
 
 void check_segment(ByteView first_page, std::uint64_t file_size, std::uint64_t system_identifier,

@@ -4,6 +4,8 @@
 #include "core/base/bytes.h"
 #include "core/wal/segment.h"
 
+#include <optional>
+
 namespace dbops::core {
 
 struct SegmentHeader {
@@ -17,6 +19,9 @@ struct SegmentHeader {
 // first_page: at least 40 bytes from the start of a segment, in the byte order of this machine.
 // Throws Error(corrupt) when it has no long page header.
 SegmentHeader parse_segment_header(ByteView first_page);
+
+// XLOG_BLCKSZ, from the same bytes; absent: what is there is none.
+std::optional<std::size_t> wal_page_size(ByteView first_page);
 
 // Throws Error(corrupt) naming what differs, unless the header is that of segment `name` of the cluster and the file
 // has the size that the header says. A segment may begin with a page of an older timeline, as PostgreSQL copies it at a

@@ -1,6 +1,7 @@
 #include "core/wal/record_walk.h"
 
 #include "core/base/crc32c.h"
+#include "core/wal/page_header.h"
 
 #include <algorithm>
 #include <cstring>
@@ -10,16 +11,15 @@ namespace dbops::core {
 namespace {
 
 // access/xlog_internal.h and access/xlogrecord.h
-constexpr std::uint16_t begins_with_rest = 0x0001;                    // XLP_FIRST_IS_CONTRECORD
-constexpr std::uint16_t has_long_header = 0x0002;                     // XLP_LONG_HEADER
-constexpr std::uint16_t overwrites_rest = 0x0008;                     // XLP_FIRST_IS_OVERWRITE_CONTRECORD
-constexpr std::size_t short_header_size = 24;                         // SizeOfXLogShortPHD
-constexpr std::size_t long_header_size = 40;                          // SizeOfXLogLongPHD
-constexpr std::size_t record_header_size = 24;                        // SizeOfXLogRecord
-constexpr std::size_t info_place = 16, manager_place = 17;            // offsetof(XLogRecord, xl_info), xl_rmid
-constexpr std::size_t checksum_place = 20;                            // offsetof(XLogRecord, xl_crc)
-constexpr std::uint64_t record_alignment = 8;                         // MAXALIGN
-constexpr std::size_t min_page_size = 1024, max_page_size = 64 << 10; // XLOG_BLCKSZ
+constexpr std::uint16_t begins_with_rest = 0x0001;         // XLP_FIRST_IS_CONTRECORD
+constexpr std::uint16_t has_long_header = 0x0002;          // XLP_LONG_HEADER
+constexpr std::uint16_t overwrites_rest = 0x0008;          // XLP_FIRST_IS_OVERWRITE_CONTRECORD
+constexpr std::size_t short_header_size = 24;              // SizeOfXLogShortPHD
+constexpr std::size_t long_header_size = 40;               // SizeOfXLogLongPHD
+constexpr std::size_t record_header_size = 24;             // SizeOfXLogRecord
+constexpr std::size_t info_place = 16, manager_place = 17; // offsetof(XLogRecord, xl_info), xl_rmid
+constexpr std::size_t checksum_place = 20;                 // offsetof(XLogRecord, xl_crc)
+constexpr std::uint64_t record_alignment = 8;              // MAXALIGN
 
 template <class Value>
 Value native(ByteView bytes, std::size_t offset) {
@@ -42,10 +42,14 @@ void RecordWalk::take(ByteView bytes) {
     bytes = bytes.subspan(piece.size());
     if (piece.size() < wanted) return;
     if (page_size_ == 0) {
-      page_size_ = native<std::uint32_t>(page_, 36);
+      const auto page_size = wal_page_size(page_);
+      if (!page_size) {
+        state_ = State::broken;
+        return;
+      }
+      page_size_ = *page_size;
       magic_ = native<std::uint16_t>(page_, 0);
       start_ = native<Lsn>(page_, 8);
-      if (page_size_ < min_page_size || page_size_ > max_page_size) state_ = State::broken;
       continue;
     }
     take_page();

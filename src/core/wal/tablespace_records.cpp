@@ -1,9 +1,9 @@
 #include "core/wal/tablespace_records.h"
 
 #include "core/base/error.h"
+#include "core/wal/page_header.h"
 #include "core/wal/record_walk.h"
 
-#include <algorithm>
 #include <cstring>
 #include <optional>
 
@@ -17,9 +17,8 @@ constexpr std::uint8_t kind_mask = 0xf0, creation_kind = 0x00; // XLOG_TBLSPC_CR
 constexpr std::uint8_t top_transaction = 252, origin = 253, long_data = 254, short_data = 255;
 constexpr std::size_t top_transaction_size = 4, origin_size = 2, long_data_size = 4, short_data_size = 1;
 // access/xlog_internal.h
-constexpr std::size_t long_header_size = 40, page_size_place = 36;
+constexpr std::size_t long_header_size = 40;
 constexpr std::uint16_t begins_with_rest = 0x0001; // XLP_FIRST_IS_CONTRECORD
-constexpr std::size_t min_page_size = 1024, max_page_size = 64 << 10;
 
 template <class Value>
 Value native(ByteView bytes, std::size_t offset) {
@@ -82,13 +81,6 @@ void collect(RecordWalk& walk, std::vector<TablespaceCreation>& found) {
 }
 
 } // namespace
-
-std::optional<std::size_t> wal_page_size(ByteView first_page) {
-  if (first_page.size() < long_header_size) return {};
-  const std::size_t size = native<std::uint32_t>(first_page, page_size_place);
-  if (size < min_page_size || size > max_page_size) return {};
-  return size;
-}
 
 std::vector<TablespaceCreation> tablespace_creations(ByteView page_before, const ReadWal& segment,
                                                      std::uint64_t segment_size) {

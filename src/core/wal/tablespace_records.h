@@ -6,7 +6,6 @@
 #include "core/wal/segment.h"
 
 #include <functional>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,8 +25,5 @@ using ReadWal = std::function<Bytes(std::uint64_t offset, std::size_t length)>;
 // Error(corrupt) when a record is whole and does not have the form of its kind.
 std::vector<TablespaceCreation> tablespace_creations(ByteView page_before, const ReadWal& segment,
                                                      std::uint64_t segment_size);
-
-// XLOG_BLCKSZ, from the first 40 bytes of a segment; absent: it is none.
-std::optional<std::size_t> wal_page_size(ByteView first_page);
 
 } // namespace dbops::core
