@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <fcntl.h>
 #include <fstream>
 
@@ -20,15 +21,20 @@ using core::Lsn;
 namespace {
 
 // The last page of the segment before that one, which PostgreSQL has kept in pg_wal under its name when it was
-// replayed.
+// replayed. It may have been one of an older timeline.
 Bytes last_page_before(const core::RestoreFile& segment, const fs::path& pg_wal, std::string_view name) {
   const auto page_size = core::wal_page_size(segment.start(512));
   if (!page_size || !core::SegmentSize::valid(segment.written())) return {};
   const core::SegmentSize size(segment.written());
   const auto id = core::parse_segment_name(name, size);
   if (!id || id->number == 0) return {};
-  const auto file =
-      core::File::open_if_exists(pg_wal / core::segment_name({id->timeline, id->number - 1}, size), O_RDONLY);
+  core::SegmentId before{0, id->number - 1};
+  std::error_code error;
+  for (fs::directory_iterator entry(pg_wal, error), end; !error && entry != end; entry.increment(error))
+    if (const auto other = core::parse_segment_name(entry->path().filename().string(), size);
+        other && other->number == before.number && other->timeline <= id->timeline)
+      before.timeline = std::max(before.timeline, other->timeline);
+  const auto file = core::File::open_if_exists(pg_wal / core::segment_name(before, size), O_RDONLY);
   if (!file || file->size() != size.bytes()) return {};
   Bytes page(*page_size);
   page.resize(file->read_at(size.bytes() - *page_size, page));
