@@ -76,8 +76,8 @@ std::vector<Oid> list_databases() {
 
 // What the launcher alone knows; what concerns a database with work is in shared memory.
 struct Databases {
-  std::vector<Oid> known;    // by OID
-  std::vector<Oid> to_visit; // in which nobody has looked yet; from the back
+  std::vector<Oid> known;           // by OID
+  std::vector<Oid> to_visit;        // in which nobody has looked yet; from the back
   std::map<Oid, TimestampTz> later; // when something falls due in those that were to make room in shared memory
   TimestampTz listed = 0;
   TimestampTz visited_all = 0;
@@ -158,8 +158,8 @@ void sweep_dead(TimestampTz now, TimestampTz& next) {
   }
 }
 
-// There may be more databases with schedules than there are entries. What is only due later the launcher can remember by
-// itself: who has something to say of such a database makes it an entry again.
+// There may be more databases with schedules than there are entries. What is only due later the launcher can remember
+// by itself: who has something to say of such a database makes it an entry again.
 void make_room(Databases& databases, TimestampTz now) {
   constexpr std::ptrdiff_t few = max_databases / 8;
   SharedLock lock;

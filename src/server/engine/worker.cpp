@@ -83,8 +83,8 @@ void worker_ended(int, Datum slot) {
   wake_launcher();
 }
 
-// Somebody may have the database locked in an open transaction (ALTER DATABASE ... RENAME), and there are few dispatchers
-// for all databases. False: he has.
+// Somebody may have the database locked in an open transaction (ALTER DATABASE ... RENAME), and there are few
+// dispatchers for all databases. False: he has.
 bool connect_dispatcher(Oid database) {
   SetConfigOption("lock_timeout", "1s", PGC_SUSET, PGC_S_OVERRIDE);
   try {
