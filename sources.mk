@@ -88,6 +88,7 @@ CORE_SOURCES = \
 	src/core/store/xml.cpp \
 	src/core/text/json_text.cpp \
 	src/core/wal/ancestor_wal.cpp \
+	src/core/wal/archive_marks.cpp \
 	src/core/wal/archive_pipeline.cpp \
 	src/core/wal/catalogue.cpp \
 	src/core/wal/chunk_schedule.cpp \

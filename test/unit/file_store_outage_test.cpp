@@ -4,9 +4,29 @@
 #include "fake_time_and_random.h"
 #include "temporary_directory.h"
 
+#include <array>
 #include <atomic>
+#include <climits>
+#include <fstream>
 #include <gtest/gtest.h>
+#include <set>
+#include <sys/syscall.h>
 #include <thread>
+#include <unistd.h>
+
+namespace {
+std::set<std::string>* fsynced = nullptr; // paths, while a test looks
+}
+
+// Instead of libc's.
+extern "C" int fsync(int descriptor) {
+  if (fsynced != nullptr) {
+    std::array<char, PATH_MAX> path{};
+    if (::readlink(("/proc/self/fd/" + std::to_string(descriptor)).c_str(), path.data(), path.size() - 1) > 0)
+      fsynced->insert(path.data());
+  }
+  return int(::syscall(SYS_fsync, descriptor));
+}
 
 namespace dbops::core {
 namespace {
@@ -87,6 +107,23 @@ TEST(FileStoreOutage, MissingCredentialsAreAMistakeInTheSettings) {
   FakeClock clock;
   FileCredentials credentials(place.path() / "none", "default", clock);
   EXPECT_EQ(failure_of([&] { credentials.fetch({}); }), ErrorKind::configuration);
+}
+
+// Its writer was ended between the name and the fsync of the directory: who acknowledges it afterwards makes up for
+// that.
+TEST(FileStoreOutage, WhatAnotherHasPutCanBeMadeDurable) {
+  TemporaryDirectory place;
+  SeededRandom random;
+  std::filesystem::create_directories(place.path() / "7" / "wal");
+  std::ofstream(place.path() / "7" / "wal" / "a") << "a";
+  FileStore store(place.path(), random);
+  std::set<std::string> paths;
+  fsynced = &paths;
+  static_cast<ObjectStore&>(store).make_durable("7/wal/a", {});
+  fsynced = nullptr;
+  const std::string root = place.path().string();
+  EXPECT_EQ(paths, (std::set<std::string>{root, root + "/7", root + "/7/wal", root + "/7/wal/a"}));
+  EXPECT_EQ(failure_of([&] { store.make_durable("7/wal/b", {}); }), ErrorKind::unavailable);
 }
 
 } // namespace

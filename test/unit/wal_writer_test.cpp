@@ -37,6 +37,8 @@ class InterruptedStore final : public ObjectStore {
   ListPage list(const ListRequest& request, const CallContext& context) override {
     return store_.list(request, context);
   }
+  void make_durable(const std::string& key, const CallContext& /*context*/) override { made_durable.push_back(key); }
+  std::vector<std::string> made_durable;
   void remove(const std::string& key, const CallContext& context) override { store_.remove(key, context); }
   [[nodiscard]] std::string describe() const override { return store_.describe(); }
 
@@ -100,6 +102,16 @@ TEST_F(WalWriterTest, AFileThatIsRecycledWhileItIsComparedIsNoOtherContent) {
   ASSERT_EQ(writer_.put_file(name, path(3), {}).result, PutResult::created);
   store_.at_first_bytes = [&] { recycle(3, 9); };
   EXPECT_THROW(writer_.put_file(name, path(3), {}), WalFileGone);
+}
+
+TEST_F(WalWriterTest, WhatIsThereIsMadeDurableBeforeItIsAcknowledged) {
+  const WalFileName name = *parse_wal_file_name(segment_name({1, 3}, size));
+  write_file(path(3), make_segment({1, 3}, size));
+  EXPECT_FALSE(writer_.is_stored(name, path(3), {}));
+  writer_.put_file(name, path(3), {});
+  EXPECT_TRUE(store_.made_durable.empty());
+  EXPECT_TRUE(writer_.is_stored(name, path(3), {}));
+  EXPECT_EQ(store_.made_durable, std::vector<std::string>{cluster_prefix(test_system_identifier) + wal_file_key(name)});
 }
 
 } // namespace

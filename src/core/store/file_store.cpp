@@ -269,6 +269,17 @@ std::optional<ObjectInfo> FileStore::head(const std::string& key, const CallCont
   return {};
 }
 
+void FileStore::make_durable(const std::string& key, const CallContext& context) {
+  check_stop(context);
+  const fs::path path = path_of(key);
+  require_root();
+  outage_when_gone([&] {
+    File::open(path, O_RDONLY).sync();
+    make_directories(path.parent_path());
+    sync_directory(path.parent_path());
+  });
+}
+
 ListPage FileStore::list(const ListRequest& request, const CallContext& context) {
   ListPageBuilder page(request);
   list_directory(root_, "", page, context);

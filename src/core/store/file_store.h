@@ -24,6 +24,7 @@ class FileStore final : public ObjectStore {
                                              const CallContext& context) override;
   std::optional<Bytes> get(const std::string& key, const ByteRange& range, const CallContext& context) override;
   std::optional<ObjectInfo> head(const std::string& key, const CallContext& context) override;
+  void make_durable(const std::string& key, const CallContext& context) override;
   ListPage list(const ListRequest& request, const CallContext& context) override;
   void remove(const std::string& key, const CallContext& context) override;
   [[nodiscard]] std::string describe() const override { return "file://" + root_.string(); }

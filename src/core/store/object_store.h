@@ -77,6 +77,10 @@ class ObjectStore {
 
   virtual std::optional<ObjectInfo> head(const std::string& key, const CallContext& context) = 0;
 
+  // Of an object that is there: returns only when it is durable, which it may not be when its writer was ended between
+  // its name and its fsync. A store that shows only what is durable has nothing to do.
+  virtual void make_durable(const std::string& /*key*/, const CallContext& /*context*/) {}
+
   virtual ListPage list(const ListRequest& request, const CallContext& context) = 0;
 
   // Removing what is not there is success.

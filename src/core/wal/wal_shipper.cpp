@@ -119,6 +119,9 @@ WalShipper::Segment WalShipper::open_segment(const SegmentId& id, const ShipTarg
                          to_string(start + chunk.to) + ", this server only up to " + to_string(target.flushed),
                      start + chunk.to);
   verify_pieces(segment, chunks, limited);
+  for (const ChunkRange& chunk : chunks)
+    setup_.store->make_durable(cluster_prefix(setup_.writer.system_identifier) + chunk_key(segment.name, chunk),
+                               limited);
   verify_unarchived(id, target, limited);
   segment.schedule.restart(chunks);
   return segment;

@@ -116,6 +116,7 @@ bool WalWriter::is_stored(const WalFileName& file, const std::filesystem::path& 
   if (!store_.head(key, context)) return false;
   const File wal = open_checked(file, path);
   if (const auto theirs = header_of_other(key, content_of(wal, path).source, context)) refuse(name, *theirs);
+  store_.make_durable(key, context);
   return true;
 }
 

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "core/base/file.h"
+#include "core/wal/archive_marks.h"
 #include "server/compat.h"
 #include "server/guc.h"
 
@@ -165,6 +166,7 @@ bool Archiver::reload(const core::WalFileName& next) {
     if (!upload.pipeline && !upload.url.empty() && !upload.opening.running())
       upload.opening.start(upload.url, settings_, cluster_, event_);
   locate();
+  look_for_forgotten(next);
   remember_offsite(next);
   return true;
 }
@@ -206,6 +208,34 @@ core::OwnPosition Archiver::position_at(core::TimelineId timeline, core::Lsn wri
   return position;
 }
 
+// PostgreSQL asks for all that is ready; what has lost its mark, only this finds. Whoever has it ready first, the next
+// scan sees it.
+void Archiver::look_for_forgotten(const core::WalFileName& asked) {
+  if (in_recovery_) return;
+  const core::Lsn flushed = GetFlushRecPtr(nullptr);
+  const bool is_new = timeline_ != seen_timeline_;
+  const core::SegmentSize size(cluster_.segment_size);
+  core::SegmentNumber end = size.segment_of(flushed);
+  if (const auto id = core::parse_segment_name(asked.name, size); id && id->timeline == timeline_) {
+    end = std::max(end, id->number); // it is offered a moment before its end counts as flushed
+    must_scan_ = must_scan_ || (id->number != asked_segment_ && id->number != asked_segment_ + 1);
+    asked_segment_ = id->number;
+  }
+  try {
+    if (is_new || looked_up_to_ < end)
+      offer_forgotten(cluster_, timeline_, std::max(flushed, size.start_of(end)),
+                      is_new ? std::nullopt : std::optional(looked_up_to_));
+  } catch (const core::Error& error) {
+    if (forgotten_warnings_.pass(error.what()))
+      log_line(true, std::string("cannot look for WAL that waits to be archived: ") + error.what(), error.hint());
+    return;
+  }
+  if (is_new) offer_ancestors(cluster_, timeline_);
+  must_scan_ = must_scan_ || is_new;
+  seen_timeline_ = timeline_;
+  looked_up_to_ = end;
+}
+
 // What PostgreSQL offers on a primary is finished. A standby with archive_mode = always is offered a segment as soon as
 // it has the file: restored, perhaps with padding where the archive had no more, or half filled when the timeline that
 // is received ends (walreceiver.c). Only what is replayed, or received and flushed, is known to be there.
@@ -216,8 +246,6 @@ void Archiver::locate() {
   if (!in_recovery_) {
     (void)GetFlushRecPtr(&timeline_);
     positions_.push_back(position_at(timeline_, std::numeric_limits<core::Lsn>::max()));
-    if (timeline_ != seen_timeline_) offer_ancestors(cluster_, timeline_);
-    seen_timeline_ = timeline_;
     return;
   }
   TimeLineID replayed_on = 0, received_on = 0;
@@ -275,7 +303,8 @@ bool Archiver::wants_more(const Upload& upload) const {
 void Archiver::read_windows(const core::WalFileName& asked) {
   for (Upload& upload : uploads_)
     std::erase_if(upload.window, [&](const core::WalFileName& file) { return !core::is_archived_before(asked, file); });
-  if (std::ranges::any_of(uploads_, [this](const Upload& upload) { return wants_more(upload); })) scan(asked);
+  if (must_scan_ || std::ranges::any_of(uploads_, [this](const Upload& upload) { return wants_more(upload); }))
+    scan(asked);
 }
 
 void Archiver::scan(const core::WalFileName& asked) {
@@ -293,6 +322,7 @@ void Archiver::scan(const core::WalFileName& asked) {
       if (upload.pipeline && core::is_archived_before(asked, file)) first.at(i).offer(file);
     }
   });
+  must_scan_ = false;
   scanned_ = thread_clock().steady_now();
   scan_pause_ = std::max(rescan_interval, std::chrono::ceil<milliseconds>(scanned_ - begin) * scan_share);
   std::vector<core::WalFileName> found = oldest.take();
@@ -406,21 +436,50 @@ void Archiver::publish() {
   }
 }
 
-// How far each store has everything: up to the first segment that it lacks. All before the one that is asked for is
+// All before the segment that is asked for is acknowledged, but for what PostgreSQL forgot to ask for.
+std::optional<core::SegmentId> Archiver::first_waiting(const core::WalFileName& asked) const {
+  const core::SegmentSize size(cluster_.segment_size);
+  std::optional<core::SegmentId> first;
+  if (asked.kind == WalFileKind::segment && standing(asked) == SegmentStanding::whole)
+    first = core::parse_segment_name(asked.name, size);
+  const auto oldest = oldest_segment_ ? core::parse_segment_name(oldest_segment_->name, size) : std::nullopt;
+  if (oldest && (!first || oldest->number < first->number)) first = oldest;
+  return first;
+}
+
+// Without its history nobody follows a timeline: then its WAL is of no use.
+bool Archiver::lacks_history(const Upload& upload) {
+  if (in_recovery_ || archived_history_ == timeline_) return false;
+  if (core::history_waits(wal_directory(cluster_), timeline_))
+    return !upload.stored.contains(*core::parse_wal_file_name(core::history_name(timeline_)));
+  archived_history_ = timeline_;
+  return false;
+}
+
+// What is behind one that PostgreSQL forgot may be acknowledged already.
+core::SegmentNumber Archiver::end_of_stored(const Upload& upload, const core::SegmentId& first) const {
+  const core::SegmentSize size(cluster_.segment_size);
+  core::SegmentNumber end = upload.stored.end_of_run(first.number);
+  if (end == first.number || first.timeline != timeline_) return end;
+  while (end < looked_up_to_ &&
+         core::is_done(wal_directory(cluster_), core::segment_name({.timeline = timeline_, .number = end}, size)))
+    end = upload.stored.end_of_run(end + 1);
+  return end;
+}
+
+// How far each store has everything: up to the first segment that it lacks. All before the first one that waits is
 // there, unless the offsite store was left behind.
 void Archiver::publish_positions(const core::WalFileName& asked) {
   const core::SegmentSize size(cluster_.segment_size);
-  const bool is_segment = asked.kind == WalFileKind::segment && standing(asked) == SegmentStanding::whole;
-  const auto oldest = is_segment ? std::optional(asked) : oldest_segment_;
-  const auto first = oldest ? core::parse_segment_name(oldest->name, size) : std::nullopt;
-  if (!first) return;
+  const auto first = first_waiting(asked);
+  if (!first || must_scan_ || (!in_recovery_ && (seen_timeline_ != timeline_ || looked_up_to_ < first->number))) return;
   // Before the switch, an ancestor's WAL is this timeline's.
   const core::TimelineId timeline = in_recovery_ ? first->timeline : timeline_;
   for (int i = 0; i < repositories; ++i) {
     const Upload& upload = uploads_.at(static_cast<std::size_t>(i));
-    if (!upload.stored.contains(asked)) continue;
+    if (!upload.stored.contains(asked) || lacks_history(upload)) continue;
     if (i == offsite && (!remembered_ || backlog_file_.read(upload.url))) continue;
-    const core::SegmentNumber end = upload.stored.end_of_run(first->number);
+    const core::SegmentNumber end = end_of_stored(upload, *first);
     if (end == first->number) continue;
     with_archive_shared([&](ArchiveShared& memory) {
       note_archived(memory.repository[i], store_hash(upload.url), timeline, size.start_of(end));
@@ -429,6 +488,7 @@ void Archiver::publish_positions(const core::WalFileName& asked) {
 }
 
 void Archiver::acknowledged(const core::WalFileName& file) {
+  if (oldest_segment_ && oldest_segment_->name == file.name) oldest_segment_.reset();
   for (int i = 0; i < repositories; ++i) {
     Upload& upload = uploads_.at(static_cast<std::size_t>(i));
     if (!upload.stored.contains(file)) {

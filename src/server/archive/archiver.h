@@ -51,6 +51,7 @@ class Archiver {
   bool reload(const core::WalFileName& next);
   void remember_offsite(const core::WalFileName& next);
   void locate();
+  void look_for_forgotten(const core::WalFileName& asked);
   [[nodiscard]] core::OwnPosition position_at(core::TimelineId timeline, core::Lsn written);
   [[nodiscard]] core::SegmentStanding standing(const core::WalFileName& file) const;
   bool wait_until_written(const core::WalFileName& file);
@@ -75,6 +76,9 @@ class Archiver {
   void complain(int repository, const core::UploadOutcome& outcome);
   void publish();
   void publish_ahead();
+  [[nodiscard]] bool lacks_history(const Upload& upload);
+  [[nodiscard]] std::optional<core::SegmentId> first_waiting(const core::WalFileName& asked) const;
+  [[nodiscard]] core::SegmentNumber end_of_stored(const Upload& upload, const core::SegmentId& first) const;
   void publish_positions(const core::WalFileName& asked);
   void acknowledged(const core::WalFileName& file);
   // Absent: not to be stored yet.
@@ -88,15 +92,19 @@ class Archiver {
   Settings settings_;
   std::array<Upload, repositories> uploads_;
   std::optional<core::WalFileName> oldest_segment_; // of the whole ones that are ready
+  bool must_scan_ = true;                           // before a position is published: it may not be the one asked for
+  core::SegmentNumber asked_segment_ = 0;           // of this timeline, the last one
   core::SteadyTime scanned_{}, control_read_{};
   core::milliseconds scan_pause_{0};
   std::optional<core::SteadyTime> shut_down_since_;
   bool in_recovery_ = false;
   core::TimelineId seen_timeline_ = 0;       // the last one as a primary
+  core::TimelineId archived_history_ = 0;    // of this timeline
+  core::SegmentNumber looked_up_to_ = 0;     // finished segments before it were looked at, on seen_timeline_
   core::TimelineId timeline_ = 0;            // 0 in recovery
   std::vector<core::OwnPosition> positions_; // on a standby also what is received and not replayed
   std::map<core::TimelineId, std::vector<core::TimelineSwitch>> histories_;
-  RateLimit history_warnings_;
+  RateLimit history_warnings_, forgotten_warnings_;
   core::OffsiteBacklogFile backlog_file_;
   bool remembered_ = false; // the file says which offsite store there is, or that there is none
   RateLimit backlog_warnings_;

@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "core/base/allocator.h"
+#include "core/wal/archive_marks.h"
 #include "core/wal/offsite_backlog.h"
 #include "core/wal/ready_files.h"
 #include "core/wal/wal_shipper.h"
@@ -241,6 +242,12 @@ struct Position {
   core::Lsn flushed;
 };
 
+// Stored, and not acknowledged yet. Under the lock of `status`.
+bool has_file(const RepositoryStatus& status, const char* name) {
+  return std::any_of(status.ahead.others, status.ahead.others + status.ahead.other_files,
+                     [name](const char* other) { return std::strcmp(name, other) == 0; });
+}
+
 // look_again: what PostgreSQL holds to be archived is in the offsite repository, too, from now on.
 std::array<core::Lsn, repositories> archived_positions(const Cluster& cluster, const Settings& settings,
                                                        const Position& position, bool look_again,
@@ -257,11 +264,22 @@ std::array<core::Lsn, repositories> archived_positions(const Cluster& cluster, c
     return two && core::OffsiteBacklogFile(cluster.data_directory).read(settings.offsite_store).has_value();
   };
   if (!look_again && archived[primary] != 0 && (archived[offsite] != 0 || !two || is_behind())) return archived;
+  // Without its history nobody follows a timeline.
+  const std::string history = core::history_name(position.timeline);
+  const bool history_waits =
+      core::history_waits(std::filesystem::path(cluster.data_directory) / "pg_wal", position.timeline);
+  std::array<bool, repositories> may_note{!history_waits, !history_waits};
+  with_archive_shared([&](ArchiveShared& memory) {
+    for (std::size_t i = 0; i < repositories; ++i)
+      may_note.at(i) = may_note.at(i) || has_file(memory.repository[i], history.c_str());
+  });
+  if (!may_note[primary] && !may_note[offsite]) return archived;
   const core::Lsn start = archived_by_status(cluster, position.timeline, position.flushed);
   const bool behind = is_behind(); // after the look: that a file is let go is written down before it is archived
   with_archive_shared([&](ArchiveShared& memory) {
-    note_archived(memory.repository[primary], store_hash(settings.store), position.timeline, start);
-    if (two && !behind)
+    if (may_note[primary])
+      note_archived(memory.repository[primary], store_hash(settings.store), position.timeline, start);
+    if (two && !behind && may_note[offsite])
       note_archived(memory.repository[offsite], store_hash(settings.offsite_store), position.timeline, start);
     look(memory);
   });
@@ -359,7 +377,7 @@ class Streamer {
     collect();
     Position position{};
     position.flushed = GetFlushRecPtr(&position.timeline);
-    if (looked_.timeline != position.timeline) offer_ancestors(cluster_, position.timeline);
+    offer_what_waits(position);
     const bool with_offsite = remember_offsite(position.timeline);
     const auto archived =
         archived_positions(cluster_, *settings_, position, std::exchange(caught_up_, false), with_offsite);
@@ -379,6 +397,16 @@ class Streamer {
     });
     looked_ = position;
     looked_at_ = GetCurrentTimestamp();
+  }
+
+  // All at first, then what was finished since the last look.
+  void offer_what_waits(const Position& position) {
+    const core::SegmentSize size(cluster_.segment_size);
+    const bool is_new = looked_.timeline != position.timeline;
+    const core::SegmentNumber from = size.segment_of(looked_.flushed);
+    if (is_new || from < size.segment_of(position.flushed))
+      offer_forgotten(cluster_, position.timeline, position.flushed, is_new ? std::nullopt : std::optional(from));
+    if (is_new) offer_ancestors(cluster_, position.timeline);
   }
 
   // False: there is no offsite store, or it cannot be written down what it may lack. The first one is not held up.

@@ -8,6 +8,7 @@
 #include "core/crypto/random.h"
 #include "core/store/open_store.h"
 #include "core/wal/ancestor_wal.h"
+#include "core/wal/archive_marks.h"
 #include "core/wal/instance.h"
 #include "core/wal/offsite_backlog.h"
 #include "core/wal/wal_file.h"
@@ -18,6 +19,7 @@ extern "C" {
 #include "access/xlog.h"
 #include "access/xlog_internal.h"
 #include "pgstat.h"
+#include "postmaster/pgarch.h"
 #include "postmaster/postmaster.h"
 #include "utils/wait_event.h"
 }
@@ -105,6 +107,23 @@ void offer_ancestors(const Cluster& cluster, core::TimelineId timeline) noexcept
   } catch (const std::exception& error) {
     log_line(true, std::string("cannot offer the segments from before this timeline: ") + error.what());
   }
+}
+
+std::size_t offer_forgotten(const Cluster& cluster, core::TimelineId timeline, core::Lsn flushed,
+                            std::optional<core::SegmentNumber> from) {
+  const std::filesystem::path wal = std::filesystem::path(cluster.data_directory) / "pg_wal";
+  const auto files = core::unmarked_files(wal, timeline, flushed, core::SegmentSize(cluster.segment_size), from);
+  if (files.empty()) return 0;
+  core::make_ready(wal, files);
+  // What is behind them may have been read already (XLogArchiveNotify does so for a history).
+  call_pg([] {
+    PgArchForceDirScan();
+    PgArchWakeup();
+  });
+  log_line(false, std::to_string(files.size()) +
+                      " WAL files were neither archived nor waiting to be, as after a crash that " +
+                      "lost their .ready, and are archived now, among them " + files.front().name);
+  return files.size();
 }
 
 void check_offsite(const Cluster& cluster, const std::string& store, core::TimelineId timeline,

@@ -53,6 +53,11 @@ Cluster this_cluster();
 // so, or why not, in the log.
 void offer_ancestors(const Cluster& cluster, core::TimelineId timeline) noexcept;
 
+// Before anything is said about how far a primary is archived: core::unmarked_files() are offered to PostgreSQL's
+// archiver again, durably, and the log says so. Returns how many. Throws core::Error.
+std::size_t offer_forgotten(const Cluster& cluster, core::TimelineId timeline, core::Lsn flushed,
+                            std::optional<core::SegmentNumber> from);
+
 // Before anything is said about the offsite repository on a timeline: what it lacks is known to this data directory on
 // this timeline, or all of it is compared (core::OffsiteBacklogFile::require_check). Throws core::Error.
 void check_offsite(const Cluster& cluster, const std::string& store, core::TimelineId timeline,
