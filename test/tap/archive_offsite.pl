@@ -152,6 +152,39 @@ sub is_up_to_date
 	$node->stop;
 }
 
+# A segment that waits to be archived is in neither store, while the first one has what is behind it: what the offsite store
+# gets from there does not make that durable.
+{
+	my ($store, $offsite) = (Archive::store('file'), Archive::store('file'));
+	my $node = Archive::primary('hole', $store, offsite => $offsite, conf => "$conf\ndbops.offsite_max_backlog = '2MB'\n", init => ['--wal-segsize=1']);
+	$node->safe_psql('postgres', 'CREATE TABLE t (v text)');
+	is_up_to_date($node, 'hole: both stores work at first');
+	go_out($offsite);
+	my @names = switch_wal($node, 12);
+	ok(wait_until(sub { archived($node, $names[8]) }), 'hole: segments go without the offsite store');
+	# In the way of the next but one.
+	my $hole = sprintf '%s%08X', substr($names[11], 0, 16), hex(substr($names[11], 16)) + 2;
+	(my $object = segments($store)->{ $names[11] }) =~ s/$names[11]/$hole/g;
+	mkdir $object or die "$object: $!";
+	append_to_file("$object/in_the_way", '');
+	push @names, switch_wal($node, 40);
+	ok(wait_until(sub { lacks($store, @names) eq '' }), 'hole: the first store has what is behind it') or diag lacks($store, @names);
+	ok(-d $object && !archived($node, $hole), 'hole: and not that');
+	my ($archiver) = grep { slurp_file("/proc/$_/cmdline") =~ /archiver/ } Archive::processes($node);
+	kill 'STOP', $archiver or die;    # who would put it into the offsite store
+	come_back($offsite);
+	ok(wait_until(sub { lacks($offsite, @names) eq $hole }), 'hole: the offsite store gets what the first one has') or diag lacks($offsite, @names);
+	ok(Archive::wait_log($node, qr/the offsite store has caught up/), 'hole: and has caught up with it');
+	cmp_ok(Dbops::value($node, q{SELECT pg_walfile_name(durable_lsn) FROM dbops.archive_status WHERE repository = 'offsite'}), 'le', $hole,
+		'hole: WAL is durable there before it') or diag Archive::report($node);
+	kill 'CONT', $archiver or die;
+	unlink "$object/in_the_way" or die;
+	rmdir $object or die;
+	is_up_to_date($node, 'hole: it goes on when nothing is in the way');
+	is(lacks($store, @names) . lacks($offsite, @names), '', 'hole: both stores have it');
+	$node->stop;
+}
+
 # A new offsite store that does not answer yet. When it does, the archiver puts something there before anybody has looked at
 # what it lacks.
 {

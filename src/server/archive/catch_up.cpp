@@ -4,6 +4,10 @@
 
 #include "server/archive/shared.h"
 
+extern "C" {
+#include "access/xlog.h"
+}
+
 namespace dbops::server::archive {
 
 namespace {
@@ -14,13 +18,17 @@ constexpr std::size_t objects_in_a_step = 16;
 constexpr milliseconds first_pause{1'000}, longest_pause{60'000};
 constexpr milliseconds first_damaged_pause{10'000}, longest_damaged_pause{3'600'000};
 
-// Where the second repository has everything up to, from a key below the cluster's prefix.
+// Where the second repository has everything up to, from a key below the cluster's prefix. What still waits to be
+// archived the first one may lack, and have what is behind it.
 void publish(const std::string& store, const std::string& position, const Cluster& cluster) {
   const core::SegmentSize size(cluster.segment_size);
   const auto lacking = core::first_lacking_segment(position, size);
   if (!lacking) return;
+  TimeLineID timeline = 0;
+  const core::Lsn flushed = GetFlushRecPtr(&timeline);
+  const core::Lsn upto = std::min(size.start_of(lacking->number), archived_by_status(cluster, timeline, flushed));
   with_archive_shared([&](ArchiveShared& memory) {
-    note_archived(memory.repository[offsite], store_hash(store), lacking->timeline, size.start_of(lacking->number));
+    note_archived(memory.repository[offsite], store_hash(store), lacking->timeline, upto);
   });
 }
 
@@ -173,7 +181,11 @@ bool CatchUp::collect() {
   if (!kept) return false;
   pause_ = milliseconds(0);
   warnings_.clear();
-  publish(result->backlog.store, result->step.position, cluster_);
+  try {
+    publish(result->backlog.store, result->step.position, cluster_);
+  } catch (const core::Error&) { // of the data directory: what is stored is not called durable yet
+    fail(describe_thread_failure());
+  }
   if (result->step.complete) {
     log_line(false, "the offsite store has caught up");
     // The archiver has no file left to find that out with.

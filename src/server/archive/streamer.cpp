@@ -10,7 +10,6 @@
 #include "core/base/allocator.h"
 #include "core/wal/archive_marks.h"
 #include "core/wal/offsite_backlog.h"
-#include "core/wal/ready_files.h"
 #include "core/wal/wal_shipper.h"
 #include "server/archive/catch_up.h"
 #include "server/archive/lineage_watch.h"
@@ -36,7 +35,6 @@ namespace {
 
 using core::milliseconds;
 
-constexpr std::size_t names_in_memory = 4096; // of files that are ready
 constexpr milliseconds unconfigured_wake{60'000};
 constexpr milliseconds longest_pause{30'000};
 constexpr milliseconds conflict_pause{60'000};
@@ -221,20 +219,6 @@ void Stream::drive(const core::ShipTarget& target, const ThreadEvent& event) {
   const bool nothing_new = !pending_ && shipped_.timeline == target.timeline && shipped_.to >= target.flushed;
   if (task_.running() || url_.empty() || nothing_new || now() < not_before_) return;
   task_.start([work = work_, target](const std::stop_token& stop) { return run(*work, target, stop); }, event);
-}
-
-// Where archiving stands, when no archiver has said so since the start: all before the oldest segment that is ready, or
-// before the unfinished one when none is.
-core::Lsn archived_by_status(const Cluster& cluster, core::TimelineId timeline, core::Lsn flushed) {
-  const core::SegmentSize size(cluster.segment_size);
-  core::Lsn oldest = size.start_of(size.segment_of(flushed));
-  const core::ReadyFiles ready =
-      core::list_ready_files(std::filesystem::path(cluster.data_directory) / "pg_wal/archive_status", names_in_memory);
-  // What is of an older timeline is an ancestor's, which a promoted server sees to.
-  for (const core::WalFileName& file : ready.first)
-    if (const auto id = core::parse_segment_name(file.name, size); id && id->timeline <= timeline)
-      oldest = std::min(oldest, size.start_of(id->number));
-  return oldest;
 }
 
 struct Position {

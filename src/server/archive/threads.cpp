@@ -11,6 +11,7 @@
 #include "core/wal/archive_marks.h"
 #include "core/wal/instance.h"
 #include "core/wal/offsite_backlog.h"
+#include "core/wal/ready_files.h"
 #include "core/wal/wal_file.h"
 #include "server/archive/wake_up.h"
 #include "server/compat.h"
@@ -27,6 +28,8 @@ extern "C" {
 namespace dbops::server::archive {
 
 namespace {
+
+constexpr std::size_t names_in_memory = 4096; // of files that are ready
 
 constexpr std::chrono::seconds same_message_interval{60};
 
@@ -124,6 +127,18 @@ std::size_t offer_forgotten(const Cluster& cluster, core::TimelineId timeline, c
                       " WAL files were neither archived nor waiting to be, as after a crash that " +
                       "lost their .ready, and are archived now, among them " + files.front().name);
   return files.size();
+}
+
+core::Lsn archived_by_status(const Cluster& cluster, core::TimelineId timeline, core::Lsn flushed) {
+  const core::SegmentSize size(cluster.segment_size);
+  core::Lsn oldest = size.start_of(size.segment_of(flushed));
+  const core::ReadyFiles ready =
+      core::list_ready_files(std::filesystem::path(cluster.data_directory) / "pg_wal/archive_status", names_in_memory);
+  // What is of an older timeline is an ancestor's, which a promoted server sees to.
+  for (const core::WalFileName& file : ready.first)
+    if (const auto id = core::parse_segment_name(file.name, size); id && id->timeline <= timeline)
+      oldest = std::min(oldest, size.start_of(id->number));
+  return oldest;
 }
 
 void check_offsite(const Cluster& cluster, const std::string& store, core::TimelineId timeline,

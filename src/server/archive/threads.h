@@ -58,6 +58,10 @@ void offer_ancestors(const Cluster& cluster, core::TimelineId timeline) noexcept
 std::size_t offer_forgotten(const Cluster& cluster, core::TimelineId timeline, core::Lsn flushed,
                             std::optional<core::SegmentNumber> from);
 
+// Where archiving stands by what PostgreSQL holds for it: all before the oldest segment that is ready, or before the
+// unfinished one when none is. Throws core::Error.
+core::Lsn archived_by_status(const Cluster& cluster, core::TimelineId timeline, core::Lsn flushed);
+
 // Before anything is said about the offsite repository on a timeline: what it lacks is known to this data directory on
 // this timeline, or all of it is compared (core::OffsiteBacklogFile::require_check). Throws core::Error.
 void check_offsite(const Cluster& cluster, const std::string& store, core::TimelineId timeline,
