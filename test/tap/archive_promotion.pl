@@ -167,4 +167,39 @@ sub is_stored
 	is(Dbops::value($restored, q{SELECT string_agg(v, ' ') FROM t}) =~ s/\n/ /gr, 'zero one two three last promoted', 'heir: a restore from before has all');
 	$_->stop for $restored, $standby;
 }
+# The same, and when the new timeline is first looked at, nothing can be noted in archive_status for a while: as long as the
+# history waits, what the standby has is not forgotten.
+{
+	my $store = Archive::store('file');
+	my $primary = Archive::primary('mute', $store, conf => $conf);
+	$primary->safe_psql('postgres', 'CREATE TABLE t (v text)');
+	Archive::base_backup($primary, 'b');
+	my $standby = Archive::restore('hindered', $primary, 'b', $store, standby => 1,
+		archive => Archive::settings($store) . "primary_conninfo = '" . $primary->connstr . "'\n");
+	is_archived($primary, switch_wal($primary, 'zero'), 'hindered: the primary archives');
+	$primary->safe_psql('postgres', q{ALTER SYSTEM SET dbops.store = 'file:///nonexistent/place'});
+	$primary->reload;
+	my @missing = map { switch_wal($primary, $_) } qw(one two three);
+	Dbops::value($primary, q{INSERT INTO t VALUES ('last')});
+	my $last = Dbops::value($primary, 'SELECT pg_current_wal_lsn()');
+	ok(Dbops::wait_for($standby, "SELECT pg_last_wal_replay_lsn() >= '$last'", 't'), 'hindered: the standby has received all');
+	Archive::crash($primary);
+	is(scalar(grep { my $name = $_; objects($store, qr/$name\.zst$/) } @missing), 0, 'hindered: some segments are not archived');
+	my $mark = $standby->data_dir . "/pg_wal/archive_status/$missing[0]";
+	unlink "$mark.done" or die "$mark.done: $!";
+	symlink '/nonexistent/place/mark', "$mark.ready" or die $!;
+	$standby->promote;
+	Archive::wait_promoted($standby);
+	ok(Archive::wait_log($standby, qr/cannot look for WAL that waits to be archived: .*\Q$missing[0]\E\.ready/), 'hindered: the log says that it cannot look');
+	switch_wal($standby, 'before');
+	is(archive_state($standby, '00000002.history'), 'ready', 'hindered: the history waits');
+	unlink "$mark.ready" or die $!;
+	my $segment = switch_wal($standby, 'promoted');
+	is_archived($standby, $segment, 'hindered: the new timeline is archived');
+	is_stored($standby, $store, $_, "hindered: and $_ of the old one, by who was promoted") for @missing;
+	Archive::wait_durable($standby);
+	my $restored = Archive::restore('anew', $primary, 'b', $store);
+	is(Dbops::value($restored, q{SELECT string_agg(v, ' ') FROM t}) =~ s/\n/ /gr, 'zero one two three last before promoted', 'hindered: a restore from before has all');
+	$_->stop for $restored, $standby;
+}
 done_testing();

@@ -86,7 +86,7 @@ void make_ready(const fs::path& wal_directory, const std::vector<WalFileName>& f
   if (files.empty()) return;
   const fs::path status = wal_directory / "archive_status";
   for (const WalFileName& file : files)
-    File::open(status / (file.name + ".ready"), O_WRONLY | O_CREAT).sync();
+    File::open(status / (file.name + ".ready"), O_WRONLY | O_CREAT).close(); // empty: there is nothing but its name
   sync_directory(status);
 }
 

@@ -146,7 +146,7 @@ void Archiver::enter(int repository, const std::string& url) {
 }
 
 // Settings that changed take effect with the next file. What was under way is stopped, and made again: uploads may be
-// repeated. False: it is not known yet what they are.
+// repeated. False: it is not known yet what they are, or what has to be known before this file is archived.
 bool Archiver::reload(const core::WalFileName& next) {
   std::optional<Settings> now = watch_.read(event_);
   if (!now) {
@@ -166,9 +166,8 @@ bool Archiver::reload(const core::WalFileName& next) {
     if (!upload.pipeline && !upload.url.empty() && !upload.opening.running())
       upload.opening.start(upload.url, settings_, cluster_, event_);
   locate();
-  look_for_forgotten(next);
   remember_offsite(next);
-  return true;
+  return look_for_forgotten(next);
 }
 
 // Files are acknowledged with the offsite store of now, or without any: what that means for the gaps in it is written
@@ -209,9 +208,10 @@ core::OwnPosition Archiver::position_at(core::TimelineId timeline, core::Lsn wri
 }
 
 // PostgreSQL asks for all that is ready; what has lost its mark, only this finds. Whoever has it ready first, the next
-// scan sees it.
-void Archiver::look_for_forgotten(const core::WalFileName& asked) {
-  if (in_recovery_) return;
+// scan sees it. False: the file is the timeline's history, and what its ancestors have left could not be offered. That
+// it waits is how one knows that it was not (core::offer_ancestor_segments).
+bool Archiver::look_for_forgotten(const core::WalFileName& asked) {
+  if (in_recovery_) return true;
   const core::Lsn flushed = GetFlushRecPtr(nullptr);
   const bool is_new = timeline_ != seen_timeline_;
   const core::SegmentSize size(cluster_.segment_size);
@@ -221,19 +221,24 @@ void Archiver::look_for_forgotten(const core::WalFileName& asked) {
     must_scan_ = must_scan_ || (id->number != asked_segment_ && id->number != asked_segment_ + 1);
     asked_segment_ = id->number;
   }
+  bool offered = !is_new || offer_ancestors(cluster_, timeline_);
   try {
-    if (is_new || looked_up_to_ < end)
-      offer_forgotten(cluster_, timeline_, std::max(flushed, size.start_of(end)),
-                      is_new ? std::nullopt : std::optional(looked_up_to_));
+    if (is_new || looked_up_to_ < end) {
+      const std::size_t forgotten = offer_forgotten(cluster_, timeline_, std::max(flushed, size.start_of(end)),
+                                                    is_new ? std::nullopt : std::optional(looked_up_to_));
+      // The history may have been among them.
+      if (is_new && forgotten > 0) offered = offer_ancestors(cluster_, timeline_);
+    }
   } catch (const core::Error& error) {
     if (forgotten_warnings_.pass(error.what()))
       log_line(true, std::string("cannot look for WAL that waits to be archived: ") + error.what(), error.hint());
-    return;
+    offered = false;
   }
-  if (is_new) offer_ancestors(cluster_, timeline_);
+  if (!offered) return !is_new || asked.name != core::history_name(timeline_);
   must_scan_ = must_scan_ || is_new;
   seen_timeline_ = timeline_;
   looked_up_to_ = end;
+  return true;
 }
 
 // What PostgreSQL offers on a primary is finished. A standby with archive_mode = always is offered a segment as soon as

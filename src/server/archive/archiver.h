@@ -51,7 +51,7 @@ class Archiver {
   bool reload(const core::WalFileName& next);
   void remember_offsite(const core::WalFileName& next);
   void locate();
-  void look_for_forgotten(const core::WalFileName& asked);
+  bool look_for_forgotten(const core::WalFileName& asked);
   [[nodiscard]] core::OwnPosition position_at(core::TimelineId timeline, core::Lsn written);
   [[nodiscard]] core::SegmentStanding standing(const core::WalFileName& file) const;
   bool wait_until_written(const core::WalFileName& file);

@@ -385,12 +385,17 @@ class Streamer {
 
   // All at first, then what was finished since the last look.
   void offer_what_waits(const Position& position) {
-    const core::SegmentSize size(cluster_.segment_size);
-    const bool is_new = looked_.timeline != position.timeline;
-    const core::SegmentNumber from = size.segment_of(looked_.flushed);
-    if (is_new || from < size.segment_of(position.flushed))
-      offer_forgotten(cluster_, position.timeline, position.flushed, is_new ? std::nullopt : std::optional(from));
-    if (is_new) offer_ancestors(cluster_, position.timeline);
+    const core::SegmentNumber end = core::SegmentSize(cluster_.segment_size).segment_of(position.flushed);
+    const bool is_new = offered_timeline_ != position.timeline;
+    if (!is_new && offered_up_to_ >= end) return;
+    bool offered = !is_new || offer_ancestors(cluster_, position.timeline);
+    const std::size_t forgotten = offer_forgotten(cluster_, position.timeline, position.flushed,
+                                                  is_new ? std::nullopt : std::optional(offered_up_to_));
+    // The history may have been among them.
+    if (is_new && forgotten > 0) offered = offer_ancestors(cluster_, position.timeline);
+    if (!offered) return;
+    offered_timeline_ = position.timeline;
+    offered_up_to_ = end;
   }
 
   // False: there is no offsite store, or it cannot be written down what it may lack. The first one is not held up.
@@ -435,6 +440,8 @@ class Streamer {
   std::unique_ptr<const Settings> settings_;
   bool caught_up_ = false; // the offsite repository, since the last look
   Position looked_{};
+  core::TimelineId offered_timeline_ = 0; // what waited on it was offered,
+  core::SegmentNumber offered_up_to_ = 0; // up to here
   TimestampTz looked_at_ = 0;
 };
 

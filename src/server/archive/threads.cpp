@@ -100,15 +100,17 @@ Cluster this_cluster() {
   return cluster;
 }
 
-void offer_ancestors(const Cluster& cluster, core::TimelineId timeline) noexcept {
+bool offer_ancestors(const Cluster& cluster, core::TimelineId timeline) noexcept {
   try {
     const std::size_t offered = core::offer_ancestor_segments(std::filesystem::path(cluster.data_directory) / "pg_wal",
                                                               timeline, core::SegmentSize(cluster.segment_size));
     if (offered > 0)
       log_line(false, std::to_string(offered) + " segments from before timeline " + std::to_string(timeline) +
                           " are archived unless the old primary has done so");
+    return true;
   } catch (const std::exception& error) {
     log_line(true, std::string("cannot offer the segments from before this timeline: ") + error.what());
+    return false;
   }
 }
 

@@ -50,8 +50,8 @@ struct Cluster {
 Cluster this_cluster();
 
 // Before anything else is done on a timeline that this process has not seen: as core::offer_ancestor_segments(). Says
-// so, or why not, in the log.
-void offer_ancestors(const Cluster& cluster, core::TimelineId timeline) noexcept;
+// so, or why not, in the log. False: it failed.
+[[nodiscard]] bool offer_ancestors(const Cluster& cluster, core::TimelineId timeline) noexcept;
 
 // Before anything is said about how far a primary is archived: core::unmarked_files() are offered to PostgreSQL's
 // archiver again, durably, and the log says so. Returns how many. Throws core::Error.

@@ -437,9 +437,8 @@ std::optional<Assignment> dispatch(Session& session, Oid free_owner, int own_slo
         publish_backlog(look, true, false, {});
       } else {
         const std::vector<Candidate> commands = due_commands(guc::max_workers, unstartable);
-        const bool waits = !commands.empty() || !candidates(1, unstartable).empty() || unstartable.failed > 0 ||
-                           !unstartable.held.empty();
-        publish_backlog(look, waits, waits, commands);
+        const bool waits = !commands.empty() || !candidates(1, unstartable).empty() || unstartable.failed > 0;
+        publish_backlog(look, waits || !unstartable.held.empty(), waits, commands);
         if (!unstartable.held.empty()) publish_due(GetCurrentTimestamp() + USECS_PER_SEC);
       }
       publish_due(next_due(look.at));
