@@ -69,6 +69,25 @@ for my $case ([ 'come', 'TRUNCATE come' ], [ 'come', q{DO 'BEGIN TRUNCATE come; 
 	is(sql("SELECT count(*) FROM $table WHERE id = 1"), 1, '... and the row is there');
 	sql("DELETE FROM $table WHERE id = 1");
 }
+# Of a partition that has partitions DETACH locks none of those: who writes into one by its name is waited for as well. With the
+# first row the writer's session has read what the table is a partition of, which takes locks.
+sql(q{CREATE TABLE tree (id int, part int) PARTITION BY LIST (part); CREATE TABLE tree1 PARTITION OF tree FOR VALUES IN (1) PARTITION BY RANGE (id);
+	CREATE TABLE tree11 PARTITION OF tree1 FOR VALUES FROM (0) TO (10)});
+sql(q{SELECT dbops.hold('tree', 'id = 1', 'case')});
+for my $command ('ALTER TABLE tree DETACH PARTITION tree1', 'ALTER TABLE tree DETACH PARTITION tree1 CONCURRENTLY')
+{
+	$writer->query_safe("INSERT INTO tree11 VALUES (2, 1)");
+	$writer->query_safe("BEGIN; INSERT INTO tree11 VALUES (1, 1)");
+	my $name = begin(Dbops::default_role(), $command);
+	ok(Dbops::wait_for($node, "SELECT count(*) FROM pg_locks WHERE relation = 'tree11'::regclass AND mode = 'ShareLock' AND NOT granted", 1), "$command waits for who writes to a partition below");
+	$writer->query_safe('COMMIT');
+	is(result($name), 'failed', '... and fails, as the row that came is held');
+	like(error_of($name), qr/tree1 must stay a part of .*tree: it has rows under legal hold/, '... it says why');
+	is(sql('SELECT count(*) FROM tree11 WHERE id = 1'), 1, '... and the row is there');
+	sql('DELETE FROM tree11');
+}
+is(sql(q{SELECT inhdetachpending FROM pg_inherits WHERE inhrelid = 'tree1'::regclass}), 't', 'of DETACH ... CONCURRENTLY the first half had been done');
+is(result(begin(Dbops::default_role(), 'ALTER TABLE tree DETACH PARTITION tree1 FINALIZE')), 'finished', '... FINALIZE does the rest when there is no such row');
 for my $command ('TRUNCATE come', 'TRUNCATE kin', 'DROP TABLE come', 'DROP TABLE kin1', 'ALTER TABLE kin1 NO INHERIT kin')
 {
 	my ($table) = $command =~ /(come|kin1|kin)/;

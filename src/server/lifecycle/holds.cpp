@@ -425,6 +425,11 @@ bool is_child_of(Oid child, Oid parent) {
   return found;
 }
 
+// DETACH and NO INHERIT have locked the table, and not what is below it, into which somebody may be writing.
+void wait_for_writers_below(Oid child) {
+  call_pg([child] { list_free(find_all_inheritors(child, ShareLock, nullptr)); });
+}
+
 void refuse_to_detach(Oid child, Oid parent) {
   SpiConnection spi;
   if (const std::string hold = hold_on_rows(child, parent); !hold.empty())
@@ -446,7 +451,9 @@ void at_object_access(ObjectAccessType access, Oid class_id, Oid object, int par
   if (access == OAT_POST_ALTER && class_id == InheritsRelationId) {
     const Oid parent = static_cast<ObjectAccessPostAlter*>(argument)->auxiliary_id;
     boundary([object, parent] {
-      if (!call_pg([object, parent] { return is_child_of(object, parent); })) refuse_to_detach(object, parent);
+      if (call_pg([object, parent] { return is_child_of(object, parent); })) return;
+      wait_for_writers_below(object);
+      refuse_to_detach(object, parent);
     });
     return;
   }
