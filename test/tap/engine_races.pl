@@ -230,6 +230,33 @@ is(Dbops::wait_job($node, $job), 'succeeded', 'and a worker has been told');
 is(sql("SELECT string_agg(mode || ' ' || outcome, ', ' ORDER BY run_id) FROM dbops.job_runs WHERE job_id = $job"), 'session stopped, worker finished', 'which has done it');
 is(rows_of('handed_over'), '1:1 2:1', 'each row once');
 
+# --- A look that takes long: the command that it has seen has come and gone, and is not asked a slot for again -----------------------------
+sql(q{CREATE TABLE many (id int PRIMARY KEY, n int NOT NULL DEFAULT 0); INSERT INTO many SELECT generate_series(1, 40000);
+	CREATE TRIGGER pass BEFORE UPDATE ON many FOR EACH ROW EXECUTE FUNCTION pass()});
+my $no_dispatcher = q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'dbops dispatcher'};
+ok(workers_setting(2), 'two workers');
+shut('true');
+my $many = Dbops::backfill($node, "'many', 'n = n + 1', parallel => 2, $one_by_one");
+my $both = "SELECT count(*) FROM dbops.job_runs WHERE job_id = $many AND outcome = 'running'";
+ok(Dbops::wait_for($node, $both, 2), 'both at a job');
+sql(q{SELECT dbops.schedule('short', '@yearly', 'SELECT 1'); SELECT dbops.run_now('short')});
+ok(Dbops::wait_for($node, $no_dispatcher, 0), 'a command asks for one of their slots');
+keep_at('looked_for_commands');
+sql(q{SELECT dbops.schedule('later', '@yearly', 'SELECT 1')});    # sends a dispatcher
+ok(arrived('looked_for_commands'), 'another look has seen it as well');
+shut('false');
+ok(Dbops::wait_for($node, q{SELECT runs FROM dbops.schedules WHERE name = 'short'}, 1), 'the command runs');
+ok(Dbops::wait_for($node, $both, 2), 'and the job has both workers again');
+my $stopped = "SELECT count(*) FROM dbops.job_runs WHERE job_id = $many AND outcome = 'stopped'";
+is(sql($stopped), 1, 'of which one had left its slot');
+# At the end of its batch a worker would leave, before the next look finds that nothing is due.
+let_go('looked_for_commands');
+ok(Dbops::wait_for($node, $no_dispatcher, 0), 'then that look comes to its end');
+is(sql("$both AND (SELECT state = 'running' FROM dbops.jobs WHERE job_id = $many)"), 2, 'while both work');
+is(sql($stopped), 1, 'and nobody has left his slot once more');
+sql("SELECT dbops.cancel($many)");
+sql(q{SELECT dbops.unschedule(name) FROM dbops.schedules});
+
 # --- Two looks at once: what one has found waiting, the other does not take back -----------------------------------------------------
 sql('CREATE DATABASE elsewhere');
 Dbops::create_extension($node, 'elsewhere');

@@ -34,6 +34,8 @@ static const struct
 	{"dispatch", "AND (j.state = 'running' OR s.slice = (SELECT min(f.slice)", false},
 	/* who looks what is due has seen it, and not said so yet */
 	{"looked", "AND (j.state = 'running' OR s.slice = (SELECT min(f.slice)", true},
+	/* the same, of commands that are due */
+	{"looked_for_commands", "AND NOT s.running AND j.state = 'queued'", true},
 	/* the end of a run: its slice has no work left, and the job's row is not locked; it is locked */
 	{"before_end", "FROM dbops.job WHERE job_id = $1::bigint FOR NO KEY UPDATE", false},
 	{"end", "UPDATE dbops.job_run r SET outcome = $3", false},

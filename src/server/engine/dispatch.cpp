@@ -78,6 +78,7 @@ int slots_left() {
 struct Look {
   TimestampTz at = GetCurrentTimestamp();
   std::int64_t began = 0; // by Shared::looks
+  std::int64_t over = 0;  // as DatabaseEntry::over
   int free_slots = 0;
 };
 
@@ -86,6 +87,7 @@ Look begin_look() {
   SharedLock lock;
   look.began = ++shared()->looks;
   look.free_slots = slots_left();
+  if (const DatabaseEntry* entry = find_database(MyDatabaseId, false)) look.over = entry->over;
   return look;
 }
 
@@ -229,6 +231,7 @@ bool relabel(int slot_number, const Assignment& next) {
   SharedLock lock;
   if (in_slot(next)) return false;
   Slot& slot = shared()->slots[slot_number];
+  note_command_over(slot);
   slot.job = next.job;
   slot.slice = next.slice;
   slot.given_to = InvalidOid;
@@ -265,14 +268,15 @@ void publish_backlog(const Look& look, bool backlog, bool found_no_slot, const s
     if (backlog) entry->said = ++shared()->looks;
     entry->backlog = backlog || beside;
     entry->slot_missing = found_no_slot || (beside && entry->slot_missing);
-    // A slot is asked for once. Since the commands were looked for, one may have been left for them, be free, or run
-    // them already: asked for again, another worker would leave its own as well.
+    // A slot is asked for once. Since the commands were looked for, one may have been left for them, be free, run them
+    // already, or have run them: asked for again, another worker would leave its own as well.
     const auto coming = std::count_if(std::begin(shared()->slots), std::end(shared()->slots), [](const Slot& slot) {
       return slot.state == Slot::State::running && slot.given_to == MyDatabaseId;
     });
     const auto without = std::count_if(commands.begin(), commands.end(),
                                        [](const Candidate& command) { return !in_slot(command.assignment); });
-    const int wanted = std::max(0, static_cast<int>(without) - static_cast<int>(coming) - slots_left());
+    const std::int64_t over = std::max<std::int64_t>(0, entry->over - look.over);
+    const int wanted = static_cast<int>(std::max<std::int64_t>(0, without - coming - over - slots_left()));
     if (!beside || wanted > entry->commands) {
       entry->commands = wanted;
       entry->command_priority = commands.empty() ? 0 : commands.front().priority;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <unistd.h>
 
+#include "server/schedule/record.h"
+
 extern "C" {
 #include "access/xlog.h"
 #include "storage/ipc.h"
@@ -79,6 +81,11 @@ void mark_due(Oid database) {
 void mark_waiting() {
   for (DatabaseEntry& entry : memory->databases)
     if (entry.database != InvalidOid && entry.backlog) entry.scan = true;
+}
+
+void note_command_over(const Slot& slot) {
+  if (slot.slice != schedule::any_due) return;
+  if (DatabaseEntry* entry = find_database(slot.database, false)) ++entry->over;
 }
 
 TimestampTz held_until(Oid database) {

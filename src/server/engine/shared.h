@@ -37,6 +37,7 @@ struct DatabaseEntry {
   int commands;         // scheduled commands that wait for a slot, for which jobs are to give theirs back
   int command_priority; // the highest of theirs
   std::int64_t said;    // when a look has last found a backlog, by Shared::looks
+  std::int64_t over;    // scheduled commands that have had a slot, and have left it
 };
 
 // A session that needs a database for itself: no process may connect before `until`, or before it has let go.
@@ -88,6 +89,8 @@ DatabaseEntry* find_database(Oid database, bool create);
 void mark_due(Oid database);
 // Who waits for a slot, or a process, may look again. Under the lock; the launcher is to be woken then.
 void mark_waiting();
+// Under the lock: the slot is given up, or gets another assignment.
+void note_command_over(const Slot& slot);
 // Under the lock. When it may be connected to: the latest `until` of those that hold it, 0 when nobody does.
 TimestampTz held_until(Oid database);
 

@@ -75,6 +75,7 @@ void dispatcher_ended(int, Datum database) {
 void worker_ended(int, Datum slot) {
   {
     SharedLock lock;
+    note_command_over(shared()->slots[DatumGetInt32(slot)]);
     const Oid database = shared()->slots[DatumGetInt32(slot)].database;
     shared()->slots[DatumGetInt32(slot)] = Slot{};
     mark_waiting();
