@@ -255,7 +255,8 @@ ok(Dbops::wait_for($node, $no_dispatcher, 0), 'then that look comes to its end')
 is(sql("$both AND (SELECT state = 'running' FROM dbops.jobs WHERE job_id = $many)"), 2, 'while both work');
 is(sql($stopped), 1, 'and nobody has left his slot once more');
 sql("SELECT dbops.cancel($many)");
-sql(q{SELECT dbops.unschedule(name) FROM dbops.schedules});
+is(Dbops::wait_job($node, $many), 'cancelled', 'the job is of no use any more');
+sql(q{SELECT dbops.unschedule(name) FROM dbops.schedules WHERE name IN ('short', 'later')});
 
 # --- Two looks at once: what one has found waiting, the other does not take back -----------------------------------------------------
 sql('CREATE DATABASE elsewhere');
